@@ -1,0 +1,39 @@
+"""Games as pure jittable JAX functions. `envs.make("connect_four")` gives one; `envs.GAMES` lists them."""
+
+import dataclasses
+import difflib
+from typing import Any
+
+from envs.connect_four import ConnectFour
+from envs.core import Env, State, auto_reset
+from envs.tic_tac_toe import TicTacToe
+
+GAMES: dict[str, type[Env]] = {
+    "tic_tac_toe": TicTacToe,
+    "connect_four": ConnectFour,
+}
+
+__all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]
+
+
+def suggest(word: str, known: list[str]) -> str:
+    """A clause that helps after an unknown name: the nearest known one and the whole list."""
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    listing = f"known: {', '.join(known)}" if known else "it takes none"
+    return f"did you mean {near[0]!r}? {listing}" if near else listing
+
+
+def make(name: str, **options: Any) -> Env:
+    """Builds a registered game.
+
+    Raises:
+        ValueError: unknown name or option (with a suggestion), or a value that the game refuses.
+    """
+    if name not in GAMES:
+        raise ValueError(f"unknown game {name!r}; {suggest(name, list(GAMES))}")
+    game = GAMES[name]
+    fields = [field.name for field in dataclasses.fields(game)]  # pyright: ignore[reportArgumentType]
+    for option in options:
+        if option not in fields:
+            raise ValueError(f"game {name!r} has no option {option!r}; {suggest(option, fields)}")
+    return game(**options)

@@ -1,0 +1,133 @@
+"""The game interface: what every game provides, and auto-reset.
+
+A game is a frozen, hashable object of static facts and pure functions over one unbatched state; callers `vmap`.
+Letters used beside shapes: A actions, P players, K chance outcomes.
+
+A state is a frozen dataclass registered as a pytree (`jax.tree_util.register_dataclass`) with at least
+
+    player      i8[]    who moves next; player 0 begins; need not alternate
+    terminated  bool[]
+    rewards     f32[P]  earned by the last step
+    chance      bool[]  an outcome is due (only when `num_outcomes > 0`)
+
+and otherwise holds only what the rules need, packed: the search keeps one state for every tree node and the replay
+one for every position, so no observation, no legal mask, nothing derivable.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+State = Any
+Symmetry = tuple[Callable[[jax.Array], jax.Array], np.ndarray]
+
+
+class Env:
+    """Base class of games. Subclasses are frozen dataclasses whose fields are the game's options.
+
+    Attributes a game sets:
+        name: the registry name.
+        num_actions: A.
+        num_players: P.
+        observation_shape: shape of one observation, without batch.
+        max_plies: no game is longer; the game's own rules end it there.
+        max_legal: no position has more legal actions.
+        num_outcomes: K, the number of chance outcomes; 0 for a deterministic game.
+    """
+
+    name: str
+    num_actions: int
+    num_players: int = 2
+    observation_shape: tuple[int, ...]
+    max_plies: int
+    max_legal: int
+    num_outcomes: int = 0
+
+    def init(self, key: jax.Array) -> State:
+        """First position of a new game; where a game begins with a roll, it is already resolved."""
+        raise NotImplementedError
+
+    def step(self, state: State, action: jax.Array) -> State:
+        """Plays a legal action. On a terminal state: the same state with rewards zeroed."""
+        raise NotImplementedError
+
+    def legal_actions(self, state: State) -> jax.Array:
+        """bool[A]; all True on a terminal state."""
+        raise NotImplementedError
+
+    def observe(self, state: State) -> jax.Array:
+        """f32[*observation_shape], as the player to move sees it."""
+        raise NotImplementedError
+
+    @property
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """Pairs (observation -> observation, actions i32[A]), identity first.
+
+        Action `a` in the game corresponds to `actions[a]` in the transformed game.
+        """
+        return (identity_symmetry(self.num_actions),)
+
+    # Host side: text in and out. Illegal input raises ValueError naming it.
+
+    def action_to_str(self, state: State, action: int) -> str:
+        raise NotImplementedError
+
+    def action_from_str(self, state: State, text: str) -> int:
+        raise NotImplementedError
+
+    def to_text(self, state: State) -> str:
+        raise NotImplementedError
+
+    def from_text(self, text: str) -> State:
+        raise NotImplementedError
+
+    def to_svg(self, state: State) -> str:
+        raise NotImplementedError
+
+    # Chance, for games with num_outcomes > 0.
+
+    def outcome_logits(self, state: State) -> jax.Array:
+        """f32[K], log-probabilities of the outcomes due in an afterstate."""
+        raise NotImplementedError
+
+    def resolve(self, state: State, outcome: jax.Array) -> State:
+        """Settles the outcome; leaves player and rewards, may set terminated; identity if none is due."""
+        return state
+
+    def advance(self, state: State, action: jax.Array, key: jax.Array) -> State:
+        """`step`, then a sampled chance outcome where one is due: the next decision of any game."""
+        state = self.step(state, action)
+        if self.num_outcomes:
+            state = self.resolve(state, jax.random.categorical(key, self.outcome_logits(state)))
+        return state
+
+
+def identity_symmetry(num_actions: int) -> Symmetry:
+    return (lambda observation: observation), np.arange(num_actions, dtype=np.int32)
+
+
+def where(condition: jax.Array, on_true: State, on_false: State) -> State:
+    """Selects whole states by a boolean scalar."""
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), on_true, on_false)
+
+
+def auto_reset(env: Env, state: State, key: jax.Array) -> State:
+    """A fresh game in place of a finished one; any other state unchanged."""
+    return where(state.terminated, env.init(key), state)
+
+
+def parse_action(env: Env, state: State, text: str) -> int:
+    """The legal action that `action_to_str` writes as `text` (case and outer spaces ignored).
+
+    Raises:
+        ValueError: naming the move and what would be legal.
+    """
+    if bool(state.terminated):
+        raise ValueError(f"{env.name}: move {text!r} after the end of the game")
+    names = {env.action_to_str(state, int(a)): int(a) for a in np.flatnonzero(np.asarray(env.legal_actions(state)))}
+    if (move := text.strip().lower()) in names:
+        return names[move]
+    raise ValueError(f"{env.name}: {text!r} is not a legal move here; legal: {', '.join(names)}")

@@ -1,0 +1,197 @@
+"""The configuration of a run: frozen dataclasses, validated once by `validate`.
+
+The string under a field is its help text on the command line and in the documentation.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names the field and says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class GameConfig:
+    name: str = "tic_tac_toe"
+    """Registered game."""
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """Options of the game, such as size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    kind: str = "resnet"
+    """resnet (convolutions over the board) or mlp (dense layers)."""
+    channels: int = 32
+    """resnet: channels of the trunk."""
+    blocks: int = 3
+    """resnet: residual blocks of two 3×3 convolutions."""
+    norm: Literal["batch", "none"] = "none"
+    """resnet: batch normalisation, or none (fixed variance: the second convolution of a block starts near zero)."""
+    pooling: bool = True
+    """resnet: each block adds a bias computed from the whole board's mean and maximum."""
+    sizes: tuple[int, ...] = (64, 64)
+    """mlp: hidden layer sizes."""
+    dropout: float = 0.0
+    """mlp: share of hidden units dropped in training."""
+    shared: bool = True
+    """mlp: one trunk for policy and value, or two separate networks."""
+    value: Literal["scalar", "wdl"] = "scalar"
+    """Value head: one tanh number, or win / draw / loss logits."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Arithmetic of the network; auto is bfloat16 on accelerators and float32 on CPU. Parameters stay float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchConfig:
+    kind: str = "gumbel"
+    """gumbel (Gumbel AlphaZero) or puct (AlphaZero)."""
+    simulations: int = 16
+    """Simulations a move."""
+    max_considered: int = 16
+    """gumbel: actions considered at the root."""
+    c_puct: float = 1.25
+    """puct: exploration constant."""
+    dirichlet_alpha: float = 0.3
+    """puct: concentration of the root noise."""
+    dirichlet_fraction: float = 0.25
+    """puct: share of the root noise in the prior."""
+    epsilon: float = 0.0
+    """Share of self-play moves drawn uniformly from the legal ones (ε-greedy)."""
+    temperature: float = 1.0
+    """Self-play moves are drawn from policy^(1/temperature) for the first `temperature_plies` plies; 0 = never."""
+    temperature_plies: int = 8
+    """Plies after the opening that are sampled; then the search's own choice is played."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SelfPlayConfig:
+    games: int = 256
+    """Games played at once, over all devices."""
+    plies: int = 32
+    """Plies of every game in one iteration."""
+    opening_plies: int = 0
+    """Each game starts after 0 to this many random plies, which are not trained on."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayConfig:
+    capacity: int = 100_000
+    """Positions kept; the oldest leave first."""
+    window: int = 20_000
+    """Newest positions sampled at first; grows up to the capacity."""
+    growth: float = 0.75
+    """The window is window · (positions so far / window) ^ growth, as in KataGo; 0 keeps it constant."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LearnerConfig:
+    batch: int = 256
+    """Positions an update, over all devices."""
+    reuse: float = 4.0
+    """Times a position is trained on, on average; sets the updates of an iteration."""
+    optimizer: Literal["adam", "sgd"] = "adam"
+    """Adam, or SGD with momentum 0.9."""
+    lr: float = 2e-3
+    """Peak learning rate."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Course of the learning rate after warm-up; cosine falls to 1 % of the peak at the end of the run."""
+    warmup: int = 100
+    """Updates over which the learning rate rises linearly."""
+    weight_decay: float = 1e-4
+    """Strength of the weight decay."""
+    decay: Literal["decoupled", "l2"] = "decoupled"
+    """decoupled (AdamW) or l2 (added to the gradient, as a penalty in the loss would be)."""
+    clip: float = 1.0
+    """Global gradient norm above which gradients are scaled down; 0 = never."""
+    accumulate: int = 1
+    """Batches whose gradients are averaged into one optimizer step."""
+    value_loss: Literal["mse", "huber", "wdl"] = "mse"
+    """mse or huber on the scalar value, or wdl: cross-entropy of win / draw / loss (needs network.value = "wdl")."""
+    policy_loss: Literal["cross_entropy", "kl"] = "cross_entropy"
+    """Same gradients; kl subtracts the target's entropy, so that 0 is perfect."""
+    value_weight: float = 1.0
+    """Weight of the value loss against the policy loss."""
+    outcome_weight: float = 0.5
+    """Share of the game's outcome in the value target; the rest is the search's root value."""
+    ema: float = 0.99
+    """Decay of the averaged parameters that play, are evaluated and exported; 0 = the latest parameters."""
+    augment: bool = True
+    """Each sampled position is turned by a random symmetry of the game."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    every: int = 0
+    """Iterations between evaluations; 0 = only after the last."""
+    games: int = 100
+    """Games against each opponent, half of them from each side."""
+    opponents: tuple[str, ...] = ("random", "minimax:2")
+    """random, or minimax:DEPTH."""
+    simulations: int = 32
+    """Simulations a move in evaluation."""
+    opening_plies: int = 2
+    """Random plies before each evaluation game; each opening is played from both sides."""
+    exhaustive: bool = False
+    """After the last iteration play every line of opponent replies (small games only)."""
+    final: bool = True
+    """Evaluate after the last iteration."""
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    every: int = 10
+    """Iterations between checkpoints."""
+    keep: int = 3
+    """Newest checkpoints kept, beside the best; the newest two hold replay and games too."""
+
+
+@dataclasses.dataclass(frozen=True)
+class LogConfig:
+    every: int = 1
+    """Iterations between rows of metrics.jsonl (one wait for the device each)."""
+    tensorboard: bool = True
+    """Write TensorBoard event files."""
+    plot_every: int = 10
+    """Rows between redraws of learning_curve.png."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportConfig:
+    final: bool = True
+    """Write exports/<name>_stepXXXXXX.pt after the last iteration (needs the export extra)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    name: str = ""
+    """Run name; the run folder is <root>/<name>. Empty = the preset's name."""
+    root: str = "runs"
+    """Folder of all runs."""
+    iterations: int = 100
+    """Iterations of self-play and learning."""
+    seed: int = 0
+    """Seed of every random choice."""
+    devices: int = 0
+    """Local devices used; 0 = all."""
+    game: GameConfig = dataclasses.field(default_factory=GameConfig)
+    network: NetworkConfig = NetworkConfig()
+    search: SearchConfig = SearchConfig()
+    selfplay: SelfPlayConfig = SelfPlayConfig()
+    replay: ReplayConfig = ReplayConfig()
+    learner: LearnerConfig = LearnerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+    export: ExportConfig = ExportConfig()
+
+    @property
+    def updates(self) -> int:
+        """Batches an iteration."""
+        return max(1, round(self.selfplay.games * self.selfplay.plies * self.learner.reuse / self.learner.batch))
+
+    def num_devices(self) -> int:
+        return self.devices or jax.local_device_count()

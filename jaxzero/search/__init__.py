@@ -1,0 +1,18 @@
+"""Searches by name. A new one is one file and one line in `SEARCHES`."""
+
+from collections.abc import Callable
+
+from envs import Env
+from jaxzero.config import SearchConfig
+from jaxzero.models import Model
+from jaxzero.search import gumbel, puct
+from jaxzero.search.base import Search, SearchResult
+
+__all__ = ["SEARCHES", "Search", "SearchResult", "make"]
+
+SEARCHES: dict[str, Callable[[SearchConfig, Env, Model, int], Search]] = {"gumbel": gumbel.make, "puct": puct.make}
+
+
+def make(config: SearchConfig, env: Env, model: Model, simulations: int | None = None) -> Search:
+    """The search of a configuration (checked by `jaxzero.config.validate`), with another budget if given."""
+    return SEARCHES[config.kind](config, env, model, simulations or config.simulations)

@@ -1,0 +1,50 @@
+"""What a search is, and what every search shares: keys, move sampling.
+
+Letters: B batch (games), A actions.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxzero.models import Params
+
+
+class SearchResult(NamedTuple):
+    action: jax.Array  # i32[B]  the move to play
+    policy: jax.Array  # f32[B, A]  improved policy, the training target; 0 on illegal actions
+    value: jax.Array  # f32[B]  root value, mover's view
+    policy_weight: jax.Array  # f32[B]  how far `policy` may be trained on; 0 = not at all
+
+
+class Search(NamedTuple):
+    """`init(states) -> carry`: what is kept between moves (a reused tree; () for none).
+
+    `run(params, keys[B], states, carry, temperature[B], explore) -> (SearchResult, carry)`: one key a game, so that a
+    game does not depend on its neighbours. `explore` (static) turns root noise on; temperature 0 plays the search's
+    own choice, else moves are drawn from policy^(1/temperature).
+    """
+
+    init: Callable[[Any], Any]
+    run: Callable[[Params, jax.Array, Any, Any, jax.Array, bool], tuple[SearchResult, Any]]
+
+
+def sample_action(
+    keys: jax.Array, policy: jax.Array, best: jax.Array, legal: jax.Array, temperature: jax.Array, epsilon: float
+) -> jax.Array:
+    """The move played, i32[B]: `best` at temperature 0, else drawn from policy^(1/temperature) [B, A]; with
+    probability `epsilon` and a positive temperature drawn from the legal moves [B, A] instead."""
+    heat = jnp.where(temperature > 0, temperature, 1.0)[:, None]
+    logits = jnp.where(legal, jnp.log(jnp.maximum(policy, 1e-30)) / heat, -jnp.inf)
+
+    def draw(key, logits, legal):
+        sampled, uniform, mixed = jax.random.split(key, 3)
+        action = jax.random.categorical(sampled, logits)
+        other = jax.random.categorical(uniform, jnp.where(legal, 0.0, -jnp.inf))
+        return action, other, jax.random.uniform(mixed) < epsilon
+
+    action, other, mix = jax.vmap(draw)(keys, logits, legal)
+    action = jnp.where(temperature > 0, action, best)
+    return jnp.where(mix, other, action).astype(jnp.int32) if epsilon > 0 else action.astype(jnp.int32)

@@ -1,0 +1,50 @@
+"""Gumbel AlphaZero (Danihelka et al. 2022, "Policy improvement by planning with Gumbel"), through mctx.
+
+The root's Gumbel noise is drawn with one key a game, which mctx's own policy function cannot do; the rest of that
+function is repeated here from mctx's public parts.
+"""
+
+import jax
+import jax.numpy as jnp
+import mctx
+
+from envs import Env
+from jaxzero.config import SearchConfig
+from jaxzero.models import Model
+from jaxzero.search.base import Search, SearchResult, sample_action
+
+
+def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
+    considered = min(config.max_considered, simulations)
+
+    def run(params, keys, states, carry, temperature, explore):
+        root = model.root(params, states)
+        legal = jax.vmap(env.legal_actions)(states)
+        sub = jax.vmap(jax.random.split)(keys)
+        noise = jax.vmap(lambda key: jax.random.gumbel(key, (env.num_actions,)))(sub[:, 0]) if explore else 0.0
+        gumbel = noise * jnp.ones_like(root.prior_logits)
+        tree = mctx.search(
+            params, sub[0, 1], root=root, recurrent_fn=model.decision, num_simulations=simulations,
+            root_action_selection_fn=partial_root(simulations, considered),
+            interior_action_selection_fn=mctx.gumbel_muzero_interior_action_selection,
+            invalid_actions=~legal, extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=gumbel),  # pyright: ignore
+        )  # fmt: skip
+        summary = tree.summary()
+        completed = jax.vmap(mctx.qtransform_completed_by_mix_value, in_axes=(0, None))(tree, tree.ROOT_INDEX)
+        logits = jnp.where(legal, root.prior_logits + completed, -jnp.inf)
+        most = summary.visit_counts == summary.visit_counts.max(-1, keepdims=True)
+        best = jnp.argmax(jnp.where(most & legal, logits + gumbel, -jnp.inf), -1)
+        policy = jax.nn.softmax(logits)
+        action = sample_action(keys, policy, best, legal, temperature, config.epsilon if explore else 0.0)
+        return SearchResult(action, policy, summary.value, jnp.ones_like(summary.value)), carry
+
+    return Search(lambda states: (), run)
+
+
+def partial_root(simulations: int, considered: int):
+    def select(key, tree, node_index):
+        return mctx.gumbel_muzero_root_action_selection(
+            key, tree, node_index, num_simulations=simulations, max_num_considered_actions=considered
+        )
+
+    return select
