@@ -4,6 +4,8 @@ The root's Gumbel noise is drawn with one key a game, which mctx's own policy fu
 function is repeated here from mctx's public parts.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import mctx
@@ -15,7 +17,11 @@ from jaxzero.search.base import Search, SearchResult, sample_action
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    considered = min(config.max_considered, simulations)
+    halving = partial(
+        mctx.gumbel_muzero_root_action_selection,
+        num_simulations=simulations,
+        max_num_considered_actions=min(config.max_considered, simulations),
+    )
 
     def run(params, keys, states, carry, temperature, explore):
         root = model.root(params, states)
@@ -25,7 +31,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         gumbel = noise * jnp.ones_like(root.prior_logits)
         tree = mctx.search(
             params, sub[0, 1], root=root, recurrent_fn=model.decision, num_simulations=simulations,
-            root_action_selection_fn=partial_root(simulations, considered),
+            root_action_selection_fn=halving,
             interior_action_selection_fn=mctx.gumbel_muzero_interior_action_selection,
             invalid_actions=~legal, extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=gumbel),  # pyright: ignore
         )  # fmt: skip
@@ -39,12 +45,3 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         return SearchResult(action, policy, summary.value, jnp.ones_like(summary.value)), carry
 
     return Search(lambda states: (), run)
-
-
-def partial_root(simulations: int, considered: int):
-    def select(key, tree, node_index):
-        return mctx.gumbel_muzero_root_action_selection(
-            key, tree, node_index, num_simulations=simulations, max_num_considered_actions=considered
-        )
-
-    return select

@@ -17,11 +17,13 @@ from jaxzero.search.base import Search, SearchResult, sample_action
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    select = partial(
-        mctx.muzero_action_selection,
-        pb_c_init=config.c_puct,
-        qtransform=partial(mctx.qtransform_by_min_max, min_value=-1.0, max_value=1.0),
-    )
+    def select(key, tree, node_index, depth):
+        del key  # it would depend on the batch; ties are broken by the game's own key
+        tie_key = jax.random.fold_in(tree.extra_data, tree.node_visits[0] * (simulations + 1) + node_index)
+        qtransform = partial(mctx.qtransform_by_min_max, min_value=-1.0, max_value=1.0)
+        return mctx.muzero_action_selection(
+            tie_key, tree, node_index, depth, pb_c_init=config.c_puct, qtransform=qtransform
+        )
 
     def run(params, keys, states, carry, temperature, explore):
         root = model.root(params, states)
@@ -29,11 +31,11 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         sub = jax.vmap(jax.random.split)(keys)
         if explore:
             noisy = jax.vmap(partial(noisy_logits, config))(sub[:, 0], root.prior_logits, legal)
-            root = root._replace(prior_logits=noisy) if hasattr(root, "_replace") else root.replace(prior_logits=noisy)
+            root = root.replace(prior_logits=noisy)  # pyright: ignore
         tree = mctx.search(
             params, sub[0, 1], root=root, recurrent_fn=model.decision, num_simulations=simulations,
-            root_action_selection_fn=partial(select, depth=jnp.int32(0)), interior_action_selection_fn=select,
-            invalid_actions=~legal,
+            root_action_selection_fn=partial(select, depth=0), interior_action_selection_fn=select,
+            invalid_actions=~legal, extra_data=sub[:, 1],
         )  # fmt: skip
         summary = tree.summary()
         policy = summary.visit_probs
