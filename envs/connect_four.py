@@ -38,7 +38,7 @@ def has_four(stones: jax.Array) -> jax.Array:
 
 def cells(stones: jax.Array) -> jax.Array:
     """u8[7] -> bool[6, 7], top row first."""
-    return (stones >> np.arange(ROWS - 1, -1, -1, dtype=np.uint8)[:, None]) & 1 == 1
+    return (stones[None] >> np.arange(ROWS - 1, -1, -1, dtype=np.uint8)[:, None]) & 1 == 1
 
 
 def mirror(observation: jax.Array) -> jax.Array:
