@@ -131,3 +131,19 @@ def parse_action(env: Env, state: State, text: str) -> int:
     if (move := text.strip().lower()) in names:
         return names[move]
     raise ValueError(f"{env.name}: {text!r} is not a legal move here; legal: {', '.join(names)}")
+
+
+def random_opening(env: Env, key: jax.Array, plies: int) -> tuple[State, jax.Array]:
+    """A new game after 0 to `plies` (uniform) random legal plies, and their number i32[]; it never ends the game."""
+    first, length, moves = jax.random.split(key, 3)
+    wanted = jax.random.randint(length, (), 0, plies + 1)
+
+    def ply(i, carry):
+        state, played = carry
+        choose, chance = jax.random.split(jax.random.fold_in(moves, i))
+        action = jax.random.categorical(choose, jnp.where(env.legal_actions(state), 0.0, -jnp.inf))
+        after = env.advance(state, action, chance)
+        keep = (i < wanted) & ~after.terminated
+        return where(keep, after, state), played + keep
+
+    return jax.lax.fori_loop(0, plies, ply, (env.init(first), jnp.int32(0)))

@@ -1,0 +1,132 @@
+"""One iteration of training as two jitted functions over `RunState`: `self_play` and `learn`.
+
+Both run under one `shard_map` over a 1-D mesh of local devices: every device plays its own lanes and samples its own
+replay; parameters are replicated and gradients averaged. Letters: B games over all devices, T rows of the replay.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from envs import Env
+from jaxzero import learner as learners
+from jaxzero import networks, search
+from jaxzero import replay as replays
+from jaxzero import selfplay
+from jaxzero.config import Config
+from jaxzero.learner import AXIS
+from jaxzero.models import simulator
+
+REPLICATED, LANES, ROWS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
+INIT, PLAY, LEARN, EVALUATE = range(4)  # streams of random keys
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class RunState:
+    """All that a resumed run needs."""
+
+    iteration: jax.Array  # i32[]  iterations finished
+    key: jax.Array  # u32[2]  the run's key; never changes, streams are folded in
+    learned: learners.Learned
+    games: selfplay.Games  # [B]
+    replay: replays.Replay  # [T, B]
+
+
+class Steps(NamedTuple):
+    """The jitted functions of a run; both donate their argument.
+
+    `init() -> RunState`, `self_play(state) -> (state, sums)`, `learn(state) -> (state, metrics)`.
+    """
+
+    init: Callable[[], RunState]
+    self_play: Callable[[RunState], tuple[RunState, dict[str, jax.Array]]]
+    learn: Callable[[RunState], tuple[RunState, dict[str, jax.Array]]]
+    abstract: RunState  # shapes, dtypes and shardings
+
+
+def stream(key: jax.Array, name: int, iteration: jax.Array | int) -> jax.Array:
+    """The key of one stream at one iteration: no other stream or iteration uses it."""
+    return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(key), name), iteration)
+
+
+def make_mesh(devices: int) -> Mesh:
+    return jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
+
+
+def make(config: Config, env: Env, network: networks.Network | None = None) -> Steps:
+    """Builds the two functions of a validated configuration. `network` replaces the configured one."""
+    network = network or networks.make(config.network, env)
+    model = simulator.make(env, network.infer)
+    searcher = search.make(config.search, env, model)
+    optimizer = learners.optimizer(config.learner, config.iterations * config.updates)
+    play_chunk = selfplay.make_chunk(env, searcher, config)
+    learn_steps = learners.make_learn(env, network, config, optimizer)
+    mesh = make_mesh(config.num_devices())
+    lanes_here = config.selfplay.games // mesh.size
+
+    def lanes() -> jax.Array:
+        return jax.lax.axis_index(AXIS) * lanes_here + jnp.arange(lanes_here)
+
+    def init() -> RunState:
+        key = jax.random.key_data(jax.random.key(config.seed))
+        variables = network.init(stream(key, INIT, 0))
+        learned = learners.Learned(
+            variables, jax.tree.map(jnp.copy, variables), optimizer.init(variables["params"]), jnp.int32(0)
+        )
+        keys = selfplay.lane_keys(stream(key, INIT, 1), lanes())
+        games = selfplay.start(env, searcher, keys, config.selfplay.opening_plies)
+        num_rows = replays.rows(config.replay.capacity, config.selfplay.games, config.selfplay.plies)
+        return RunState(jnp.int32(0), key, learned, games, replays.init(env, num_rows, lanes_here))
+
+    def self_play(state: RunState):
+        params = network.fold(state.learned.average)
+        key = stream(state.key, PLAY, state.iteration)
+        games, replay, sums = play_chunk(params, key, state.games, state.replay, lanes())
+        return dataclasses.replace(state, games=games, replay=replay), jax.lax.psum(sums, AXIS)
+
+    def learn(state: RunState):
+        iteration = state.iteration + 1
+        positions = (iteration * config.selfplay.plies).astype(jnp.float32) * config.selfplay.games
+        key = stream(state.key, LEARN, state.iteration)
+        learned, metrics = learn_steps(state.learned, state.replay, key, positions)
+        return dataclasses.replace(state, iteration=iteration, learned=learned), metrics
+
+    outside = partial(jax.shard_map, mesh=mesh, check_vma=False)
+    shapes = jax.eval_shape(outside(init, in_specs=(), out_specs=REPLICATED))
+    specs = RunState(
+        REPLICATED,
+        REPLICATED,
+        jax.tree.map(lambda _: REPLICATED, shapes.learned),
+        jax.tree.map(lambda _: LANES, shapes.games),
+        dataclasses.replace(jax.tree.map(lambda _: ROWS, shapes.replay), cursor=REPLICATED),
+    )
+    start = outside(init, in_specs=(), out_specs=specs)
+    abstract = jax.tree.map(
+        lambda x, spec: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec)),
+        jax.eval_shape(start),
+        specs,
+    )
+    step = partial(outside, in_specs=(specs,), out_specs=(specs, REPLICATED))
+    return Steps(jax.jit(start), jax.jit(step(self_play), donate_argnums=0), jax.jit(step(learn), donate_argnums=0), abstract)
+
+
+def averages(config: Config, sums: dict[str, Any], metrics: dict[str, Any]) -> dict[str, float]:
+    """The row of numbers that people read, from host values of `self_play`'s sums and `learn`'s metrics."""
+    positions = config.selfplay.games * config.selfplay.plies
+    row = {"policy_entropy": float(sums["entropy"]) / positions}
+    if games := float(sums["games"]):
+        row |= {name: float(sums[name]) / games for name in ("first_player_wins", "second_player_wins", "draws")}
+        row["game_length"] = float(sums["length"]) / games
+    if n := float(sums["ended"]):
+        row["value_error"] = float(sums["error"]) / n
+        v, z, vv, zz, vz = (float(sums[name]) / n for name in ("v", "z", "vv", "zz", "vz"))
+        if (spread := (vv - v * v) * (zz - z * z)) > 1e-12:
+            row["value_correlation"] = (vz - v * z) / float(np.sqrt(spread))
+    return row | {name: float(value) for name, value in metrics.items()}

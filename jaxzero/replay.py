@@ -1,0 +1,119 @@
+"""Lane replay on the device: every game in play writes one slot a ply into its own lane of a ring.
+
+Letters: T rows (plies) of the ring, B lanes (games at once), n plies of one chunk, N samples, L legal-move slots
+(`env.max_legal`). Rows come first, so that a chunk is appended as one contiguous block.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from envs import Env, State
+from jaxzero import targets
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Slots:
+    """One position played; leading axes [T, B] in the ring, [N] in a sample."""
+
+    state: State  # compact game state
+    action: jax.Array  # i16[]
+    reward: jax.Array  # f32[]  to the mover
+    end: jax.Array  # bool[]  the game ended with this ply
+    value: jax.Array  # f32[]  root value of the search, mover's view
+    moves: jax.Array  # i16[L]  legal actions; -1 in unused slots
+    weights: jax.Array  # f16[L]  improved policy over `moves`
+    policy_weight: jax.Array  # f16[]
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Replay:
+    slots: Slots  # [T, B]
+    outcome: jax.Array  # f32[T, B]  return to the mover, once the game has ended
+    ready: jax.Array  # bool[T, B]  outcome is known: may be sampled
+    cursor: jax.Array  # i32[]  next row to be written
+
+
+def rows(capacity: int, games: int, plies: int) -> int:
+    """Rows of a ring that holds up to `capacity` positions: a multiple of the chunk, so that no chunk wraps."""
+    return capacity // games // plies * plies
+
+
+def init(env: Env, num_rows: int, games: int) -> Replay:
+    state = jax.eval_shape(env.init, jax.random.key(0))
+    shape = (num_rows, games)
+    moves = (*shape, env.max_legal)
+    slots = Slots(
+        state=jax.tree.map(lambda x: jnp.zeros(shape + x.shape, x.dtype), state),
+        action=jnp.zeros(shape, jnp.int16),
+        reward=jnp.zeros(shape, jnp.float32),
+        end=jnp.zeros(shape, bool),
+        value=jnp.zeros(shape, jnp.float32),
+        moves=jnp.full(moves, -1, jnp.int16),
+        weights=jnp.zeros(moves, jnp.float16),
+        policy_weight=jnp.zeros(shape, jnp.float16),
+    )
+    return Replay(slots, jnp.zeros(shape, jnp.float32), jnp.zeros(shape, bool), jnp.int32(0))
+
+
+def compact_policy(policy: jax.Array, legal: jax.Array, max_legal: int) -> tuple[jax.Array, jax.Array]:
+    """Policy [B, A] over legal moves [B, A] -> (moves i16[B, L], weights f16[B, L]); no legal move is dropped."""
+    order = jnp.where(legal, jnp.arange(legal.shape[-1])[None], legal.shape[-1])
+    moves = jnp.sort(order, -1)[:, :max_legal]
+    used = moves < legal.shape[-1]
+    weights = jnp.take_along_axis(policy, jnp.where(used, moves, 0), -1)
+    return jnp.where(used, moves, -1).astype(jnp.int16), jnp.where(used, weights, 0.0).astype(jnp.float16)
+
+
+def append(replay: Replay, chunk: Slots, max_plies: int) -> tuple[Replay, jax.Array]:
+    """Writes n rows at the cursor and gives outcomes to the games that ended in them.
+
+    Returns the replay and bool[W, B], which of the last W = n + max_plies rows became ready, oldest first (see
+    `recent`).
+    """
+    n, games = chunk.end.shape
+    num_rows = replay.ready.shape[0]
+    start = replay.cursor
+
+    def write(ring, block):
+        return jax.lax.dynamic_update_slice_in_dim(ring, block.astype(ring.dtype), start, 0)
+
+    slots = jax.tree.map(write, replay.slots, chunk)
+    ready = write(replay.ready, jnp.zeros((n, games), bool))
+    cursor = (start + n) % num_rows
+    where = recent(cursor, num_rows, n + max_plies)
+    reward, mover, end, seen = (x[where] for x in (slots.reward, slots.state.player, slots.end, ready))
+    outcome, known = targets.outcomes(reward, mover, end)
+    unique = {"unique_indices": True}
+    kept = replay.outcome.at[where].set(jnp.where(known, outcome, replay.outcome[where]), **unique)
+    written = ready.at[where].set(seen | known, **unique)
+    return Replay(slots, kept, written, cursor), known & ~seen
+
+
+def recent(cursor: jax.Array, num_rows: int, width: int) -> jax.Array:
+    """i32[min(width, T)]: indices of the newest rows, oldest first."""
+    width = min(width, num_rows)
+    return (cursor - width + jnp.arange(width)) % num_rows
+
+
+def sampling_table(replay: Replay, window_rows: jax.Array) -> jax.Array:
+    """i32[T · B]: running count of the slots that may be sampled: ready and within the newest `window_rows` rows."""
+    num_rows = replay.ready.shape[0]
+    age = (replay.cursor - 1 - jnp.arange(num_rows)) % num_rows
+    return jnp.cumsum((replay.ready & (age < window_rows)[:, None]).reshape(-1), dtype=jnp.int32)
+
+
+def sample(replay: Replay, table: jax.Array, key: jax.Array, count: int) -> tuple[Slots, jax.Array]:
+    """`count` slots drawn uniformly with replacement, with their outcomes f32[N]. The table must not be empty."""
+    nth = jax.random.randint(key, (count,), 1, jnp.maximum(table[-1], 1) + 1)
+    index = jnp.searchsorted(table, nth)
+    lanes = replay.ready.shape[1]
+
+    def pick(ring: Any) -> Any:
+        return ring[index // lanes, index % lanes]
+
+    return jax.tree.map(pick, replay.slots), pick(replay.outcome)
