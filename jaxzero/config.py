@@ -4,9 +4,13 @@ The string under a field is its help text on the command line and in the documen
 """
 
 import dataclasses
+import math
+import operator
 from typing import Any, Literal
 
 import jax
+
+from envs import Env, suggest
 
 
 class ConfigError(ValueError):
@@ -16,7 +20,9 @@ class ConfigError(ValueError):
 @dataclasses.dataclass(frozen=True)
 class GameConfig:
     name: str = "tic_tac_toe"
-    """Registered game."""
+    """Registered game; empty when `source` gives it."""
+    source: str = ""
+    """A game of your own instead: FILE.py:FUNCTION, a function that returns an envs.Env."""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     """Options of the game, such as size."""
 
@@ -195,3 +201,132 @@ class Config:
 
     def num_devices(self) -> int:
         return self.devices or jax.local_device_count()
+
+
+def validate(config: Config, env: Env, num_devices: int) -> None:
+    """Checks everything that can be known before anything is compiled.
+
+    Raises:
+        ConfigError: for the first setting that cannot work with this game on `num_devices` local devices.
+    """
+    validate_name(config.name)
+    validate_ranges(config)
+    validate_game(env)
+    validate_choices(config, env)
+    validate_sharding(config, num_devices)
+    validate_replay(config, env)
+    validate_evaluation(config, env)
+
+
+RANGES = {
+    "at least 1": (lambda x: x >= 1, (
+        "iterations", "network.channels", "network.blocks", "search.simulations", "search.max_considered",
+        "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window", "learner.batch", "learner.accumulate",
+        "evaluation.games", "evaluation.simulations", "checkpoint.every", "checkpoint.keep", "log.every",
+        "log.plot_every",
+    )),
+    "0 or more": (lambda x: x >= 0, (
+        "devices", "search.c_puct", "search.temperature", "search.temperature_plies", "selfplay.opening_plies",
+        "learner.warmup", "learner.weight_decay", "learner.clip", "learner.value_weight", "evaluation.every",
+        "evaluation.opening_plies",
+    )),
+    "above 0": (lambda x: x > 0, ("search.dirichlet_alpha", "learner.reuse", "learner.lr")),
+    "a share from 0 to 1": (lambda x: 0 <= x <= 1, (
+        "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.outcome_weight",
+    )),
+    "a share from 0 to below 1": (lambda x: 0 <= x < 1, ("network.dropout", "learner.ema")),
+    "from 0 to 4294967295": (lambda x: 0 <= x < 2**32, ("seed",)),
+}  # fmt: skip
+
+
+def validate_name(name: str) -> None:
+    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+        raise ConfigError(
+            f"name: {name!r} is not a folder name; give one without path separators, such as --name trial"
+        )
+
+
+def validate_ranges(config: Config) -> None:
+    for wanted, (holds, fields) in RANGES.items():
+        for field in fields:
+            value = operator.attrgetter(field)(config)
+            if not (math.isfinite(value) and holds(value)):
+                raise ConfigError(f"{field}: must be {wanted}, got {value}")
+
+
+def validate_game(env: Env) -> None:
+    if env.num_players not in (1, 2):
+        raise ConfigError(f"game: {env.name} has {env.num_players} players; games of 1 or 2 players can be trained")
+    if env.num_outcomes > 0:
+        raise ConfigError(
+            f"game: {env.name} has chance outcomes, which no search here supports yet; choose another game"
+        )
+
+
+def validate_choices(config: Config, env: Env) -> None:
+    # Both import this module.
+    from jaxzero.networks import NETWORKS
+    from jaxzero.search import SEARCHES
+
+    network, learner = config.network, config.learner
+    for field, kind, known in (
+        ("network.kind", network.kind, list(NETWORKS)),
+        ("search.kind", config.search.kind, list(SEARCHES)),
+    ):
+        if kind not in known:
+            raise ConfigError(f"{field}: unknown kind {kind!r}; {suggest(kind, known)}")
+    if network.kind == "resnet" and len(env.observation_shape) != 3:
+        raise ConfigError(
+            f"network.kind: resnet needs observations [rows, columns, planes], {env.name} has shape "
+            f'{env.observation_shape}; use network.kind = "mlp"'
+        )
+    if network.kind == "mlp" and not (network.sizes and min(network.sizes) >= 1):
+        raise ConfigError(f"network.sizes: mlp needs one or more sizes, each at least 1, got {list(network.sizes)}")
+    if (learner.value_loss == "wdl") != (network.value == "wdl"):
+        raise ConfigError(
+            f"learner.value_loss: {learner.value_loss!r} does not fit network.value = {network.value!r}; "
+            'set both to "wdl", or neither'
+        )
+
+
+def validate_sharding(config: Config, num_devices: int) -> None:
+    if config.devices > num_devices:
+        raise ConfigError(f"devices: {config.devices} asked for, {num_devices} here; 0 uses all")
+    used = config.devices or num_devices
+    for field, count in (("selfplay.games", config.selfplay.games), ("learner.batch", config.learner.batch)):
+        if count % used:
+            near = math.ceil(count / used) * used
+            raise ConfigError(f"{field}: {count} cannot be divided over {used} devices; use {near}, or set devices")
+
+
+def validate_replay(config: Config, env: Env) -> None:
+    games, plies, replay = config.selfplay.games, config.selfplay.plies, config.replay
+    if config.selfplay.opening_plies >= env.max_plies:
+        raise ConfigError(
+            f"selfplay.opening_plies: {config.selfplay.opening_plies} random plies leave nothing to learn; "
+            f"{env.name} ends after {env.max_plies}"
+        )
+    # A game's outcome is written back to all its positions, so they must still be there when it ends.
+    rows = replay.capacity // games // plies * plies
+    if rows <= env.max_plies + plies:
+        smallest = games * plies * ((env.max_plies + plies) // plies + 1)
+        raise ConfigError(
+            f"replay.capacity: {replay.capacity} positions cannot hold {games} games of {env.max_plies} plies and "
+            f"an iteration's {plies}; use at least {smallest}"
+        )
+    if replay.window > replay.capacity:
+        raise ConfigError(f"replay.window: {replay.window} is more than replay.capacity = {replay.capacity}")
+
+
+def validate_evaluation(config: Config, env: Env) -> None:
+    evaluation = config.evaluation
+    if evaluation.games % 2:
+        raise ConfigError(f"evaluation.games: must be even (half from each side), got {evaluation.games}")
+    lines = env.max_legal ** math.ceil(env.max_plies / 2)
+    if evaluation.exhaustive and lines > 10_000_000:
+        raise ConfigError(f"evaluation.exhaustive: {env.name} has too many lines of play; set it to false")
+    for opponent in evaluation.opponents:
+        # Late: players need searches, which import this module.
+        from jaxzero.evaluation.players import make_opponent
+
+        make_opponent(opponent, env)

@@ -1,0 +1,5 @@
+import sys
+
+from jaxzero.cli import main
+
+sys.exit(main())

@@ -1,0 +1,168 @@
+"""The `jaxzero` command. Parsing only: every command calls one function of the package."""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_origin
+
+import jax
+import rich
+from cyclopts import App, CycloptsError, Group, Parameter
+from rich.table import Column, Table
+
+import jaxzero
+from envs import suggest
+from jaxzero import settings
+from jaxzero.config import Config, ConfigError, validate
+from jaxzero.games import make_env
+
+app = App(name="jaxzero", version=jaxzero.__version__, help=jaxzero.__doc__, help_format="plaintext")
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Runs a command line; a mistake of the user is one line on stderr and exit status 2."""
+    try:
+        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except (ConfigError, CycloptsError) as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def raw_text(hint: Any, tokens: Sequence[Any]) -> str:
+    """Leaves a value as text: `settings` parses it by the strict rules of files and environment."""
+    return tokens[0].value
+
+
+def raw_texts(hint: Any, tokens: Sequence[Any]) -> list[str]:
+    return [token.value for token in tokens]
+
+
+def whole_number(hint: Any, tokens: Sequence[Any]) -> int:
+    # cyclopts itself would round 2.5.
+    try:
+        return int(tokens[0].value)
+    except ValueError:
+        raise ValueError(f"expected a whole number, got {tokens[0].value!r}") from None
+
+
+Step = Annotated[int | None, Parameter(converter=whole_number)]
+
+
+def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
+    """A setting as an option of the command line, None unless given."""
+    kind = get_origin(field.hint) or field.hint
+    parameter = Parameter(
+        name=[f"--{name}", "--game"] if name == "game.source" else f"--{name}",
+        help=field.help,
+        show_default=settings.toml(field.default),
+        group=group,
+        converter={bool: None, dict: None, tuple: raw_texts}.get(kind, raw_text),
+        consume_multiple=kind is tuple,
+        negative_iterable=(),
+    )
+    hint = dict[str, str] if kind is dict else field.hint
+    return inspect.Parameter(
+        name.replace(".", "__"),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[hint | None, parameter],
+    )
+
+
+def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command an option for every setting in place of its `**options`."""
+    groups = {section: Group.create_ordered(section or "run") for section in ("", *settings.sections())}
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
+    options = [option(name, field, groups[field.section]) for name, field in settings.fields().items()]
+    command.__signature__ = signature.replace(parameters=own + options)  # pyright: ignore[reportFunctionMemberAccess]
+    return command
+
+
+@app.command
+@with_settings
+def train(
+    preset: str,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    from_step: Step = None,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+    allow_change: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
+    **options: Any,
+) -> None:
+    """Train, or resume the run of that name.
+
+    Every setting below is an option; it overrides the environment (JAXZERO_SEARCH_SIMULATIONS=64), which overrides the
+    preset, which overrides the defaults shown.
+
+    Parameters
+    ----------
+    preset
+        A preset (see `jaxzero presets`) or a TOML file.
+    dry_run
+        Show the resolved settings, parameters and memory; start nothing.
+    from_step
+        Resume from this checkpoint instead of the newest.
+    overwrite
+        Delete an existing run of that name and start again.
+    allow_change
+        Settings or sections that a resume may change, such as learner.lr.
+    """
+    given = {name: options[key] for name in settings.fields() if (key := name.replace(".", "__")) in options}
+    config = settings.resolve(preset, {name: value for name, value in given.items() if value is not None}, os.environ)
+    env = make_env(config.game)
+    validate(config, env, jax.local_device_count())
+    # Late: mistakes above are reported before the slow imports.
+    from jaxzero import train as training
+
+    if dry_run:
+        print(training.dry_run(config, env), end="")
+        return
+    for _ in training.run(config, env, allow_change=allow_change or (), from_step=from_step, overwrite=overwrite):
+        pass
+
+
+@app.command
+def export(run: str, /, *, step: Step = None, format: Literal["pt"] = "pt") -> None:
+    """Write the network of a run to a file and print its path.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or its name.
+    step
+        The checkpoint; the newest if not given.
+    format
+        pt: PyTorch.
+    """
+    folder = find_run(run)
+    from jaxzero import train as training
+
+    print(training.export_run(folder, step=step, format=format))
+
+
+def find_run(run: str) -> Path:
+    """The folder of a run, given it or the run's name."""
+    root = Path(settings.read_environment(os.environ).get("root", Config.root))
+    for folder in (Path(run), root / run):
+        if (folder / "config.toml").is_file():
+            return folder
+    known = sorted(path.parent.name for path in root.glob("*/config.toml"))
+    raise ConfigError(
+        f"{run}: no run there or in {root} (no config.toml); {suggest(run, known) if known else 'none yet'}"
+    )
+
+
+@app.command
+def presets() -> None:
+    """List the presets and what they were measured to reach."""
+    facts = ("hardware", "time", "strength")
+    table = Table(Column("preset", no_wrap=True), "game", *facts)
+    for name, path in settings.presets().items():
+        header = settings.header(path)
+        table.add_row(name, settings.load(path).game.name, *(header.get(fact, "") for fact in facts))
+    rich.print(table)

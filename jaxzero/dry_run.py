@@ -1,0 +1,37 @@
+"""What a run would be, without compiling anything."""
+
+import math
+from typing import Any
+
+import jax
+
+from envs import Env
+from jaxzero import networks, settings
+from jaxzero.config import Config
+
+
+def dry_run(config: Config, env: Env) -> str:
+    """The resolved configuration as TOML, then parameters, memory and checkpoint size as comments."""
+    # Late: train imports this module.
+    from jaxzero import train
+
+    learner, data = train.abstract_state(config, env)
+    params = jax.eval_shape(networks.make(config.network, env).init, jax.random.key(0))["params"]
+    parts = {**top_level(learner), **top_level(data)}
+    lines = [
+        f"parameters: {sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)):,}",
+        *(f"{name}: {megabytes(tree)}" for name, tree in parts.items()),
+        f"checkpoint: {megabytes((learner, data))} with replay and games, {megabytes(learner)} without",
+    ]
+    return settings.dump(config) + "\n" + "".join(f"# {line}\n" for line in lines)
+
+
+def top_level(tree: Any) -> dict[str, Any]:
+    """The fields of a dataclass, entries of a dict or items of a sequence, by name."""
+    pairs = jax.tree_util.tree_flatten_with_path(tree, is_leaf=lambda node: node is not tree)[0]
+    return {jax.tree_util.keystr(path, simple=True): child for path, child in pairs}
+
+
+def megabytes(tree: Any) -> str:
+    sizes = [math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)]
+    return f"{sum(sizes) / 1e6:.3f} MB"

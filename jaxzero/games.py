@@ -1,0 +1,55 @@
+"""The game of a configuration: a registered one, or a user's own from a file."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from typing import Any
+
+import envs
+from jaxzero.config import ConfigError, GameConfig
+
+
+def make_env(config: GameConfig) -> envs.Env:
+    """The registered game, or the one that `config.source` makes.
+
+    Raises:
+        ConfigError: unknown game or option, or a file or function that cannot be used.
+    """
+    if config.source:
+        return own_game(config)
+    try:
+        return envs.make(config.name, **config.options)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"game: {error}") from error
+
+
+def own_game(config: GameConfig) -> envs.Env:
+    file, colon, name = config.source.rpartition(":")
+    if not (colon and file.endswith(".py") and name):
+        raise ConfigError(f"game.source: {config.source!r} is not FILE.py:FUNCTION; registered games go by game.name")
+    if not Path(file).is_file():
+        raise ConfigError(f"game.source: {file}: no such file")
+    try:
+        function = getattr(import_file(Path(file)), name, None)
+        if not callable(function):
+            raise ConfigError(f"game.source: {file} has no function {name!r}")
+        env = function(**config.options)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"game.source: {file}: {type(error).__name__}: {error}") from error
+    if not isinstance(env, envs.Env):
+        raise ConfigError(f"game.source: {name} in {file} returned {type(env).__name__}, not an envs.Env")
+    return env
+
+
+def import_file(path: Path) -> Any:
+    """Runs a Python file as a module of its own."""
+    spec = importlib.util.spec_from_file_location(f"jaxzero_game_{path.stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    # Dataclasses look their module up while it runs.
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
