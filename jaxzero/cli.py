@@ -25,10 +25,13 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """Runs a command line; a mistake of the user is one line on stderr and exit status 2."""
     try:
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    except (ConfigError, CycloptsError) as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    return 0
+        return 0
+    except ConfigError as error:
+        message = str(error)
+    except CycloptsError as error:
+        message = f"{error} Add --help for the list of options."
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return 2
 
 
 def raw_text(hint: Any, tokens: Sequence[Any]) -> str:
@@ -45,7 +48,7 @@ def whole_number(hint: Any, tokens: Sequence[Any]) -> int:
     try:
         return int(tokens[0].value)
     except ValueError:
-        raise ValueError(f"expected a whole number, got {tokens[0].value!r}") from None
+        raise ValueError(f"expected a whole number, got {tokens[0].value!r}.") from None
 
 
 Step = Annotated[int | None, Parameter(converter=whole_number)]
@@ -112,8 +115,8 @@ def train(
     allow_change
         Settings or sections that a resume may change, such as learner.lr.
     """
-    given = {name: options[key] for name in settings.fields() if (key := name.replace(".", "__")) in options}
-    config = settings.resolve(preset, {name: value for name, value in given.items() if value is not None}, os.environ)
+    given = {key.replace("__", "."): value for key, value in options.items()}
+    config = settings.resolve(preset, given, os.environ)
     env = make_env(config.game)
     validate(config, env, jax.local_device_count())
     # Late: mistakes above are reported before the slow imports.

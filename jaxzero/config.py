@@ -11,6 +11,7 @@ from typing import Any, Literal
 import jax
 
 from envs import Env, suggest
+from jaxzero.replay import rows
 
 
 class ConfigError(ValueError):
@@ -307,8 +308,7 @@ def validate_replay(config: Config, env: Env) -> None:
             f"{env.name} ends after {env.max_plies}"
         )
     # A game's outcome is written back to all its positions, so they must still be there when it ends.
-    rows = replay.capacity // games // plies * plies
-    if rows <= env.max_plies + plies:
+    if rows(replay.capacity, games, plies) <= env.max_plies + plies:
         smallest = games * plies * ((env.max_plies + plies) // plies + 1)
         raise ConfigError(
             f"replay.capacity: {replay.capacity} positions cannot hold {games} games of {env.max_plies} plies and "

@@ -125,19 +125,24 @@ def read_file(path: Path) -> Layer:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a preset's name or a TOML file") from error
     except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    return with_absolute_source(read_tree(tree, str(path)), path.parent)
+
+
+def read_tree(tree: Mapping[str, Any], origin: str) -> Layer:
+    """The tables of a TOML text as one layer; `origin` names it in errors."""
     layer: Layer = {}
     for key, value in tree.items():
-        if key not in sections():
-            add(layer, key, value, str(path))
-        elif isinstance(value, dict):
-            for name, inner in value.items():
-                add(layer, f"{key}.{name}", inner, str(path))
+        if key not in sections() or not isinstance(value, dict):
+            add(layer, key, value, origin)
         else:
-            raise ConfigError(f"{key} ({path}): expected a table [{key}] of settings, got {value!r}")
-    return with_absolute_source(layer, path.parent)
+            for name, inner in value.items():
+                add(layer, f"{key}.{name}", inner, origin)
+    return layer
 
 
 def add(layer: Layer, name: str, value: Any, origin: str) -> None:
+    if name in sections():
+        raise ConfigError(f"{name} ({origin}): expected a table [{name}] of settings, got {value!r}")
     if name not in fields():
         section, _, key = name.rpartition(".")
         known = [field.name for field in fields().values() if field.section == section]
@@ -150,7 +155,7 @@ def add(layer: Layer, name: str, value: Any, origin: str) -> None:
 
 def nearest(word: str, known: Sequence[str]) -> str:
     """As `suggest`, where the whole list would be too long."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.8)
     return f"did you mean {near[0]!r}?" if near else "see `jaxzero train --help`"
 
 

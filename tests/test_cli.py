@@ -1,0 +1,324 @@
+"""The command line, in process; `jaxzero.train` is replaced by a recorder, so nothing is compiled."""
+
+import dataclasses
+import sys
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import envs
+import jaxzero
+from jaxzero import cli, dry_run, settings
+from jaxzero.config import Config, ConfigError
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@dataclasses.dataclass
+class Recorder:
+    """What the command asked of `jaxzero.train`."""
+
+    config: Config | None = None
+    env: envs.Env | None = None
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    rows: int = 0
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
+    recorder = Recorder()
+
+    def run(config: Config, env: envs.Env, **options: Any):
+        recorder.config, recorder.env, recorder.options = config, env, options
+        for iteration in range(2):
+            recorder.rows += 1
+            yield {"iteration": iteration}
+
+    def abstract_state(config: Config, env: envs.Env) -> tuple[Any, Any]:
+        learner = {"params": jax.ShapeDtypeStruct((500, 500), jnp.float32)}
+        return learner, {"replay": jax.ShapeDtypeStruct((4_000_000,), jnp.int8)}
+
+    def export_run(folder: Path, *, step: int | None, format: str) -> Path:
+        return folder / "exports" / f"{step}.{format}"
+
+    module = types.ModuleType("jaxzero.train")
+    vars(module).update(run=run, abstract_state=abstract_state, export_run=export_run, dry_run=dry_run.dry_run)
+    monkeypatch.setitem(sys.modules, "jaxzero.train", module)
+    monkeypatch.setattr(jaxzero, "train", module, raising=False)
+    players = types.ModuleType("jaxzero.evaluation.players")
+    vars(players)["make_opponent"] = lambda name, env: None
+    monkeypatch.setitem(sys.modules, "jaxzero.evaluation", types.ModuleType("jaxzero.evaluation"))
+    monkeypatch.setitem(sys.modules, "jaxzero.evaluation.players", players)
+    return recorder
+
+
+@pytest.fixture
+def run(asked: Recorder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*tokens: str) -> tuple[int, str, str]:
+        status = cli.main(tokens)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call
+
+
+def test_train(run: Run, asked: Recorder):
+    assert run("train", "tic_tac_toe_test") == (0, "", "")
+    preset = settings.load(settings.presets()["tic_tac_toe_test"])
+    assert asked.config == dataclasses.replace(preset, name="tic_tac_toe_test")
+    assert asked.env == envs.make("tic_tac_toe")
+    assert asked.options == {"allow_change": (), "from_step": None, "overwrite": False}
+    assert asked.rows == 2
+
+
+def test_train_options(run: Run, asked: Recorder):
+    status, _, error = run(
+        "train", "tic_tac_toe_test", "--search.simulations", "64", "--name", "mine", "--network.sizes", "8", "4",
+        "--from-step", "12", "--overwrite", "--allow-change", "learner.lr", "search", "--log.no-tensorboard",
+        "--network.norm", "batch", "--learner.lr", "1e-3", "--evaluation.opponents", "minimax:3", "--seed=7",
+    )  # fmt: skip
+    assert (status, error) == (0, "")
+    config = asked.config
+    assert config is not None
+    assert (config.search.simulations, config.name, config.network.sizes) == (64, "mine", (8, 4))
+    assert (config.log.tensorboard, config.network.norm, config.learner.lr) == (False, "batch", 1e-3)
+    assert (config.evaluation.opponents, config.seed) == (("minimax:3",), 7)
+    assert asked.options == {"allow_change": ["learner.lr", "search"], "from_step": 12, "overwrite": True}
+
+
+def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JAXZERO_SEARCH_SIMULATIONS", "7")
+    monkeypatch.setenv("JAXZERO_LEARNER_BATCH", "64")
+    run("train", "tic_tac_toe_test", "--learner.batch", "128")
+    assert asked.config is not None
+    assert (asked.config.search.simulations, asked.config.learner.batch) == (7, 128)
+
+
+@pytest.mark.parametrize(("tokens", "message"), [
+    (
+        ["tic_tac_toe_tset"],
+        f"unknown preset 'tic_tac_toe_tset'; did you mean 'tic_tac_toe_test'? known: {', '.join(settings.presets())}; "
+        "or give a file ending in .toml",
+    ),
+    (
+        ["no.toml"],
+        "no.toml: cannot be read (No such file or directory); give a preset's name or a TOML file",
+    ),
+    ([], 'Command "train" parameter PRESET requires an argument. Add --help for the list of options.'),
+    (["tic_tac_toe_test", "b"], "Unused Tokens: ['b']. Add --help for the list of options."),
+    (
+        ["tic_tac_toe_test", "--search.simulatons", "3"],
+        "Unknown option: --search.simulatons. Did you mean --search.simulations? Add --help for the list of options.",
+    ),
+    (
+        ["tic_tac_toe_test", "--search.simulations"],
+        'Command "train" parameter --search.simulations requires an argument. Add --help for the list of options.',
+    ),
+    (
+        ["tic_tac_toe_test", "--search.simulations", "2.5"],
+        "search.simulations (command line): expected a whole number, got '2.5'",
+    ),
+    (
+        ["tic_tac_toe_test", "--learner.lr", "fast"],
+        "learner.lr (command line): expected a number, got 'fast'",
+    ),
+    (
+        ["tic_tac_toe_test", "--network.sizes", "64", "6.5"],
+        "network.sizes (command line): expected a whole number, got '6.5'",
+    ),
+    (
+        ["tic_tac_toe_test", "--network.norm", "bath"],
+        "network.norm (command line): unknown value 'bath'; did you mean 'batch'? known: batch, none",
+    ),
+    (
+        ["tic_tac_toe_test", "--log.tensorboard=maybe"],
+        'Invalid value for --log.tensorboard: unable to convert "maybe" into bool. '
+        "Add --help for the list of options.",
+    ),
+    (
+        ["tic_tac_toe_test", "--from-step", "2.5"],
+        "Invalid value for --from-step: expected a whole number, got '2.5'. Add --help for the list of options.",
+    ),
+    (["tic_tac_toe_test", "--seed", "-1"], "seed: must be from 0 to 4294967295, got -1"),
+    (
+        ["tic_tac_toe_test", "--name", "a/b"],
+        "name: 'a/b' is not a folder name; give one without path separators, such as --name trial",
+    ),
+    (
+        ["tic_tac_toe_test", "--game.name", "conect_four"],
+        "game: unknown game 'conect_four'; did you mean 'connect_four'? known: tic_tac_toe, connect_four",
+    ),
+    (
+        ["tic_tac_toe_test", "--game.options.size", "3"],
+        "game: game 'tic_tac_toe' has no option 'size'; it takes none",
+    ),
+    (
+        ["tic_tac_toe_test", "--game", "connect_four"],
+        "game.source: 'connect_four' is not FILE.py:FUNCTION; registered games go by game.name",
+    ),
+    (
+        ["tic_tac_toe_test", "--game", "a.py:make", "--game.name", "connect_four"],
+        "game.source: given together with game.name; give one of them",
+    ),
+])  # fmt: skip
+def test_mistakes_are_one_line(run: Run, asked: Recorder, tokens: list[str], message: str):
+    assert run("train", *tokens) == (2, "", f"error: {message}\n")
+    assert asked.config is None
+
+
+def test_unknown_command(run: Run):
+    status, _, error = run("trian")
+    assert status == 2
+    assert error.startswith('error: Unknown command "trian". Did you mean "train"?')
+    assert error.count("\n") == 1
+
+
+def test_multiline_errors_become_one_line(run: Run, tmp_path: Path):
+    (tmp_path / "bad.toml").write_text('name = "a\nb"')
+    status, _, error = run("train", "bad.toml")
+    assert (status, error.count("\n")) == (2, 1)
+    assert error.startswith("error: bad.toml: not valid TOML: ")
+
+
+def test_errors_of_a_run_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: Any, **__: Any):
+        raise ConfigError("name: the run exists;\n  use --overwrite")
+        yield
+
+    monkeypatch.setattr(sys.modules["jaxzero.train"], "run", refuse)
+    assert run("train", "tic_tac_toe_test") == (2, "", "error: name: the run exists; use --overwrite\n")
+
+
+def test_help_lists_every_setting(run: Run):
+    status, text, _ = run("train", "--help")
+    assert status == 0
+    lines = "".join(text.replace("│", " ").split())
+    for name, field in settings.fields().items():
+        assert f"--{name}" in lines, name
+        assert "".join(field.help.split()) in lines, name
+        if field.hint is not bool:
+            assert "".join(f"[default:{settings.toml(field.default)}]".split()) in lines, name
+    order = [text.index(f"─ {section} ─") for section in ("run", *settings.sections())]
+    assert order == sorted(order)
+
+
+def test_dry_run(run: Run, asked: Recorder, tmp_path: Path):
+    status, text, error = run("train", "tic_tac_toe_test", "--dry-run", "--seed", "5")
+    assert (status, error, asked.config) == (0, "", None)
+    path = tmp_path / "shown.toml"
+    path.write_text(text)
+    assert settings.load(path) == settings.resolve("tic_tac_toe_test", {"seed": "5"}, {})
+    # 18·16 + 16 in the trunk, 16·9 + 9 policy, 16·1 + 1 value
+    assert text.splitlines()[-4:] == [
+        "# parameters: 474",
+        "# params: 1.000 MB",
+        "# replay: 4.000 MB",
+        "# checkpoint: 5.000 MB with replay and games, 1.000 MB without",
+    ]
+
+
+def test_version(run: Run):
+    assert run("--version") == (0, f"{jaxzero.__version__}\n", "")
+
+
+def test_presets(run: Run):
+    status, text, _ = run("presets")
+    assert status == 0
+    for name, path in settings.presets().items():
+        [line] = [line for line in text.splitlines() if f" {name} " in line]
+        assert f" {settings.load(path).game.name} " in line
+        assert settings.header(path)["strength"] in line
+
+
+# A game from a file
+
+GAME = """
+import dataclasses
+from envs.tic_tac_toe import TicTacToe
+
+@dataclasses.dataclass(frozen=True)
+class Mine(TicTacToe):
+    name = "mine"
+    size: int = 3
+
+def make(size: int = 3):
+    return Mine(size)
+
+def wrong():
+    return 7
+
+def broken():
+    raise RuntimeError("no board")
+"""
+
+
+def test_own_game(run: Run, asked: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "my_game.py").write_text(GAME)
+    assert run("train", "tic_tac_toe_test", "--game", "my_game.py:make", "--game.options.size", "5") == (0, "", "")
+    assert asked.env is not None
+    assert (asked.env.name, vars(asked.env)["size"]) == ("mine", 5)
+    # The configuration alone finds the game again, from any folder.
+    assert asked.config is not None
+    kept = tmp_path / "kept.toml"
+    kept.write_text(settings.dump(asked.config))
+    monkeypatch.chdir("/")
+    assert run("train", str(kept)) == (0, "", "")
+    assert asked.env.name == "mine"
+
+
+@pytest.mark.parametrize(("source", "message"), [
+    ("none.py:make", "game.source: PATH/none.py: no such file"),
+    ("my_game.py:mke", "game.source: PATH/my_game.py has no function 'mke'"),
+    ("my_game.py:", "game.source: 'PATH/my_game.py:' is not FILE.py:FUNCTION; registered games go by game.name"),
+    ("my_game.py", "game.source: 'my_game.py' is not FILE.py:FUNCTION; registered games go by game.name"),
+    ("my_game.py:wrong", "game.source: wrong in PATH/my_game.py returned int, not an envs.Env"),
+    ("my_game.py:broken", "game.source: PATH/my_game.py: RuntimeError: no board"),
+    ("bad_import.py:make", "game.source: PATH/bad_import.py: ModuleNotFoundError: No module named 'not_there'"),
+    ("bad_syntax.py:make", "game.source: PATH/bad_syntax.py: SyntaxError: invalid syntax (bad_syntax.py, line 1)"),
+])  # fmt: skip
+def test_own_game_errors(run: Run, tmp_path: Path, source: str, message: str):
+    (tmp_path / "my_game.py").write_text(GAME)
+    (tmp_path / "bad_import.py").write_text("import not_there")
+    (tmp_path / "bad_syntax.py").write_text("def")
+    assert run("train", "tic_tac_toe_test", "--game", source) == (
+        2, "", f"error: {message.replace('PATH', str(tmp_path))}\n",
+    )  # fmt: skip
+
+
+def test_own_game_with_a_wrong_option(run: Run, tmp_path: Path):
+    (tmp_path / "my_game.py").write_text(GAME)
+    status, _, error = run("train", "tic_tac_toe_test", "--game", "my_game.py:make", "--game.options.sze", "5")
+    expected = "TypeError: make() got an unexpected keyword argument 'sze'"
+    assert (status, error) == (2, f"error: game.source: {tmp_path}/my_game.py: {expected}\n")
+
+
+# Export
+
+
+def test_export(run: Run, tmp_path: Path):
+    folder = tmp_path / "runs" / "trial"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text("")
+    assert run("export", str(folder), "--step", "3") == (0, f"{folder}/exports/3.pt\n", "")
+    assert run("export", "trial") == (0, "runs/trial/exports/None.pt\n", "")
+
+
+def test_export_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    assert run("export", "trial") == (2, "", "error: trial: no run there or in runs (no config.toml); none yet\n")
+    (tmp_path / "elsewhere" / "trial").mkdir(parents=True)
+    (tmp_path / "elsewhere" / "trial" / "config.toml").write_text("")
+    monkeypatch.setenv("JAXZERO_ROOT", "elsewhere")
+    assert run("export", "trail") == (
+        2, "", "error: trail: no run there or in elsewhere (no config.toml); did you mean 'trial'? known: trial\n",
+    )  # fmt: skip
+    status, _, error = run("export", "trial", "--format", "pz")
+    assert status == 2
+    assert error.startswith('error: Invalid value "pz" for --format. Choose from: "pt".')

@@ -1,0 +1,437 @@
+"""Validation, layers of settings, TOML, resume rules, presets."""
+
+import dataclasses
+import sys
+import tomllib
+import types
+import typing
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import envs
+import jaxzero
+from jaxzero import config as configs
+from jaxzero import settings
+from jaxzero.config import Config, ConfigError, GameConfig, NetworkConfig, validate
+
+TIC_TAC_TOE = envs.make("tic_tac_toe")
+
+
+def change(config: Config, **values: Any) -> Config:
+    """`config` with dotted fields (dots written `__`) replaced."""
+    for key, value in values.items():
+        section, _, field = key.rpartition("__")
+        inner = {field: value}
+        config = dataclasses.replace(
+            config, **({section: dataclasses.replace(getattr(config, section), **inner)} if section else inner)
+        )
+    return config
+
+
+VALID = change(Config(name="trial"), evaluation__opponents=())
+
+
+@dataclasses.dataclass(frozen=True)
+class OddGame(envs.Env):
+    name = "odd"
+    num_actions = 2
+    num_players: int = 2
+    observation_shape: tuple[int, ...] = (4,)
+    max_plies: int = 9
+    max_legal = 2
+    num_outcomes: int = 0
+
+
+def test_valid_configuration():
+    validate(VALID, TIC_TAC_TOE, 4)
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"name": ""}, "name: '' is not a folder name; give one without path separators, such as --name trial"),
+    ({"name": "a/b"}, "name: 'a/b' is not a folder name; give one without path separators, such as --name trial"),
+    ({"name": "a\\b"}, r"name: 'a\\b' is not a folder name; give one without path separators, such as --name trial"),
+    ({"name": ".."}, "name: '..' is not a folder name; give one without path separators, such as --name trial"),
+    ({"iterations": 0}, "iterations: must be at least 1, got 0"),
+    ({"devices": -1}, "devices: must be 0 or more, got -1"),
+    ({"seed": 2**32}, "seed: must be from 0 to 4294967295, got 4294967296"),
+    ({"search__simulations": -4}, "search.simulations: must be at least 1, got -4"),
+    ({"learner__lr": 0.0}, "learner.lr: must be above 0, got 0.0"),
+    ({"learner__lr": float("inf")}, "learner.lr: must be above 0, got inf"),
+    ({"learner__clip": float("nan")}, "learner.clip: must be 0 or more, got nan"),
+    ({"learner__outcome_weight": 1.5}, "learner.outcome_weight: must be a share from 0 to 1, got 1.5"),
+    ({"search__epsilon": -0.1}, "search.epsilon: must be a share from 0 to 1, got -0.1"),
+    ({"learner__ema": 1.0}, "learner.ema: must be a share from 0 to below 1, got 1.0"),
+    ({"network__kind": "resnett"}, "network.kind: unknown kind 'resnett'; did you mean 'resnet'? known: resnet, mlp"),
+    ({"search__kind": "pucd"}, "search.kind: unknown kind 'pucd'; did you mean 'puct'? known: gumbel, puct"),
+    (
+        {"network__kind": "mlp", "network__sizes": ()},
+        "network.sizes: mlp needs one or more sizes, each at least 1, got []",
+    ),
+    (
+        {"network__kind": "mlp", "network__sizes": (8, 0)},
+        "network.sizes: mlp needs one or more sizes, each at least 1, got [8, 0]",
+    ),
+    (
+        {"learner__value_loss": "wdl"},
+        "learner.value_loss: 'wdl' does not fit network.value = 'scalar'; set both to \"wdl\", or neither",
+    ),
+    (
+        {"network__value": "wdl"},
+        "learner.value_loss: 'mse' does not fit network.value = 'wdl'; set both to \"wdl\", or neither",
+    ),
+    ({"devices": 8}, "devices: 8 asked for, 4 here; 0 uses all"),
+    (
+        {"selfplay__games": 254},
+        "selfplay.games: 254 cannot be divided over 4 devices; use 256, or set devices",
+    ),
+    (
+        {"learner__batch": 100, "devices": 3, "selfplay__games": 3},
+        "learner.batch: 100 cannot be divided over 3 devices; use 102, or set devices",
+    ),
+    (
+        {"selfplay__opening_plies": 9},
+        "selfplay.opening_plies: 9 random plies leave nothing to learn; tic_tac_toe ends after 9",
+    ),
+    (
+        {"replay__capacity": 16_383, "replay__window": 100},
+        "replay.capacity: 16383 positions cannot hold 256 games of 9 plies and an iteration's 32; use at least 16384",
+    ),
+    ({"replay__window": 200_000}, "replay.window: 200000 is more than replay.capacity = 100000"),
+    ({"evaluation__games": 3}, "evaluation.games: must be even (half from each side), got 3"),
+])  # fmt: skip
+def test_validate_names_the_field(values: dict[str, Any], message: str):
+    with pytest.raises(ConfigError) as raised:
+        validate(change(VALID, **values), TIC_TAC_TOE, 4)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(("env", "values", "message"), [
+    (OddGame(num_players=3), {}, "game: odd has 3 players; games of 1 or 2 players can be trained"),
+    (
+        OddGame(num_outcomes=6),
+        {},
+        "game: odd has chance outcomes, which no search here supports yet; choose another game",
+    ),
+    (
+        OddGame(),
+        {},
+        "network.kind: resnet needs observations [rows, columns, planes], odd has shape (4,); "
+        'use network.kind = "mlp"',
+    ),
+    (
+        envs.make("connect_four"),
+        {"evaluation__exhaustive": True},
+        "evaluation.exhaustive: connect_four has too many lines of play; set it to false",
+    ),
+])  # fmt: skip
+def test_validate_knows_the_game(env: envs.Env, values: dict[str, Any], message: str):
+    with pytest.raises(ConfigError) as raised:
+        validate(change(VALID, **values), env, 4)
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize("values", [
+    {"evaluation__exhaustive": True},
+    {"network__value": "wdl", "learner__value_loss": "wdl"},
+    {"replay__capacity": 16_384, "replay__window": 100},
+    {"selfplay__games": 254, "devices": 2},
+])  # fmt: skip
+def test_validate_accepts(values: dict[str, Any]):
+    validate(change(VALID, **values), TIC_TAC_TOE, 4)
+
+
+def test_smallest_capacity_is_exact():
+    """The capacity that the message names passes, one less does not, whatever the plies."""
+    for plies in (1, 5, 9, 10, 11, 32):
+        config = change(VALID, selfplay__plies=plies, selfplay__games=4, replay__capacity=4, replay__window=1)
+        with pytest.raises(ConfigError) as raised:
+            validate(config, TIC_TAC_TOE, 4)
+        smallest = int(str(raised.value).rpartition(" ")[2])
+        validate(change(config, replay__capacity=smallest), TIC_TAC_TOE, 4)
+        with pytest.raises(ConfigError):
+            validate(change(config, replay__capacity=smallest - 1), TIC_TAC_TOE, 4)
+
+
+def test_every_number_has_a_range():
+    """A new numeric field cannot be forgotten in the table of ranges."""
+    numbers = {name for name, field in settings.fields().items() if field.hint in (int, float)}
+    assert sorted(numbers) == sorted(name for _, names in configs.RANGES.values() for name in names)
+
+
+def test_opponents_are_checked(monkeypatch: pytest.MonkeyPatch):
+    def make_opponent(name: str, env: envs.Env) -> None:
+        if name != "random":
+            raise ConfigError(f"evaluation.opponents: {name} on {env.name}")
+
+    players = types.ModuleType("jaxzero.evaluation.players")
+    vars(players)["make_opponent"] = make_opponent
+    monkeypatch.setitem(sys.modules, "jaxzero.evaluation", types.ModuleType("jaxzero.evaluation"))
+    monkeypatch.setitem(sys.modules, "jaxzero.evaluation.players", players)
+    validate(change(VALID, evaluation__opponents=("random",)), TIC_TAC_TOE, 4)
+    with pytest.raises(ConfigError, match=r"evaluation\.opponents: stockfish on tic_tac_toe"):
+        validate(change(VALID, evaluation__opponents=("random", "stockfish")), TIC_TAC_TOE, 4)
+
+
+# Files and types
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ('search.simulations = "64"', "search.simulations (FILE): expected a whole number, got '64'"),
+    ("search.simulations = 2.5", "search.simulations (FILE): expected a whole number, got 2.5"),
+    ("search.simulations = true", "search.simulations (FILE): expected a whole number, got True"),
+    ("learner.lr = true", "learner.lr (FILE): expected a number, got True"),
+    ('learner.lr = "0.1"', "learner.lr (FILE): expected a number, got '0.1'"),
+    ("log.tensorboard = 1", "log.tensorboard (FILE): expected true or false, got 1"),
+    ("name = 5", "name (FILE): expected text in quotes, got 5"),
+    ("network.sizes = 64", "network.sizes (FILE): expected a list, each a whole number, got 64"),
+    ("network.sizes = [64, 6.5]", "network.sizes (FILE): expected a whole number, got 6.5"),
+    ('network.norm = "bath"', "network.norm (FILE): unknown value 'bath'; did you mean 'batch'? known: batch, none"),
+    ("network.norm = [1]", "network.norm (FILE): unknown value [1]; known: batch, none"),
+    ("game.options = 7", "game.options (FILE): expected a table of options, got 7"),
+    (
+        "game.options.size = {a = 1}",
+        "game.options (FILE): size: expected a number, true, false, text or a list of them, got {'a': 1}",
+    ),
+    ("search = 5", "search (FILE): expected a table [search] of settings, got 5"),
+    ("checkpoint.evry = 5", "FILE: unknown key 'checkpoint.evry'; did you mean 'every'? known: every, keep"),
+    ("simulations = 5", "FILE: unknown key 'simulations'; did you mean 'search.simulations'?"),
+    ("[learner]\nlr = ", "FILE: not valid TOML: Invalid value (at end of document)"),
+])  # fmt: skip
+def test_file_errors(tmp_path: Path, text: str, message: str):
+    path = tmp_path / "my.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        settings.load(path)
+    assert str(raised.value) == message.replace("FILE", str(path))
+
+
+def test_unknown_section_is_suggested(tmp_path: Path):
+    path = tmp_path / "my.toml"
+    path.write_text("[serch]\nsimulations = 5")
+    with pytest.raises(ConfigError, match=r"my.toml: unknown key 'serch'; did you mean 'search'\?"):
+        settings.load(path)
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(ConfigError) as raised:
+        settings.resolve(str(tmp_path / "no.toml"), {}, {})
+    reason = "cannot be read (No such file or directory); give a preset's name or a TOML file"
+    assert str(raised.value) == f"{tmp_path / 'no.toml'}: {reason}"
+
+
+def test_whole_numbers_fit_float_fields(tmp_path: Path):
+    path = tmp_path / "my.toml"
+    path.write_text("learner.lr = 1")
+    assert type(settings.load(path).learner.lr) is float
+
+
+@pytest.mark.parametrize(("key", "text", "message"), [
+    (
+        "SEARCH_SIMULATIONS", "many",
+        "search.simulations (JAXZERO_SEARCH_SIMULATIONS): expected a whole number, got 'many'",
+    ),
+    (
+        "SEARCH_SIMULATIONS", "2.5",
+        "search.simulations (JAXZERO_SEARCH_SIMULATIONS): expected a whole number, got '2.5'",
+    ),
+    ("LOG_TENSORBOARD", "1", "log.tensorboard (JAXZERO_LOG_TENSORBOARD): expected true or false, got '1'"),
+    ("NETWORK_SIZES", "64,x", "network.sizes (JAXZERO_NETWORK_SIZES): expected a whole number, got 'x'"),
+    ("GAME_OPTIONS", "7", "game.options (JAXZERO_GAME_OPTIONS): expected a table of options, got '7'"),
+    (
+        "SERCH_SIMULATIONS", "4",
+        "JAXZERO_SERCH_SIMULATIONS: unknown environment variable; did you mean 'JAXZERO_SEARCH_SIMULATIONS'?",
+    ),
+    ("OTHER_THING", "4", "JAXZERO_OTHER_THING: unknown environment variable; see `jaxzero train --help`"),
+])  # fmt: skip
+def test_environment_errors(key: str, text: str, message: str):
+    with pytest.raises(ConfigError) as raised:
+        settings.resolve("tic_tac_toe_test", {}, {f"JAXZERO_{key}": text})
+    assert str(raised.value) == message
+
+
+def test_environment_types():
+    config = settings.resolve("tic_tac_toe_test", {}, {
+        "JAXZERO_LEARNER_LR": "1e-4", "JAXZERO_NETWORK_SIZES": "32,16", "JAXZERO_LOG_TENSORBOARD": "false",
+        "JAXZERO_EVALUATION_OPPONENTS": "random,minimax:3", "JAXZERO_GAME_OPTIONS_SIZE": "7",
+        "JAXZERO_GAME_OPTIONS_RULES": "simple", "JAXZERO_GAME_OPTIONS_SWAP": "true", "PATH": "/bin",
+    })  # fmt: skip
+    assert config.learner.lr == 1e-4
+    assert config.network.sizes == (32, 16)
+    assert config.log.tensorboard is False
+    assert config.evaluation.opponents == ("random", "minimax:3")
+    assert config.game.options == {"size": 7, "rules": "simple", "swap": True}
+
+
+def test_environment_variables_are_distinct():
+    names = [settings.variable(name) for name in settings.fields()]
+    assert len(set(names)) == len(names)
+
+
+def test_precedence(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text("iterations = 2\n[search]\nsimulations = 2\n[learner]\nbatch = 2")
+    environ = {"JAXZERO_SEARCH_SIMULATIONS": "3", "JAXZERO_LEARNER_BATCH": "3"}
+    config = settings.resolve(str(path), {"learner.batch": "4"}, environ)
+    assert (config.learner.batch, config.search.simulations, config.iterations) == (4, 3, 2)
+    assert config.selfplay == Config().selfplay
+    assert config.name == "mine"
+    assert settings.resolve(str(path), {"name": "other"}, {}).name == "other"
+
+
+def test_another_game_drops_the_options_of_the_first(tmp_path: Path):
+    path = tmp_path / "mine.toml"
+    path.write_text('game.name = "hex"\ngame.options = {size = 7}')
+    environ = {"JAXZERO_GAME_OPTIONS_SWAP": "true"}
+    assert settings.resolve(str(path), {}, environ).game == GameConfig("hex", "", {"size": 7, "swap": True})
+    assert settings.resolve(str(path), {"game.name": "hex"}, {}).game == GameConfig("hex", "", {"size": 7})
+    assert settings.resolve(str(path), {"game.name": "go"}, {}).game == GameConfig("go", "", {})
+    own = settings.resolve(str(path), {"game.source": "/a/b.py:make", "game.options": {"size": "3"}}, {})
+    assert own.game == GameConfig("", "/a/b.py:make", {"size": 3})
+
+
+def test_a_games_file_is_found_beside_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "mine.toml"
+    path.write_text('game.source = "rules.py:make"')
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    assert settings.load(path).game.source == f"{tmp_path}/rules.py:make"
+    resolved = settings.resolve(str(path), {"game.source": "rules.py:make"}, {})
+    assert resolved.game.source == f"{tmp_path}/below/rules.py:make"
+    assert settings.resolve(str(path), {"game.name": "hex"}, {}).game == GameConfig("hex")
+
+
+# TOML
+
+
+TEXT = st.text("aé😀\"'\\#=[]{} \n\r\t\x00\x1b\x7f\x85\u2028", max_size=6)
+
+
+def values_of(field: settings.Field) -> st.SearchStrategy[Any]:
+    scalars: dict[Any, st.SearchStrategy[Any]] = {
+        int: st.integers(), float: st.floats(allow_nan=False), bool: st.booleans(), str: TEXT
+    }  # fmt: skip
+    if field.hint in scalars:
+        return scalars[field.hint]
+    if typing.get_origin(field.hint) is tuple:
+        return st.lists(scalars[typing.get_args(field.hint)[0]]).map(tuple)
+    if typing.get_origin(field.hint) is dict:
+        anything = st.one_of(*scalars.values())
+        return st.dictionaries(TEXT, anything | st.lists(anything).map(tuple), max_size=3)
+    return st.sampled_from(typing.get_args(field.hint))
+
+
+@hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.data())
+def test_toml_round_trip(data: st.DataObject):
+    chosen = data.draw(st.sets(st.sampled_from(sorted(settings.fields())), max_size=6))
+    drawn = {name.replace(".", "__"): data.draw(values_of(settings.fields()[name])) for name in chosen}
+    config = change(Config(), **drawn)
+    assert settings.build(settings.read_tree(tomllib.loads(settings.dump(config)), "text")) == config
+
+
+def test_round_trip_of_a_file(tmp_path: Path):
+    config = change(Config(name="trial"), game__source="/a/b.py:make", game__options={"size": 7, "odd key": (1, 2)})
+    path = tmp_path / "config.toml"
+    path.write_text(settings.dump(config), encoding="utf-8")
+    assert settings.load(path) == config
+
+
+# Resume
+
+ON_REQUEST = [{"learner__lr": 1.0}, {"search__simulations": 64}, {"selfplay__opening_plies": 3}, {"devices": 2}]
+NEVER = [
+    {"game__name": "connect_four"}, {"game__source": "a.py:b"}, {"game__options": {"size": 7}},
+    {"network__channels": 8}, {"selfplay__games": 8}, {"selfplay__plies": 8}, {"replay__window": 8}, {"seed": 1},
+]  # fmt: skip
+FREE = [
+    {"iterations": 7}, {"root": "elsewhere"}, {"log__every": 7}, {"checkpoint__keep": 7}, {"export__final": False},
+    {"evaluation__games": 8},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("values", FREE)
+def test_resume_free(values: dict[str, Any]):
+    name = next(iter(values)).replace("__", ".")
+    [recorded] = settings.check_resume(VALID, change(VALID, **values))
+    assert recorded.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("values", ON_REQUEST)
+def test_resume_on_request(values: dict[str, Any]):
+    name = next(iter(values)).replace("__", ".")
+    new = change(VALID, **values)
+    old_value, new_value = settings.value_of(VALID, name), settings.value_of(new, name)
+    with pytest.raises(ConfigError) as raised:
+        settings.check_resume(VALID, new, ["learner.batch"])
+    assert str(raised.value) == (
+        f"{name}: {old_value} -> {new_value} changes a run; use --allow-change {name} to go on, "
+        "--overwrite to start again, or another --name"
+    )
+    for allowed in (name, name.partition(".")[0]):
+        assert settings.check_resume(VALID, new, [allowed]) == [f"{name}: {old_value} -> {new_value}"]
+
+
+@pytest.mark.parametrize("values", NEVER)
+def test_resume_never(values: dict[str, Any]):
+    name = next(iter(values)).replace("__", ".")
+    with pytest.raises(ConfigError, match="--overwrite to start again, or another --name") as raised:
+        settings.check_resume(VALID, change(VALID, **values), [name])
+    assert str(raised.value).startswith(f"{name}: ")
+    assert "--allow-change" not in str(raised.value)
+
+
+def test_every_field_has_a_resume_rule():
+    sections = {name for values in FREE + ON_REQUEST + NEVER for name in [next(iter(values)).partition("__")[0]]}
+    assert {name.partition(".")[0] for name in settings.fields()} - {"name"} == sections
+
+
+def test_resume_unchanged():
+    assert settings.check_resume(VALID, VALID) == []
+
+
+def test_resume_permission_for_nothing():
+    with pytest.raises(ConfigError) as raised:
+        settings.check_resume(VALID, VALID, ["learner.lrr"])
+    assert str(raised.value) == "--allow-change learner.lrr: unknown field; did you mean 'learner.lr'?"
+
+
+# Presets
+
+
+@pytest.mark.parametrize("name", list(settings.presets()))
+def test_presets_are_valid(name: str):
+    config = settings.resolve(name, {}, {})
+    assert config.name == name
+    assert name.startswith(config.game.name)
+    validate(change(config, evaluation__opponents=()), envs.make(config.game.name), 1)
+    header = settings.header(settings.presets()[name])
+    assert list(header) == ["command", "hardware", "time", "memory", "strength"]
+    assert header["command"] == f"jaxzero train {name}"
+
+
+def test_presets_of_every_size():
+    sizes = ("test", "fast", "standard", "production")
+    assert set(settings.presets()) >= {f"{game}_{size}" for game in ("tic_tac_toe", "connect_four") for size in sizes}
+
+
+def test_presets_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "only.toml").write_text("")
+    monkeypatch.setattr(settings, "__file__", str(tmp_path / "settings.py"))
+    assert list(settings.presets()) == ["only"]
+
+
+def test_version_is_the_projects():
+    project = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]
+    assert jaxzero.__version__ == project["version"]
+
+
+def test_every_field_has_help():
+    assert all(field.help for field in settings.fields().values())
+    assert settings.fields()["network.sizes"].help == "mlp: hidden layer sizes."
+    assert settings.fields()["network.sizes"].default == NetworkConfig().sizes
