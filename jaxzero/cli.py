@@ -99,8 +99,8 @@ def train(
 ) -> None:
     """Train, or resume the run of that name.
 
-    Every setting below is an option; it overrides the environment (JAXZERO_SEARCH_SIMULATIONS=64), which overrides the
-    preset, which overrides the defaults shown.
+    Every setting below is an option; it overrides the environment (JAXZERO_SEARCH_SIMULATIONS=64,
+    JAXZERO_NETWORK_SIZES=64,64), which overrides the preset, which overrides the defaults shown.
 
     Parameters
     ----------

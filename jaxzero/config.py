@@ -25,7 +25,7 @@ class GameConfig:
     source: str = ""
     """A game of your own instead: FILE.py:FUNCTION, a function that returns an envs.Env."""
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    """Options of the game, such as size."""
+    """Options of the game, such as --game.options.size 7."""
 
 
 @dataclasses.dataclass(frozen=True)
