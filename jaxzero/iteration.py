@@ -42,10 +42,10 @@ class RunState:
 class Steps(NamedTuple):
     """The jitted functions of a run; both donate their argument.
 
-    `init() -> RunState`, `self_play(state) -> (state, sums)`, `learn(state) -> (state, metrics)`.
+    `init(iteration i32) -> RunState` with new games and an empty replay, `self_play(state) -> (state, sums)`, `learn(state) -> (state, metrics)`.
     """
 
-    init: Callable[[], RunState]
+    init: Callable[[Any], RunState]
     self_play: Callable[[RunState], tuple[RunState, dict[str, jax.Array]]]
     learn: Callable[[RunState], tuple[RunState, dict[str, jax.Array]]]
     abstract: RunState  # shapes, dtypes and shardings
@@ -74,16 +74,16 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
     def lanes() -> jax.Array:
         return jax.lax.axis_index(AXIS) * lanes_here + jnp.arange(lanes_here)
 
-    def init() -> RunState:
+    def init(done: jax.Array) -> RunState:
         key = jax.random.key_data(jax.random.key(config.seed))
         variables = network.init(stream(key, INIT, 0))
         learned = learners.Learned(
             variables, jax.tree.map(jnp.copy, variables), optimizer.init(variables["params"]), jnp.int32(0)
         )
-        keys = selfplay.lane_keys(stream(key, INIT, 1), lanes())
+        keys = selfplay.lane_keys(stream(key, INIT, done + 1), lanes())
         games = selfplay.start(env, searcher, keys, config.selfplay.opening_plies)
         num_rows = replays.rows(config.replay.capacity, config.selfplay.games, config.selfplay.plies)
-        return RunState(jnp.int32(0), key, learned, games, replays.init(env, num_rows, lanes_here))
+        return RunState(done, key, learned, games, replays.init(env, num_rows, lanes_here))
 
     def self_play(state: RunState):
         params = network.fold(state.learned.average)
@@ -99,7 +99,8 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         return dataclasses.replace(state, iteration=iteration, learned=learned), metrics
 
     outside = partial(jax.shard_map, mesh=mesh, check_vma=False)
-    shapes = jax.eval_shape(outside(init, in_specs=(), out_specs=REPLICATED))
+    zero = jax.ShapeDtypeStruct((), jnp.int32)
+    shapes = jax.eval_shape(outside(init, in_specs=REPLICATED, out_specs=REPLICATED), zero)
     specs = RunState(
         REPLICATED,
         REPLICATED,
@@ -107,14 +108,25 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         jax.tree.map(lambda _: LANES, shapes.games),
         dataclasses.replace(jax.tree.map(lambda _: ROWS, shapes.replay), cursor=REPLICATED),
     )
-    start = outside(init, in_specs=(), out_specs=specs)
+    start = outside(init, in_specs=REPLICATED, out_specs=specs)
     abstract = jax.tree.map(
         lambda x, spec: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=NamedSharding(mesh, spec)),
-        jax.eval_shape(start),
+        jax.eval_shape(start, zero),
         specs,
     )
     step = partial(outside, in_specs=(specs,), out_specs=(specs, REPLICATED))
-    return Steps(jax.jit(start), jax.jit(step(self_play), donate_argnums=0), jax.jit(step(learn), donate_argnums=0), abstract)
+    donated = partial(jax.jit, donate_argnums=0)
+    return Steps(jax.jit(start), donated(step(self_play)), donated(step(learn)), abstract)
+
+
+def learner_part(state: RunState) -> dict[str, Any]:
+    """What every checkpoint keeps."""
+    return {"iteration": state.iteration, "key": state.key, "learned": state.learned}
+
+
+def data_part(state: RunState) -> dict[str, Any]:
+    """What only the newest checkpoints keep."""
+    return {"games": state.games, "replay": state.replay}
 
 
 def averages(config: Config, sums: dict[str, Any], metrics: dict[str, Any]) -> dict[str, float]:
@@ -129,4 +141,5 @@ def averages(config: Config, sums: dict[str, Any], metrics: dict[str, Any]) -> d
         v, z, vv, zz, vz = (float(sums[name]) / n for name in ("v", "z", "vv", "zz", "vz"))
         if (spread := (vv - v * v) * (zz - z * z)) > 1e-12:
             row["value_correlation"] = (vz - v * z) / float(np.sqrt(spread))
-    return row | {name: float(value) for name, value in metrics.items()}
+    losses = {name: float(value) for name, value in metrics.items()}
+    return row | (losses if losses.pop("updates") else {"window": losses["window"]})

@@ -131,7 +131,7 @@ def make_learn(env: Env, network: Network, config: Config, optimizer: optax.Grad
 
         def run(learned):
             learned, metrics = jax.lax.scan(one, learned, jnp.arange(config.updates))
-            return learned, jax.tree.map(lambda x: x.mean(), metrics)
+            return learned, jax.tree.map(lambda x: x.mean(), metrics) | {"updates": jnp.float32(config.updates)}
 
         def skip(learned):
             nothing = jax.eval_shape(run, learned)[1]

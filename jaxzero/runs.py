@@ -1,0 +1,95 @@
+"""The folder of a run: opened, resumed or refused; and read back by everything that comes after training."""
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from envs import Env
+from jaxzero import networks, settings
+from jaxzero.checkpoint import Checkpointer, check_writable
+from jaxzero.config import Config, ConfigError
+from jaxzero.games import make_env
+
+CONFIG = "config.toml"
+_log = logging.getLogger(__name__)
+
+
+class Loaded(NamedTuple):
+    """A trained network: `network.infer(params, observations)`; `params` are folded averages."""
+
+    env: Env
+    network: networks.Network
+    params: Any
+    config: Config
+    step: int  # iterations trained
+    info: dict[str, Any]  # what the checkpoint says of itself
+
+
+def folder_of(config: Config) -> Path:
+    return Path(config.root) / (config.name or config.game.name or "run")
+
+
+@contextlib.contextmanager
+def opened(config: Config, allow_change: Sequence[str], overwrite: bool) -> Iterator[tuple[Path, list[str]]]:
+    """The run's folder, held by this process alone, and what the resumed run changes.
+
+    Raises:
+        ConfigError: it holds something else, another process trains in it, a change is not allowed, or it cannot be
+            written.
+    """
+    folder = folder_of(config)
+    known = (folder / CONFIG).is_file()
+    if folder.exists() and not known and (not folder.is_dir() or any(folder.iterdir())):
+        raise ConfigError(f"{folder}: exists and is not a run; choose another --name or --root")
+    changes = []
+    if known and not overwrite:
+        changes = settings.check_resume(settings.load(folder / CONFIG), config, allow_change)
+    check_writable(folder)
+    with open(folder / ".lock", "w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ConfigError(f"{folder}: another process is training here; stop it or choose another --name") from None
+        if overwrite:
+            for child in folder.iterdir():
+                if child.name != ".lock":
+                    shutil.rmtree(child) if child.is_dir() else child.unlink()
+        yield folder, changes
+
+
+def record(folder: Path, config: Config, changes: list[str], iteration: int) -> None:
+    """Writes config.toml, and appends what changed to changes.jsonl."""
+    draft = folder / (CONFIG + ".tmp")
+    draft.write_text(settings.dump(config), encoding="utf-8")
+    draft.replace(folder / CONFIG)
+    if changes:
+        with open(folder / "changes.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"iteration": iteration, "changes": changes}) + "\n")
+
+
+def load(folder: str | Path, step: int | None = None, env: Env | None = None) -> Loaded:
+    """The network of a run at its newest checkpoint, or at `step`; `env` for a game made in a script.
+
+    Raises:
+        ConfigError: no run, no such checkpoint, or a damaged one.
+    """
+    # Late: the trainer imports this module.
+    from jaxzero import iteration
+
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise ConfigError(f"{folder}: no run here (no {CONFIG}); give a run's folder")
+    config = dataclasses.replace(settings.load(folder / CONFIG), devices=1)
+    env = env or make_env(config.game)
+    network = networks.make(config.network, env)
+    with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
+        restored = checkpoints.restore_learner(iteration.learner_part(iteration.make(config, env).abstract), step)
+    if restored is None:
+        raise ConfigError(f"{folder}: no checkpoint yet; train it first")
+    return Loaded(env, network, network.fold(restored.learner["learned"].average), config, restored.step, restored.info)

@@ -1,0 +1,262 @@
+"""A whole run: a generator of rows of metrics that trains, evaluates, commits and exports. Wiring only."""
+
+import contextlib
+import dataclasses
+import datetime
+import logging
+import math
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jaxzero
+from envs import Env
+from jaxzero import evaluation, export, hardware, iteration, metrics, networks, plot, runs
+from jaxzero.checkpoint import Checkpointer
+from jaxzero.config import Config, ConfigError, validate
+from jaxzero.dry_run import dry_run
+from jaxzero.games import make_env
+
+__all__ = ["abstract_state", "dry_run", "export_run", "load", "run"]
+
+Row = dict[str, Any]
+load = runs.load
+_log = logging.getLogger(__name__)
+
+
+def run(
+    config: Config,
+    env: Env | None = None,
+    *,
+    allow_change: Sequence[str] = (),
+    from_step: int | None = None,
+    overwrite: bool = False,
+) -> Iterator[Row]:
+    """Trains in the run's folder, resuming what is there, and yields a row of numbers at each log interval.
+
+    Args:
+        config: the run; `config.iterations` in all, those already done counted.
+        env: a game in place of `config.game`.
+        allow_change: settings that may differ from the run's own, such as "learner.lr".
+        from_step: go on from this checkpoint; newer ones are set aside.
+        overwrite: delete the run that is there and start again.
+
+    Raises:
+        ConfigError: bad input or a full device or disk; one line that says what to do. SIGINT and SIGTERM commit
+            and end the generator.
+    """
+    env = env or make_env(config.game)
+    validate(config, env, jax.local_device_count())
+    if config.export.final:
+        export.check_pt(config.network)
+    with runs.opened(config, allow_change, overwrite) as (folder, changes):
+        log = metrics.open_log(folder)
+        try:
+            with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints, Interrupt() as interrupt:
+                yield from Trainer(config, env, folder, checkpoints, interrupt).rows(changes, from_step)
+        except Exception as error:
+            log.exception("the run ended with an error")
+            raise explained(error, folder) from error
+
+
+def abstract_state(config: Config, env: Env) -> tuple[Any, Any]:
+    """Shapes and dtypes of what a checkpoint holds: (learner part, replay and games). Compiles nothing."""
+    abstract = iteration.make(config, env).abstract
+    return iteration.learner_part(abstract), iteration.data_part(abstract)
+
+
+def export_run(folder: str | Path, step: int | None = None, format: str = "pt", env: Env | None = None) -> str:
+    """Writes `exports/<name>_stepXXXXXX.<format>` of a run's checkpoint; returns one line: path and parity."""
+    loaded = load(folder, step, env)
+    path = Path(folder) / "exports" / f"{Path(folder).resolve().name}_step{loaded.step:06d}.{format}"
+    parity = export.FORMATS[format](
+        path, loaded.params, network_config=loaded.config.network, env=loaded.env,
+        metadata={"iteration": loaded.step, **loaded.info}, infer=loaded.network.infer,
+    )  # fmt: skip
+    return f"{path} ({parity})"
+
+
+class Interrupt:
+    """Notes SIGINT and SIGTERM, so that the loop can commit first; a second SIGINT acts at once."""
+
+    def __enter__(self) -> "Interrupt":
+        self.name, self._before = "", {}
+        with contextlib.suppress(ValueError):  # only the main thread may set handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def _note(self, number: int, _: Any) -> None:
+        if self.name:
+            raise KeyboardInterrupt
+        self.name = signal.Signals(number).name
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def explained(error: Exception, folder: Path) -> Exception:
+    """Errors of the machine as one line that says what to do; others unchanged."""
+    if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
+        return ConfigError("out of device memory: lower selfplay.games, learner.batch or replay.capacity")
+    if isinstance(error, OSError):
+        return ConfigError(f"{folder}: {error.strerror or error}; free space or choose another --root, then run again")
+    return error
+
+
+class Trainer:
+    """The host side of one run."""
+
+    def __init__(self, config: Config, env: Env, folder: Path, checkpoints: Checkpointer, interrupt: Interrupt):
+        self.config, self.env, self.folder = config, env, folder
+        self.checkpoints, self.interrupt = checkpoints, interrupt
+        self.network = networks.make(config.network, env)
+        self.steps = iteration.make(config, env, self.network)
+        self.fold = jax.jit(self.network.fold)
+        self.healthy = jax.jit(lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)])))
+        self.sampler = hardware.Sampler()
+        self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
+        self.evaluators = evaluation.make(env, self.network, config)
+
+    def rows(self, changes: list[str], from_step: int | None) -> Iterator[Row]:
+        config = self.config
+        for line in hardware.device_summary().splitlines():
+            _log.info(line)
+        state, start = self.restore(from_step)
+        runs.record(self.folder, config, changes, start)
+        for change in changes:
+            _log.info("changed at iteration %d: %s", start, change)
+        metrics.cut_back(self.folder, start)
+        if start >= config.iterations:
+            _log.info("nothing to do: %d of %d iterations are done; raise iterations to go on", start, config.iterations)
+            self.finish(state, start)
+            return
+        with metrics.MetricsLog(self.folder, config.log.tensorboard) as log:
+            for row in self.iterate(state, start):
+                log.write(row)
+                if (row["iteration"] // config.log.every) % config.log.plot_every == 0 or row["iteration"] >= config.iterations:
+                    self.draw()
+                yield row
+        if not self.interrupt.name:
+            self.finish(self.state, config.iterations)
+
+    def restore(self, from_step: int | None) -> tuple[iteration.RunState, int]:
+        """The state to go on from, and how many iterations it has done."""
+        abstract = self.steps.abstract
+        templates = iteration.learner_part(abstract), iteration.data_part(abstract)
+        restored = self.checkpoints.restore(*templates, step=from_step)
+        if restored is None:
+            return self.steps.init(np.int32(0)), 0
+        if from_step is not None:
+            for path in self.checkpoints.rewind(from_step):
+                _log.info("newer checkpoint set aside: %s", path)
+        self.totals |= restored.info["totals"]
+        data = restored.data
+        if data is None:
+            _log.warning("checkpoint %d no longer holds the replay: starting with an empty one", restored.step)
+            data = iteration.data_part(self.steps.init(np.int32(restored.step)))
+        _log.info("resuming %s after iteration %d", self.folder, restored.step)
+        return iteration.RunState(**restored.learner, **data), restored.step
+
+    def iterate(self, state: iteration.RunState, start: int) -> Iterator[Row]:
+        config = self.config
+        began = time.perf_counter()
+        _log.info("compiling self-play and learning")
+        self_play = self.steps.self_play.lower(state).compile()
+        learn = self.steps.learn.lower(state).compile()
+        extra: Row = {"compile_s": time.perf_counter() - began}
+        pending: list[Any] = []
+        mark = time.perf_counter()
+        for done in range(start + 1, config.iterations + 1):
+            state, sums = self_play(state)
+            state, learned = learn(state)
+            pending.append((sums, learned))
+            last = done == config.iterations or bool(self.interrupt.name)
+            evaluates = bool(config.evaluation.every and done % config.evaluation.every == 0)
+            commits = done % config.checkpoint.every == 0 or last
+            if not (done % config.log.every == 0 or evaluates or commits):
+                continue
+            row = self.measure(done, pending, mark) | extra | self.sampler.sample()
+            pending, extra = [], {}
+            if not math.isfinite(row.get("loss", 0.0)) or (commits and not bool(self.healthy(state.learned))):
+                raise ConfigError(
+                    f"iteration {done}: loss or parameters are not finite; lower learner.lr or set learner.clip, and "
+                    f"run again with --allow-change learner: it goes on from checkpoint {self.checkpoints.steps()[-1:]}"
+                )
+            if evaluates or (done == config.iterations and config.evaluation.final):
+                row |= self.evaluate(state, done)
+            if commits:
+                row |= self.commit(state, done, row)
+            self.state = state
+            yield row
+            if last and done < config.iterations:
+                _log.warning("%s: stopped after iteration %d; the same command goes on", self.interrupt.name, done)
+                return
+            mark = time.perf_counter()
+
+    def measure(self, done: int, pending: list[Any], mark: float) -> Row:
+        """The row of the iterations since `mark`. The device is waited for here and nowhere else."""
+        jax.block_until_ready(pending[-1][0])
+        played = time.perf_counter()
+        fetched = jax.device_get(pending)
+        now = time.perf_counter()
+        rows = [iteration.averages(self.config, *one) for one in fetched]
+        count, seconds, learn_s = len(pending), now - mark, now - played
+        config = self.config
+        positions = config.selfplay.games * config.selfplay.plies * count
+        self.totals["seconds"] += seconds
+        updates = round(sum(float(learned["updates"]) for _, learned in fetched))
+        self.totals["games"] += round(sum(float(sums["games"]) for sums, _ in fetched))
+        self.totals["positions"] += positions
+        self.totals["updates"] += updates
+        keys = {key for row in rows for key in row}
+        means = {key: float(np.mean([row[key] for row in rows if key in row])) for key in sorted(keys)}
+        return {"iteration": done, **self.totals, **means} | {
+            "positions_per_s": positions / seconds,
+            "simulations_per_s": positions * config.search.simulations / seconds,
+            "samples_per_s": updates * config.learner.batch / seconds,
+            "self_play_s": seconds / count - learn_s,
+            "learn_s": learn_s,
+        }
+
+    def evaluate(self, state: iteration.RunState, done: int) -> Row:
+        began = time.perf_counter()
+        key = iteration.stream(state.key, iteration.EVALUATE, done)
+        results = {name: play(self.fold(state.learned.average), key) for name, play in self.evaluators.items()}
+        timestamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        evaluation.write_results(self.folder, done, results, timestamp)
+        row: Row = {"evaluation_s": time.perf_counter() - began}
+        for name, result in results.items():
+            row |= {f"eval/{name}/{key}": result[key] for key in ("score", "wins", "draws", "losses", "mean_length")}
+        return row
+
+    def commit(self, state: iteration.RunState, done: int, row: Row) -> Row:
+        began = time.perf_counter()
+        scores = [value for key, value in row.items() if key.startswith("eval/") and key.endswith("/score")]
+        info = {"totals": self.totals, "jaxzero": jaxzero.__version__}
+        score = sum(scores) / len(scores) if scores else None
+        self.checkpoints.save(done, iteration.learner_part(state), iteration.data_part(state), info, score)
+        return {"checkpoint_s": time.perf_counter() - began}
+
+    def draw(self) -> None:
+        plot.learning_curve(metrics.read(self.folder), self.folder / "learning_curve.png", self.folder.name)
+
+    def finish(self, state: iteration.RunState, done: int) -> None:
+        """What a complete run hands over: proof, curve, weights, and one line that says where they are."""
+        config, params = self.config, self.fold(state.learned.average)
+        self.checkpoints.wait()
+        parts = [f"{self.folder.name}: {done} iterations"]
+        if config.evaluation.exhaustive:
+            parts.append(evaluation.prove(self.env, self.network, config, params))
+        self.draw()
+        parts.append(f"curve {self.folder / 'learning_curve.png'}")
+        if config.export.final:
+            parts.append(f"weights {export_run(self.folder, env=self.env)}")
+        _log.info("; ".join(parts))
