@@ -32,7 +32,7 @@ class Loaded(NamedTuple):
 
 
 def folder_of(config: Config) -> Path:
-    return Path(config.root) / (config.name or config.game.name or "run")
+    return Path(config.root) / config.name
 
 
 @contextlib.contextmanager

@@ -52,6 +52,7 @@ def run(
             and end the generator.
     """
     env = env or make_env(config.game)
+    config = config if config.name else dataclasses.replace(config, name=env.name)
     validate(config, env, jax.local_device_count())
     if config.export.final:
         export.check_pt(config.network)
