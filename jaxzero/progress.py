@@ -1,0 +1,126 @@
+"""Progress of a run on the terminal: a live bar, or plain lines where stdout is a file or a pipe."""
+
+import collections
+import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+
+class Progress:
+    """A context manager; `update` takes each row of the run. `start` is the iteration resumed from."""
+
+    def __init__(
+        self,
+        total_iterations: int,
+        start: int = 0,
+        every: float = 10.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self._total, self._every, self._clock = total_iterations, every, clock
+        self._stream = stream or sys.stdout
+        self._began = clock()
+        self._marks = collections.deque([(self._began, start)], maxlen=100)
+        self._printed = float("-inf")
+        self._row: Mapping[str, Any] = {"iteration": start}
+        self._scores = ""
+        self._live = None
+        # not rich's own test, which FORCE_COLOR overrides
+        if self._stream.isatty() and os.environ.get("TERM") != "dumb":
+            console = Console(file=self._stream)
+            self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4)
+
+    def __enter__(self) -> "Progress":
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            with contextlib.suppress(OSError):
+                self._live.stop()
+
+    def update(self, row: Mapping[str, Any]) -> None:
+        """Show a row. Plain lines come at most once in `every` seconds, but for evaluations and the last iteration."""
+        self._row = row
+        self._marks.append((self._clock(), row["iteration"]))
+        scores = [f"{key[5:-6]}={value:.0%}" for key, value in row.items() if _is_score(key) and value is not None]
+        if scores:
+            self._scores = " ".join(scores)
+        if self._live:
+            return
+        now = self._clock()
+        if scores or row["iteration"] >= self._total or now - self._printed >= self._every:
+            self._printed = now
+            iteration = f"{row['iteration']}/{self._total}"
+            parts = [f"iteration {iteration}", *self._times(), *self._figures(), self._scores if scores else ""]
+            self._print("  ".join(filter(None, parts)))
+
+    def message(self, text: str) -> None:
+        """Print a line above the bar."""
+        if self._live:
+            with contextlib.suppress(OSError):
+                self._live.console.print(text, markup=False, highlight=False)
+        else:
+            self._print(text)
+
+    def eta(self) -> float | None:
+        """Seconds left at the pace of the last rows; None before the first row. The first, which compiles, counts
+        only while it is the only one."""
+        if len(self._marks) < 2:
+            return None
+        (begin, first), (end, last) = self._marks[min(1, len(self._marks) - 2)], self._marks[-1]
+        if last <= first:
+            return None
+        return max(0.0, (self._total - last) * (end - begin) / (last - first) - (self._clock() - end))
+
+    def _print(self, text: str) -> None:
+        with contextlib.suppress(OSError):  # a reader that went away, as in `| head`, must not stop the run
+            print(text, file=self._stream, flush=True)
+
+    def _times(self) -> list[str]:
+        eta = self.eta()
+        return [_duration(self._clock() - self._began), f"eta {'?' if eta is None else _duration(eta)}"]
+
+    def _figures(self) -> list[str]:
+        names = {"loss": "loss", "policy_loss": "policy", "value_loss": "value"}
+        figures = [f"{name} {self._row[key]:.3f}" for key, name in names.items() if self._row.get(key) is not None]
+        speed = self._row.get("positions_per_s")
+        return figures if speed is None else [f"{short_number(speed)} positions/s", *figures]
+
+    def _render(self) -> Group:
+        iteration = self._row["iteration"]
+        bar = Table.grid(expand=True, padding=(0, 2, 0, 0))
+        bar.add_column(ratio=1)
+        cells = [f"{iteration}/{self._total}", f"{iteration / max(1, self._total):.0%}", *self._times()]
+        for _ in cells:
+            bar.add_column(no_wrap=True, justify="right")
+        bar.add_row(ProgressBar(total=max(1, self._total), completed=iteration), *cells)
+        lines = ["  ".join(self._figures()), f"evaluation  {self._scores}" if self._scores else ""]
+        return Group(bar, *(Text(line, style="dim") for line in lines if line))
+
+
+def _is_score(key: str) -> bool:
+    return key.startswith("eval/") and key.endswith("/score")
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(int(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
+
+
+def short_number(number: float) -> str:
+    """Three digits and a unit: 12.3k."""
+    for size, letter in ((1e6, "M"), (1e3, "k")):
+        if number >= 0.9995 * size:  # what would round to "1e+03"
+            return f"{number / size:.3g}{letter}"
+    return f"{number:.3g}"
