@@ -1,0 +1,228 @@
+"""Networks trained by jaxzero, in PyTorch alone: copy this one file anywhere.
+
+    network = load("name_step000100.pt")
+    logits, value = network(observation)    # f32[B, *observation_shape] -> f32[B, A], f32[B]
+
+`python torch_module.py FILE.pt` describes a file. Letters: B batch, H rows, W columns, C channels, A actions.
+"""
+
+import ctypes
+import hashlib
+import os
+import sys
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FORMAT = "jaxzero network"
+VERSION = 1
+
+
+class Network(nn.Module):
+    """Observations [B, *observation_shape] -> policy logits [B, A] and value [B].
+
+    An observation is what `env.observe` gives: rows, columns, planes. The value is the player to move's, in [-1, 1];
+    illegal actions are not masked. `metadata` describes the game, the planes, the actions and the training.
+    """
+
+    def __init__(self, metadata: dict[str, Any]):
+        super().__init__()
+        self.metadata = metadata
+        self.observation_shape = tuple(metadata["observation_shape"])
+        self.has_wdl = metadata["network"]["value"] == "wdl"
+
+    def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        """Policy logits [B, A] and value outputs: [B, 1], or [B, 3] logits of win, draw, loss."""
+        raise NotImplementedError
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        logits, outputs = self.heads(self.check(observation))
+        if self.has_wdl:
+            win, _, loss = outputs.softmax(-1).unbind(-1)
+            return logits, win - loss
+        return logits, outputs[:, 0].tanh()
+
+    def wdl(self, observation: Tensor) -> Tensor:
+        """Probabilities [B, 3] of win, draw and loss for the player to move."""
+        if not self.has_wdl:
+            raise ValueError("this network was trained with a scalar value; it has no win, draw and loss")
+        return self.heads(self.check(observation))[1].softmax(-1)
+
+    def check(self, observation: Tensor) -> Tensor:
+        if tuple(observation.shape[1:]) != self.observation_shape:
+            expected = ", ".join(map(str, self.observation_shape))
+            raise ValueError(f"an observation is [B, {expected}], got {list(observation.shape)}")
+        return observation.to(next(self.parameters()).dtype)
+
+
+class Block(nn.Module):
+    """[B, C, H, W] -> the same; `pooled` adds a bias made of the whole board's mean and maximum."""
+
+    def __init__(self, channels: int, pooling: bool):
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.pooled = nn.Linear(2 * channels, channels) if pooling else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.first(x).relu()
+        z = self.second(y)
+        if self.pooled is not None:
+            z = z + self.pooled(torch.cat([y.mean((2, 3)), y.amax((2, 3))], -1))[:, :, None, None]
+        return (x + z).relu()
+
+
+class Head(nn.Module):
+    """[B, C, H, W] -> [B, outputs]: 1×1 convolution, flattened board, dense layers."""
+
+    def __init__(self, channels: int, head_channels: int, squares: int, hidden: int, outputs: int):
+        super().__init__()
+        self.conv = nn.Conv2d(channels, head_channels, 1)
+        flat = squares * head_channels
+        self.hidden = nn.Linear(flat, hidden) if hidden else None
+        self.out = nn.Linear(hidden or flat, outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).relu().permute(0, 2, 3, 1).flatten(1)  # the dense layers know the order H, W, C
+        if self.hidden is not None:
+            x = self.hidden(x).relu()
+        return self.out(x)
+
+
+class ResNet(Network):
+    """Residual convolutional network; normalisation is already part of the convolutions."""
+
+    def __init__(self, metadata: dict[str, Any]):
+        super().__init__(metadata)
+        network = metadata["network"]
+        rows, columns, planes = self.observation_shape
+        channels, head_channels = network["channels"], network["head_channels"]
+        self.stem = nn.Conv2d(planes, channels, 3, padding=1)
+        self.blocks = [f"block{i}" for i in range(network["blocks"])]
+        for name in self.blocks:
+            self.add_module(name, Block(channels, network["pooling"]))
+        self.policy = Head(channels, head_channels, rows * columns, 0, metadata["num_actions"])
+        self.value = Head(channels, head_channels, rows * columns, network["value_hidden"], 3 if self.has_wdl else 1)
+
+    def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.stem(observation.permute(0, 3, 1, 2)).relu()
+        for name in self.blocks:
+            x = self.get_submodule(name)(x)
+        return self.policy(x), self.value(x)
+
+
+def trunk(inputs: int, sizes: list[int]) -> nn.Sequential:
+    """Dense layers [B, inputs] -> [B, sizes[-1]], a ReLU after each."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for i, (width_in, width_out) in enumerate(zip([inputs, *sizes], sizes, strict=False)):
+        layers[f"layer{i}"] = nn.Linear(width_in, width_out)
+        layers[f"relu{i}"] = nn.ReLU()
+    return nn.Sequential(layers)
+
+
+class Mlp(Network):
+    """Dense network; policy and value share one trunk or have one each."""
+
+    def __init__(self, metadata: dict[str, Any]):
+        super().__init__(metadata)
+        network = metadata["network"]
+        sizes, inputs = network["sizes"], torch.Size(self.observation_shape).numel()
+        self.trunk = trunk(inputs, sizes)
+        self.value_trunk = None if network["shared"] else trunk(inputs, sizes)
+        self.policy = nn.Linear(sizes[-1], metadata["num_actions"])
+        self.value = nn.Linear(sizes[-1], 3 if self.has_wdl else 1)
+
+    def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        x = observation.flatten(1)
+        y = self.trunk(x)
+        z = y if self.value_trunk is None else self.value_trunk(x)
+        return self.policy(y), self.value(z)
+
+
+KINDS: dict[str, type[Network]] = {"resnet": ResNet, "mlp": Mlp}
+
+
+def digest(state_dict: dict[str, Tensor]) -> str:
+    """sha256 over names, shapes and values of the weights, in order of name."""
+    sha = hashlib.sha256()
+    for name, tensor in sorted(state_dict.items()):
+        tensor = tensor.cpu().contiguous()
+        sha.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        sha.update(ctypes.string_at(tensor.data_ptr(), tensor.nbytes))  # bytes without needing numpy
+    return sha.hexdigest()
+
+
+def load(path: str | os.PathLike[str]) -> Network:
+    """The network of an exported file, on the CPU, in evaluation mode.
+
+    Raises:
+        ValueError: one line naming the file and what is wrong with it.
+    """
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # what unpickling a damaged file raises has no common type
+        raise ValueError(f"{path}: not a readable .pt file ({type(error).__name__})") from error
+    try:
+        return rebuild(contents)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def rebuild(contents: Any) -> Network:
+    """{"state_dict": …, "metadata": …} -> network. ValueError: what is wrong."""
+    contents = contents if isinstance(contents, dict) else {}
+    state_dict, metadata = contents.get("state_dict"), contents.get("metadata")
+    if not isinstance(state_dict, dict) or not isinstance(metadata, dict):
+        raise ValueError("not written by jaxzero: it holds no state_dict and metadata")
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"not written by jaxzero: its format is {metadata.get('format')!r}, not {FORMAT!r}")
+    if metadata.get("format_version") != VERSION:
+        raise ValueError(f"format version {metadata.get('format_version')}, this torch_module.py reads {VERSION}")
+    if metadata.get("weights_sha256") != digest(state_dict):
+        raise ValueError("the weights are damaged: they do not have the digest in the metadata")
+    try:
+        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+            network = KINDS[metadata["network"]["kind"]](metadata)
+    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
+        raise ValueError(f"the network description cannot be followed: {type(error).__name__} {error}") from error
+    fit(state_dict, network.state_dict())
+    network.load_state_dict(state_dict, assign=True)
+    return network.eval()
+
+
+def fit(given: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    for name in sorted(given.keys() | expected.keys()):
+        shapes = [f"{weights[name].dtype} {list(weights[name].shape)}" if name in weights else "nothing"
+                  for weights in (given, expected)]  # fmt: skip
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{name} is {shapes[0]}, the network description asks for {shapes[1]}")
+
+
+def main(arguments: list[str]) -> None:
+    """Prints what a file is and what the network says about an empty observation."""
+    if len(arguments) != 1:
+        sys.exit("usage: python torch_module.py FILE.pt")
+    try:
+        network = load(arguments[0])
+    except (OSError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    for name, entry in network.metadata.items():
+        print(f"{name}: {entry}")
+    print(f"parameters: {sum(weights.numel() for weights in network.parameters())}")
+    with torch.inference_mode():
+        empty = torch.zeros(1, *network.observation_shape)
+        logits, value = network(empty)
+        print(f"empty observation: value {value.item():+.6f}")
+        if network.has_wdl:
+            print("  win, draw, loss: " + ", ".join(f"{p:.6f}" for p in network.wdl(empty)[0].tolist()))
+        best = logits[0].topk(min(5, logits.shape[1]))
+        for action, logit in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+            print(f"  action {action}: logit {logit:+.6f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
