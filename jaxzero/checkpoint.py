@@ -1,0 +1,357 @@
+"""Checkpoints of a run: one atomic Orbax commit a step, verified by digests of our own when it is read.
+
+A commit is a folder `<step>` that is renamed into place when complete and holds
+    learner/  data/   arrays by name, such as learner['params']['w']; `data` is dropped from older commits
+    record/           JSON: step, score, info, and [dtype, shape, digest] of every array
+    data.dropped      empty file: `data` was removed on purpose
+Beside commits there may be `<step>.damaged` (unreadable, set aside when its step was saved again), `superseded/`
+(commits that a rewind set aside) and leftovers of a killed process, which the next save removes.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import itertools
+import json
+import logging
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+from jaxzero.config import ConfigError
+
+_log = logging.getLogger(__name__)
+_WITH_DATA = 2  # newest commits that keep their data part
+
+
+class CheckpointError(ConfigError):
+    """A checkpoint that cannot be written, read or used; one line that names it and says what to do."""
+
+
+class _DamagedError(CheckpointError):
+    """The commit itself is at fault, so an older one may do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What a commit held. Trees have the structure, dtypes, shapes and shardings of the templates."""
+
+    step: int
+    learner: Any
+    data: Any  # None: not asked for, or dropped from this commit
+    info: dict[str, Any]
+    score: float | None
+
+
+def check_writable(folder: Path) -> None:
+    """Creates the folder and writes a temporary file there; CheckpointError if that fails."""
+    with _reported(folder, "cannot write there"):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(1 << 16))
+
+
+class Checkpointer:
+    """Saves and restores a run in `folder`; a context manager that waits for the last save.
+
+    One process writes to a folder; others may read. Kept are the newest `keep` steps and the best by score; the
+    newest two hold their data part. A save that failed raises CheckpointError at the next call that waits.
+    """
+
+    def __init__(self, folder: Path, keep: int = 3):
+        if keep < 1:
+            raise CheckpointError(f"checkpoint.keep = {keep} keeps nothing; set it to 1 or more")
+        self._folder = Path(folder).absolute()
+        self._keep = keep
+        self._damaged: set[int] = set()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+        for name in ("absl", "asyncio"):
+            logging.getLogger(name).addFilter(_not_from_orbax)
+
+    def __enter__(self) -> "Checkpointer":
+        return self
+
+    def __exit__(self, kind, error: BaseException | None, trace) -> None:
+        try:
+            self.close()
+        except CheckpointError as failure:
+            if error is None:
+                raise
+            error.add_note(str(failure))
+
+    def close(self) -> None:
+        """Waits for the save in progress and ends the writing thread."""
+        try:
+            self.wait()
+        finally:
+            self._thread.shutdown()
+
+    def wait(self) -> None:
+        """Waits for the save in progress; CheckpointError if it failed."""
+        if self._pending is not None:
+            error = self._pending.exception()
+            self._pending = None
+            if error is not None:
+                raise error
+
+    def steps(self) -> list[int]:
+        """Complete commits, ascending, without those found damaged; their arrays are verified by `restore` only."""
+        return [s for s in self._folders() if s not in self._damaged and (self._path(s) / "record").is_dir()]
+
+    def best(self) -> int | None:
+        """Step of the highest score, the newest of equals; None if no commit has a score."""
+        self.wait()
+        return self._best()
+
+    def save(self, step: int, learner: Any, data: Any, info: dict[str, Any], score: float | None = None) -> None:
+        """Copies the arrays to host memory, then writes, verifies nothing else and prunes in the background.
+
+        The arrays may be donated once this returns. `info` is JSON; a score that is not finite counts as none.
+        CheckpointError: the previous save failed, or `step` is not newer than every commit.
+        """
+        self.wait()
+        newest = max(self.steps(), default=-1)
+        if step <= newest:
+            raise CheckpointError(
+                f"{self._folder}: step {step} is not newer than step {newest}; rewind to resume earlier"
+            )
+        parts = {"learner": _host_copies("learner", learner), "data": _host_copies("data", data)}
+        score = None if score is None or not math.isfinite(score) else float(score)
+        record = {"step": step, "score": score, "info": json.loads(json.dumps(info))}
+        self._pending = self._thread.submit(self._commit, step, parts, record)
+
+    def restore(self, learner_template: Any, data_template: Any, step: int | None = None) -> Restored | None:
+        """The commit of `step`, or else the newest undamaged one; None if the folder holds no commit.
+
+        Templates are trees of arrays or of `jax.ShapeDtypeStruct` with shardings. Damaged commits are skipped with a
+        warning each when `step` is None. CheckpointError: `step` is missing or damaged, every commit is damaged, or
+        names, dtypes or shapes differ from the templates.
+        """
+        return self._restore({"learner": learner_template, "data": data_template}, step)
+
+    def restore_learner(self, learner_template: Any, step: int | None = None) -> Restored | None:
+        """`restore` that neither reads nor verifies the data part."""
+        return self._restore({"learner": learner_template}, step)
+
+    def rewind(self, step: int) -> list[Path]:
+        """Moves the commits newer than `step` to `superseded/<k>-<step>`, k counting rewinds; returns the new paths.
+
+        Restore `step` first, to know that it is sound. CheckpointError: there is no such commit.
+        """
+        self.wait()
+        if step not in self.steps():
+            raise self._missing(step)
+        newer = [s for s in self._folders() if s > step]
+        aside = self._folder / "superseded"
+        with _reported(self._folder, f"cannot set aside the commits after step {step}"):
+            aside.mkdir(exist_ok=True)
+            k = next(k for k in itertools.count(1) if not any(aside.glob(f"{k}-*")))
+            return [self._path(s).rename(aside / f"{k}-{s}") for s in reversed(newer)]
+
+    def _path(self, step: int) -> Path:
+        return self._folder / str(step)
+
+    def _folders(self) -> list[int]:
+        """Steps whose folder is not empty (Orbax would count an empty one as the latest commit), ascending."""
+        names = [path.name for path in self._folder.glob("*") if any(path.glob("*"))]
+        return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+
+    def _missing(self, step: int) -> CheckpointError:
+        there = ", ".join(map(str, self.steps())) or "none"
+        return CheckpointError(f"{self._folder}: no checkpoint of step {step}; there are: {there}")
+
+    def _skip(self, step: int, error: CheckpointError) -> None:
+        self._damaged.add(step)
+        _log.warning("skipping a damaged checkpoint: %s", error)
+
+    # Reading
+
+    def _restore(self, templates: dict[str, Any], step: int | None) -> Restored | None:
+        self.wait()
+        folders = self._folders()
+        if step is not None:
+            if step not in folders:
+                raise self._missing(step)
+            return self._read(step, templates)
+        for candidate in reversed(folders):
+            try:
+                return self._read(candidate, templates)
+            except _DamagedError as error:
+                self._skip(candidate, error)
+        if folders:
+            raise CheckpointError(f"{self._folder}: every checkpoint is damaged; move the folder aside to start anew")
+        return None
+
+    def _read(self, step: int, templates: dict[str, Any]) -> Restored:
+        record = self._record(step)
+        trees = {"data": None}
+        for part, template in templates.items():
+            if not (part == "data" and self._data_dropped(step)):
+                trees[part] = self._read_part(step, part, template, record["arrays"][part])
+        return Restored(step, trees["learner"], trees["data"], record["info"], record["score"])
+
+    def _data_dropped(self, step: int) -> bool:
+        return (self._path(step) / "data.dropped").exists() and not (self._path(step) / "data").exists()
+
+    def _read_part(self, step: int, part: str, template: Any, described: dict[str, Any]) -> Any:
+        wanted = _named(part, template)
+        if mismatch := _mismatch(wanted, described):
+            raise CheckpointError(f"{self._path(step)}: {mismatch}; resume with the settings that wrote it")
+        stored = self._load(step, part) if _any_elements(described) else {}
+        placed = []
+        for name, leaf in wanted.items():
+            array = stored.get(name) if math.prod(leaf.shape) else np.empty(leaf.shape, leaf.dtype)
+            if not isinstance(array, np.ndarray) or _describe(array) != described[name]:
+                raise _DamagedError(f"{self._path(step)}: array {name} differs from its digest")
+            placed.append(_place(array, leaf))
+        return jax.tree.unflatten(jax.tree.structure(template), placed)
+
+    def _record(self, step: int) -> dict[str, Any]:
+        sealed = self._load(step, "record")
+        if sealed.get("digest") != _digest_json(sealed.get("record")) or sealed["record"]["step"] != step:
+            raise _DamagedError(f"{self._path(step)}: record/data.json differs from its digest")
+        return sealed["record"]
+
+    def _load(self, step: int, part: str) -> dict[str, Any]:
+        try:
+            return dict(ocp.load_checkpointables(str(self._path(step)), {part: None})[part])
+        except Exception as error:  # Orbax and TensorStore raise nearly anything on a damaged file
+            raise _DamagedError(f"{self._path(step)}: cannot read {part}: {_one_line(error)}") from error
+
+    # Writing, in the background thread
+
+    def _commit(self, step: int, parts: dict[str, dict[str, np.ndarray]], record: dict[str, Any]) -> None:
+        record["arrays"] = {part: {name: _describe(a) for name, a in arrays.items()} for part, arrays in parts.items()}
+        items: dict[str, Any] = {"record": {"record": record, "digest": _digest_json(record)}}
+        for part, arrays in parts.items():
+            if _any_elements(record["arrays"][part]):
+                items[part] = {name: a for name, a in arrays.items() if a.size}  # Orbax refuses empty arrays and trees
+        with _reported(self._folder, f"saving step {step} failed, older checkpoints are intact"):
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._set_aside(step)
+                with _orbax_context():
+                    ocp.save_checkpointables(str(self._path(step)), items)
+                self._retain()
+            finally:
+                self._sweep()
+
+    def _set_aside(self, step: int) -> None:
+        if self._path(step).exists():
+            names = itertools.chain([f"{step}.damaged"], (f"{step}.damaged-{k}" for k in itertools.count(2)))
+            self._path(step).rename(next(p for p in (self._folder / name for name in names) if not p.exists()))
+            self._damaged.discard(step)
+
+    def _best(self) -> int | None:
+        scored = []
+        for step in self.steps():
+            try:
+                score = self._record(step)["score"]
+            except _DamagedError as error:
+                self._skip(step, error)
+                continue
+            if score is not None:
+                scored.append((score, step))
+        return max(scored)[1] if scored else None
+
+    def _retain(self) -> None:
+        """Drops data parts and commits that are no longer kept; each leaves by one rename, so a kill does no harm."""
+        best = self._best()
+        steps = self.steps()
+        for step in steps[:-_WITH_DATA]:
+            if (self._path(step) / "data").exists():
+                (self._path(step) / "data.dropped").touch()
+                (self._path(step) / "data").rename(self._folder / f"{step}-data.deleting")
+        for step in steps[: -self._keep]:
+            if step != best:
+                self._path(step).rename(self._folder / f"{step}.deleting")
+
+    def _sweep(self) -> None:
+        """Deletes what was renamed for deletion and what a killed or failed save left unfinished."""
+        for path in [*self._folder.glob("*.deleting"), *self._folder.glob("*.orbax-checkpoint-tmp")]:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _named(part: str, tree: Any) -> dict[str, Any]:
+    return {part + jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def _host_copies(part: str, tree: Any) -> dict[str, np.ndarray]:
+    """Arrays by name in buffers of our own: on CPU numpy would otherwise see the very memory that gets donated."""
+    for leaf in jax.tree.leaves(tree):
+        if isinstance(leaf, jax.Array):
+            leaf.copy_to_host_async()
+    return {name: np.array(leaf, order="C", copy=True) for name, leaf in _named(part, tree).items()}
+
+
+def _place(array: np.ndarray, leaf: Any) -> Any:
+    """On the leaf's sharding; an array that JAX may move stays one, and a numpy leaf gives numpy."""
+    if not hasattr(leaf, "sharding"):
+        return array
+    return jax.device_put(array, leaf.sharding if getattr(leaf, "committed", True) else None)
+
+
+def _describe(array: np.ndarray) -> list[Any]:
+    """[dtype, shape, digest], as JSON gives it back."""
+    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return [str(array.dtype), list(array.shape), hashlib.blake2b(content, digest_size=16).hexdigest()]
+
+
+def _any_elements(described: dict[str, Any]) -> bool:
+    return any(math.prod(shape) for _, shape, _ in described.values())
+
+
+def _digest_json(value: Any) -> str:
+    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def _mismatch(wanted: dict[str, Any], described: dict[str, Any]) -> str | None:
+    """How the template differs from the commit, or None."""
+    for name in sorted(wanted.keys() ^ described.keys()):
+        return f"array {name} is {'missing' if name in wanted else 'not part of this run'}"
+    for name, leaf in wanted.items():
+        dtype, shape, _ = described[name]
+        if [dtype, shape] != [str(leaf.dtype), list(leaf.shape)]:
+            return f"array {name} is {dtype}{shape}, this run has {leaf.dtype}{list(leaf.shape)}"
+    return None
+
+
+def _orbax_context() -> ocp.Context:
+    """Orbax settings under which `record` is written as one JSON file."""
+    registry = ocp.handlers.local_registry()
+    registry.add(ocp.handlers.JsonHandler, checkpointable_name="record")
+    context = ocp.Context()
+    context.checkpointables.registry = registry
+    return context
+
+
+def _not_from_orbax(record: logging.LogRecord) -> bool:
+    """Orbax logs every failure as hundreds of lines of tracebacks; we raise it as one line."""
+    return "orbax" not in record.pathname and "tensorstore" not in record.getMessage()
+
+
+@contextlib.contextmanager
+def _reported(folder: Path, what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # TensorStore reports a full disk as ValueError
+        advice = "free space or permit writing there, or choose another root"
+        raise CheckpointError(f"{folder}: {what} ({_one_line(error)}); {advice}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    """The root cause; of a long text the two ends, which name the file and the reason."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    text = " ".join(str(error).split()).partition(" [tensorstore_spec=")[0] or type(error).__name__
+    return text if len(text) <= 500 else f"{text[:200]} … {text[-300:]}"

@@ -1,0 +1,441 @@
+"""Round trips, damage, retention, kills and failing disks: a checkpoint comes back exactly or not at all."""
+
+import logging
+import os
+import pathlib
+import random
+import resource
+import shutil
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+from jaxzero.checkpoint import Checkpointer, CheckpointError, Restored, check_writable
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+class Momentum(NamedTuple):
+    updates: jax.Array
+    trace: dict[str, jax.Array]
+
+
+def learner_of(step: int) -> dict[str, Any]:
+    return {"params": {"w/1": jnp.full((3, 5), step, jnp.float32)}, "opt": (Momentum(jnp.int32(step), {}), None)}
+
+
+def data_of(step: int) -> jax.Array:
+    return (jnp.arange(3000) * 7 + step).astype(jnp.uint8)
+
+
+def save(checkpointer: Checkpointer, *steps: int, scores: dict[int, float] | None = None) -> None:
+    for step in steps:
+        checkpointer.save(step, learner_of(step), data_of(step), {"loss": step / 3}, (scores or {}).get(step))
+    checkpointer.wait()
+
+
+def restore(checkpointer: Checkpointer, step: int | None = None) -> Restored:
+    restored = checkpointer.restore(learner_of(0), data_of(0), step)
+    assert restored is not None
+    return restored
+
+
+def assert_same(a: Any, b: Any) -> None:
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert (x.dtype, x.shape) == (y.dtype, y.shape)
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+def assert_exact(restored: Restored) -> None:
+    assert_same(restored.learner, learner_of(restored.step))
+    if restored.data is not None:
+        assert_same(restored.data, data_of(restored.step))
+    assert restored.info == {"loss": restored.step / 3}
+
+
+def one_line(error: pytest.ExceptionInfo) -> str:
+    text = str(error.value)
+    assert "\n" not in text
+    assert len(text) < 700
+    return text
+
+
+def mesh_sharding(devices: int, spec: PartitionSpec) -> NamedSharding:
+    mesh = jax.make_mesh((devices,), ("d",), (AxisType.Auto,), devices=jax.devices()[:devices])
+    return NamedSharding(mesh, spec)
+
+
+def test_dtypes_shapes_and_structure_round_trip(tmp_path):
+    dtypes = ["bfloat16", "float16", "float32", "int8", "uint8", "int16", "uint16", "int32", "uint32", "bool"]
+    values = np.random.default_rng(0).integers(0, 200, (4, 6))
+    learner: dict[str, Any] = {
+        d: [jnp.asarray(values).astype(d), jnp.ones((), d), jnp.zeros((0, 3), d)] for d in dtypes
+    }
+    learner["nan"] = [jnp.array([jnp.nan, -0.0, jnp.inf], jnp.bfloat16)]
+    learner["state"] = [Momentum(jnp.int32(3), {"['a'].x/\n%é": jnp.ones(2)}), None]
+    info = {"loss": 0.1, "nested": {"list": [1, None, "é"]}, "1": float("inf")}
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(0, learner, {}, info, score=-1.5)
+        restored = checkpointer.restore(jax.tree.map(jnp.zeros_like, learner), {})
+    assert restored is not None
+    assert_same(restored.learner, learner)
+    assert (restored.step, restored.data, restored.info, restored.score) == (0, {}, info, -1.5)
+
+
+def test_template_without_commits_gives_none(tmp_path):
+    with Checkpointer(tmp_path / "new") as checkpointer:
+        assert checkpointer.restore(learner_of(0), data_of(0)) is None
+        assert checkpointer.steps() == []
+        assert checkpointer.best() is None
+    assert not (tmp_path / "new").exists()
+
+
+def test_donated_right_after_save(tmp_path):
+    overwrite = jax.jit(lambda x: x * 0 - 1, donate_argnums=0)
+    with Checkpointer(tmp_path) as checkpointer:
+        states = [jnp.full(1_000_000, i, jnp.float32) for i in range(4)]
+        checkpointer.save(1, states, None, {})
+        states = [overwrite(x) for x in states]
+        assert all(float(x[0]) == -1 for x in states)
+        restored = checkpointer.restore_learner(states)
+        assert restored is not None
+        assert_same(restored.learner, [jnp.full(1_000_000, i, jnp.float32) for i in range(4)])
+        overwritten = [overwrite(x) for x in restored.learner]
+        assert all(bool((x == -1).all()) for x in overwritten)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4])
+def test_restores_on_the_sharding_of_the_template(tmp_path, devices):
+    x = jnp.arange(64.0).reshape(8, 8)
+    saved = {"rows": jax.device_put(x, mesh_sharding(4, PartitionSpec("d"))), "free": jnp.int32(3)}
+    rows = jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=mesh_sharding(devices, PartitionSpec(None, "d")))
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, saved, saved["rows"], {})
+        restored = checkpointer.restore({"rows": rows, "free": jnp.int32(0)}, rows)
+    assert restored is not None
+    for array in (restored.learner["rows"], restored.data):
+        assert array.sharding == rows.sharding
+        assert_same(array, x)
+    assert not restored.learner["free"].committed  # may still be combined with arrays of any mesh
+
+
+@pytest.fixture(scope="module")
+def two_commits(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("two")
+    with Checkpointer(folder) as checkpointer:
+        save(checkpointer, 1, 2)
+    return folder
+
+
+def damaged_copies(folder: pathlib.Path, to: pathlib.Path, damage) -> list[tuple[str, pathlib.Path]]:
+    """One copy of the commits for each file of commit 2, which `damage(path)` changes."""
+    copies = []
+    for k, file in enumerate(sorted(p for p in (folder / "2").rglob("*") if p.is_file() and p.stat().st_size)):
+        shutil.copytree(folder, to / str(k))
+        name = file.relative_to(folder / "2")
+        damage(to / str(k) / "2" / name)
+        copies.append((str(name), to / str(k)))
+    return copies
+
+
+def flip_a_bit(path: pathlib.Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+    path.write_bytes(content)
+
+
+def truncate(path: pathlib.Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+@pytest.mark.parametrize(
+    ("damage", "seed"), [(flip_a_bit, 0), (flip_a_bit, 1), (flip_a_bit, 2), (truncate, 0), (pathlib.Path.unlink, 0)]
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Orbax abandons parallel reads
+def test_damaged_file_is_detected_or_harmless(two_commits, tmp_path, caplog, damage, seed):
+    random.seed(seed)
+    detected = set()
+    for name, folder in damaged_copies(two_commits, tmp_path, damage):
+        caplog.clear()
+        with Checkpointer(folder) as checkpointer:
+            restored = restore(checkpointer)
+            assert_exact(restored)
+            assert (folder / "2").exists()
+            if restored.step == 2:
+                assert not caplog.records
+                continue
+            detected.add(name)
+            [warning] = [r.getMessage() for r in caplog.records]
+            assert str(folder / "2") in warning
+            assert "\n" not in warning
+            assert checkpointer.steps() == [1]
+            with pytest.raises(CheckpointError, match=str(folder / "2")) as error:
+                restore(checkpointer, step=2)
+            one_line(error)
+    assert {"record/data.json"} <= detected
+    assert any(name.startswith("learner/") for name in detected)
+    assert any(name.startswith("data/") for name in detected)
+
+
+def test_every_payload_bit_is_covered_by_a_digest(two_commits, tmp_path, monkeypatch):
+    """Whatever Orbax returns is checked, so that no bit depends on Orbax noticing."""
+    import jaxzero.checkpoint as module
+
+    load = module.ocp.load_checkpointables
+
+    def flipping(path, wanted):
+        loaded = load(path, wanted)
+        if "data" in loaded and path.endswith("2"):
+            [(name, array)] = loaded["data"].items()
+            loaded["data"] = {name: array ^ (np.arange(array.size) == 2999).astype(np.uint8)}
+        return loaded
+
+    monkeypatch.setattr(module.ocp, "load_checkpointables", flipping)
+    with Checkpointer(two_commits) as checkpointer:
+        with pytest.raises(CheckpointError, match="2: array data differs from its digest"):
+            restore(checkpointer, step=2)
+        assert restore(checkpointer).step == 1
+        learner = checkpointer.restore_learner(learner_of(0), 2)
+        assert learner is not None
+        assert learner.data is None
+
+
+def test_a_renamed_commit_is_not_another_step(two_commits, tmp_path):
+    shutil.copytree(two_commits / "2", tmp_path / "7")
+    with Checkpointer(tmp_path) as checkpointer, pytest.raises(CheckpointError, match="every checkpoint is damaged"):
+        restore(checkpointer)
+
+
+def test_damaged_step_is_set_aside_when_saved_again(tmp_path):
+    with Checkpointer(tmp_path, keep=2) as checkpointer:
+        save(checkpointer, 1, 2, 3)
+    truncate(tmp_path / "3" / "record" / "data.json")
+    with Checkpointer(tmp_path, keep=2) as checkpointer:
+        assert restore(checkpointer).step == 2
+        save(checkpointer, 3, 4, 5)
+        assert checkpointer.steps() == [4, 5]
+        assert restore(checkpointer).step == 5
+    assert (tmp_path / "3.damaged" / "record").exists()
+
+
+def test_empty_folder_is_no_commit(tmp_path, caplog):
+    (tmp_path / "9").mkdir()
+    with Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.restore(learner_of(0), data_of(0)) is None
+        save(checkpointer, 8)
+        assert checkpointer.steps() == [8]
+        assert restore(checkpointer).step == 8
+        save(checkpointer, 9)
+        assert_exact(restore(checkpointer, 9))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("learner", "message"),
+    [
+        ({"w": jnp.zeros(3, jnp.bfloat16)}, "array learner['w'] is float32[3], this run has bfloat16[3]"),
+        ({"w": jnp.zeros(4)}, "array learner['w'] is float32[3], this run has float32[4]"),
+        ({"w": jnp.zeros(3), "v": jnp.zeros(3)}, "array learner['v'] is missing"),
+        ({}, "array learner['w'] is not part of this run"),
+    ],
+)
+def test_other_template_is_an_error_not_damage(tmp_path, learner, message):
+    with Checkpointer(tmp_path) as checkpointer:
+        for step in (1, 2):
+            checkpointer.save(step, {"w": jnp.zeros(3)}, None, {})
+        with pytest.raises(CheckpointError) as error:
+            checkpointer.restore(learner, None)
+    assert message in one_line(error)
+    assert str(tmp_path / "2") in one_line(error)
+
+
+def test_retention(tmp_path):
+    with Checkpointer(tmp_path, keep=3) as checkpointer:
+        save(checkpointer, 1, 2, 3, 4, scores={1: 0.1, 2: 0.7, 3: 0.7})
+        assert (checkpointer.steps(), checkpointer.best()) == ([2, 3, 4], 3)  # of equals the newest is best
+        save(checkpointer, 5, 6, 7, 8, scores={5: float("nan"), 6: 0.2})
+        assert (checkpointer.steps(), checkpointer.best()) == ([3, 6, 7, 8], 3)
+        assert [restore(checkpointer, s).data is not None for s in (3, 6, 7, 8)] == [False, False, True, True]
+        for step in checkpointer.steps():
+            assert_exact(restore(checkpointer, step))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["3", "6", "7", "8"]
+    with Checkpointer(tmp_path) as checkpointer:
+        assert checkpointer.best() == 3
+        shutil.rmtree(tmp_path / "8" / "data")  # lost, not dropped on purpose
+        assert restore(checkpointer).step == 7
+
+
+def test_rewind(tmp_path):
+    with Checkpointer(tmp_path, keep=5) as checkpointer:
+        save(checkpointer, 1, 2, 3)
+        with pytest.raises(CheckpointError, match="not newer than step 3"):
+            save(checkpointer, 2)
+        with pytest.raises(CheckpointError, match="no checkpoint of step 9; there are: 1, 2, 3"):
+            checkpointer.rewind(9)
+        assert checkpointer.rewind(1) == [tmp_path / "superseded" / name for name in ("1-3", "1-2")]
+        save(checkpointer, 2)
+        assert checkpointer.rewind(1) == [tmp_path / "superseded" / "2-2"]
+        assert checkpointer.rewind(1) == []
+        assert restore(checkpointer).step == 1
+    assert len(list((tmp_path / "superseded").glob("*/learner"))) == 3
+
+
+def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+FULL_DISK = """
+import pathlib, resource, sys
+import numpy as np
+from jaxzero.checkpoint import Checkpointer, CheckpointError
+
+folder = pathlib.Path(sys.argv[1])
+small, large = np.arange(10), np.random.default_rng(0).integers(0, 255, 400_000).astype(np.uint8)
+checkpointer = Checkpointer(folder)
+checkpointer.save(1, small, None, {})
+checkpointer.wait()
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, resource.RLIM_INFINITY))
+checkpointer.save(2, large, None, {})
+try:
+    checkpointer.save(3, small, None, {})
+except CheckpointError as error:
+    print(error)
+assert sorted(p.name for p in folder.iterdir()) == ["1"]
+checkpointer.save(4, small, None, {})
+assert checkpointer.restore(small, None).step == 4
+checkpointer.close()
+"""
+
+
+def test_full_disk_is_one_line_at_the_next_save(tmp_path):
+    result = run_script(FULL_DISK, str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("\n") == 1
+    assert result.stdout.startswith(f"{tmp_path}: saving step 2 failed")
+    assert "File too large" in result.stdout
+    assert "free space" in result.stdout
+    assert result.stderr == ""
+
+
+def test_folder_that_cannot_be_written(tmp_path):
+    check_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="free space or permit writing") as error:
+        check_writable(tmp_path / "file")
+    assert one_line(error).startswith(str(tmp_path / "file"))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
+    try:
+        with pytest.raises(CheckpointError, match="File too large"):
+            check_writable(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_failed_save_surfaces_when_closed_and_hides_no_other_error(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(CheckpointError, match="saving step 1 failed"), Checkpointer(tmp_path / "file") as checkpointer:
+        checkpointer.save(1, jnp.zeros(3), None, {})
+
+    def fail_while_saving():
+        with Checkpointer(tmp_path / "file") as checkpointer:
+            checkpointer.save(1, jnp.zeros(3), None, {})
+            raise KeyError
+
+    with pytest.raises(KeyError) as error:
+        fail_while_saving()
+    assert "saving step 1 failed" in error.value.__notes__[0]
+
+
+KILLED = """
+import os, pathlib, random, signal, sys, time
+import numpy as np
+from jaxzero.checkpoint import Checkpointer
+
+folder, seed = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+
+def state(step):
+    return np.full((300, 100), step, np.int32), np.full((100, 1000), step, np.uint16)
+
+def verified(checkpointer):
+    restored = checkpointer.restore(*state(0))
+    if restored is None:
+        return 0
+    learner, data = state(restored.step)
+    assert (restored.learner == learner).all() and (restored.data == data).all()
+    assert restored.info == {"s": restored.step}
+    assert all(checkpointer.restore(*state(0), s) for s in checkpointer.steps())
+    assert not checkpointer._damaged
+    return restored.step
+
+def train(report, kill_at):
+    calls = 0
+    def counted(function):
+        def call(*arguments, **options):
+            nonlocal calls
+            calls += 1
+            if calls == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return function(*arguments, **options)
+        return call
+    with Checkpointer(folder, keep=2) as checkpointer:
+        step = verified(checkpointer)
+        for name in ("rename", "unlink", "rmdir", "mkdir"):
+            setattr(os, name, counted(getattr(os, name)))
+        while True:
+            step += 1
+            checkpointer.save(step, *state(step), {"s": step}, score=-step % 3)
+            checkpointer.wait()
+            os.write(report, step.to_bytes(4, "big"))
+
+random.seed(seed)
+completed = 0
+for turn in range(10):
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            train(write, kill_at=random.randrange(1, 120) if turn % 2 else 0)
+        finally:
+            os._exit(1)
+    os.close(write)
+    if turn % 2 == 0:
+        time.sleep(random.uniform(0.1, 0.6))
+        os.kill(child, signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, turn
+    reported = os.read(read, 1 << 16)
+    completed = max(completed, int.from_bytes(reported[-4:], "big"))
+with Checkpointer(folder, keep=2) as checkpointer:
+    step = verified(checkpointer)
+    assert step >= completed > 3, (step, completed)
+    checkpointer.save(step + 1, *state(step + 1), {"s": step + 1})
+    checkpointer.wait()
+    names = {p.name for p in folder.iterdir()}
+    assert {str(step), str(step + 1)} <= names and len(names) <= 3, names
+"""
+
+
+def test_killed_at_any_moment(tmp_path):
+    result = run_script(KILLED, str(tmp_path), str(random.SystemRandom().randrange(1000)))
+    assert result.returncode == 0, f"{result.args[-1]}: {result.stderr[-3000:]}"
+
+
+def test_orbax_tracebacks_are_not_logged(two_commits, tmp_path, caplog, capfd):
+    shutil.copytree(two_commits, tmp_path, dirs_exist_ok=True)
+    for file in (tmp_path / "2" / "data").rglob("*"):
+        if file.is_file():
+            truncate(file)
+    with caplog.at_level(logging.DEBUG), Checkpointer(tmp_path) as checkpointer:
+        assert restore(checkpointer).step == 1
+    assert [r.name for r in caplog.records if r.levelno >= logging.WARNING] == ["jaxzero.checkpoint"]
+    assert "Traceback" not in capfd.readouterr().err
