@@ -1,0 +1,158 @@
+"""Matches: an agent against an opponent, every opening from both sides, all games at once on the device.
+
+Letters: G pairs of games; the two games of a pair share their opening, and the agent is player 0 in the first.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs import Env
+from envs.core import where
+from jaxzero.config import ConfigError
+from jaxzero.evaluation.players import Player, random_player, require_deterministic
+
+SEATS = np.array([[0], [1]], np.int8)  # the agent's player number in the two games of a pair
+
+
+class MatchResult(NamedTuple):
+    outcomes: jax.Array  # i8[2, G]  1, 0, -1: the agent won, drew, lost; row = the agent's player number
+    plies: jax.Array  # i32[2, G]  length of each game, opening included
+
+
+class Games(NamedTuple):
+    """The loop's carry; every field [2, G, …]."""
+
+    states: Any
+    keys: jax.Array
+    plies: jax.Array  # i32
+    lead: jax.Array  # f32  the agent's rewards less the opponent's, since the opening
+
+
+def play(
+    env: Env, agent: Player, opponent: Player, games: int, opening_plies: int
+) -> Callable[[Any, Any, jax.Array], MatchResult]:
+    """A jitted match `(agent_params, opponent_params, key) -> MatchResult` of an even number of `games`, whose
+    openings are 0 to `opening_plies` uniformly random plies."""
+    require_deterministic(env, "a match")
+    if games < 2 or games % 2:
+        raise ConfigError(f"evaluation.games must be even, as each opening is played from both sides; got {games}")
+    pairs = games // 2
+
+    def live(carry: Games) -> jax.Array:
+        return ~carry.states.terminated
+
+    def advance(carry: Games, player: Player, params: Any, waiting: jax.Array) -> Games:
+        """One move by `player` in one game of each pair where `waiting` bool[2, G] says that it is to move."""
+        index = waiting.argmax(0), jnp.arange(pairs)
+        state, key, ply, lead = jax.tree.map(lambda x: x[index], carry)
+        action = player(params, jax.vmap(jax.random.fold_in)(key, ply), state)
+        after = jax.vmap(env.step)(state, action)
+        gain = after.rewards[:, 0] - after.rewards[:, 1]
+        moved = Games(after, key, ply + 1, lead + jnp.where(index[0] == 0, gain, -gain))
+        chosen = waiting.any(0)
+
+        def put(old, new):
+            kept = chosen.reshape(chosen.shape + (1,) * (new.ndim - 1))
+            return old.at[index].set(jnp.where(kept, new, old[index]))
+
+        return jax.tree.map(put, carry, moved)
+
+    def turn(params, carry: Games) -> Games:
+        """The agent moves in one game of each pair and the opponent in one, so that neither waits for the other."""
+        agents = carry.states.player == SEATS
+        first, second = live(carry) & agents, live(carry) & ~agents
+        carry = advance(carry, agent, params[0], first)
+        return advance(carry, opponent, params[1], second)
+
+    @jax.jit
+    def match(agent_params, opponent_params, key) -> MatchResult:
+        opening_key, game_key = jax.random.split(key)
+        states, plies = random_openings(env, split(opening_key, pairs), opening_plies)
+        states, plies = jax.tree.map(lambda x: jnp.stack([x, x]), (states, plies))
+        keys = split(game_key, games).reshape(2, pairs)
+        carry = Games(states, keys, plies, jnp.zeros((2, pairs), jnp.float32))
+        params = agent_params, opponent_params
+        carry = jax.lax.while_loop(lambda carry: live(carry).any(), lambda carry: turn(params, carry), carry)
+        return MatchResult(jnp.sign(carry.lead).astype(jnp.int8), carry.plies)
+
+    return match
+
+
+def split(key: jax.Array, number: int) -> jax.Array:
+    """One key for each index, whatever the number."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))
+
+
+def random_openings(env: Env, keys: jax.Array, most: int) -> tuple[Any, jax.Array]:
+    """States [G] after 0 to `most` uniformly random legal plies, and how many, i32[G].
+
+    A ply that would finish the game is not played.
+    """
+
+    def opening(key):
+        start, length, moves = jax.random.split(key, 3)
+        wanted = jax.random.randint(length, (), 0, most + 1)
+
+        def ply(i, carry):
+            state, played = carry
+            action = random_player(env)(
+                None, jax.random.fold_in(moves, i)[None], jax.tree.map(lambda x: x[None], state)
+            )
+            after = env.step(state, action[0])
+            accepted = (i < wanted) & ~after.terminated
+            return where(accepted, after, state), played + accepted.astype(jnp.int32)
+
+        return jax.lax.fori_loop(0, most, ply, (env.init(start), jnp.int32(0)))
+
+    return jax.vmap(opening)(keys)
+
+
+def summary(result: MatchResult) -> dict[str, Any]:
+    """The result as JSON-ready numbers: games, wins, draws, losses, score = (wins + draws / 2) / games, its 95 %
+    interval, mean length in plies, and the counts and score `as_first` and `as_second` player."""
+    outcomes, plies = np.asarray(result.outcomes), np.asarray(result.plies)
+    return {
+        **tally(outcomes),
+        "interval": interval(outcomes),
+        "mean_length": float(plies.mean()),
+        "as_first": tally(outcomes[0]),
+        "as_second": tally(outcomes[1]),
+    }
+
+
+def tally(outcomes: np.ndarray) -> dict[str, Any]:
+    counts = {name: int((outcomes == sign).sum()) for name, sign in (("wins", 1), ("draws", 0), ("losses", -1))}
+    return {"games": outcomes.size, **counts, "score": float((outcomes.mean() + 1) / 2)}
+
+
+def interval(outcomes: np.ndarray) -> list[float]:
+    """95 % interval of the score from i8[2, G], by the spread over pairs, as the games of a pair are not independent.
+
+    One pair won and one lost are added (Agresti and Coull 1998), so that a clean sweep does not look certain.
+    """
+    pairs = np.append((outcomes.mean(0) + 1) / 2, [0.0, 1.0])
+    margin = 1.96 * pairs.std(ddof=1) / np.sqrt(pairs.size)
+    return [float(np.clip(pairs.mean() + sign * margin, 0.0, 1.0)) for sign in (-1, 1)]
+
+
+def write_results(
+    folder: str | os.PathLike[str], iteration: int, results: dict[str, Any], timestamp: str
+) -> pathlib.Path:
+    """Writes `evaluations/iteration_N/results.json` in a run folder, whole or not at all, and returns its path.
+
+    `results` maps an opponent's name to its `summary`.
+    """
+    file = pathlib.Path(folder) / "evaluations" / f"iteration_{iteration}" / "results.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    draft = file.with_suffix(".tmp")
+    content = {"iteration": iteration, "timestamp": timestamp, "results": results}
+    draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
+    os.replace(draft, file)
+    return file
