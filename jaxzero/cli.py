@@ -1,9 +1,11 @@
 """The `jaxzero` command. Parsing only: every command calls one function of the package."""
 
+import contextlib
 import inspect
+import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
@@ -17,6 +19,7 @@ from envs import suggest
 from jaxzero import settings
 from jaxzero.config import Config, ConfigError, validate
 from jaxzero.games import make_env
+from jaxzero.progress import Progress
 
 app = App(name="jaxzero", version=jaxzero.__version__, help=jaxzero.__doc__, help_format="plaintext")
 
@@ -125,8 +128,22 @@ def train(
     if dry_run:
         print(training.dry_run(config, env), end="")
         return
-    for _ in training.run(config, env, allow_change=allow_change or (), from_step=from_step, overwrite=overwrite):
-        pass
+    with Progress(config.iterations) as progress, shown(progress):
+        rows = training.run(config, env, allow_change=allow_change or (), from_step=from_step, overwrite=overwrite)
+        for row in rows:
+            progress.update(row)
+
+
+@contextlib.contextmanager
+def shown(progress: Progress) -> Iterator[None]:
+    """Sends what the package logs to the terminal too, without tracebacks (run.log has them)."""
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: None if record.exc_info else progress.message(record.getMessage())
+    logging.getLogger("jaxzero").addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger("jaxzero").removeHandler(handler)
 
 
 @app.command

@@ -109,9 +109,10 @@ def open_log(folder: str | os.PathLike[str]) -> logging.Logger:
     path = pathlib.Path(folder, "run.log")
     path.parent.mkdir(parents=True, exist_ok=True)
     log = logging.getLogger("jaxzero")
-    for handler in list(log.handlers):  # of an earlier run in the same process
-        log.removeHandler(handler)
-        handler.close()
+    for handler in list(log.handlers):
+        if isinstance(handler, logging.FileHandler):  # of an earlier run in the same process
+            log.removeHandler(handler)
+            handler.close()
     handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     log.addHandler(handler)

@@ -1,1 +1,58 @@
 """How strong a player is: matches against opponents, and every line of replies in small games."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from envs import Env
+from jaxzero import search
+from jaxzero.config import Config
+from jaxzero.evaluation import matches, players
+from jaxzero.evaluation.exhaustive import exhaustive
+from jaxzero.evaluation.matches import write_results
+from jaxzero.models import simulator
+from jaxzero.networks import Network
+
+__all__ = ["exhaustive", "make", "prove", "search_agent", "write_results"]
+
+
+def search_agent(env: Env, network: Network, config: Config, simulations: int) -> players.Player:
+    """The network as it plays a match: with search and no noise, or its bare policy at 0 simulations."""
+    if not simulations:
+        return players.policy_player(env, network.infer)
+    return players.search_player(env, search.make(config.search, env, simulator.make(env, network.infer), simulations))
+
+
+def make(env: Env, network: Network, config: Config) -> dict[str, Callable[[Any, jax.Array], dict[str, Any]]]:
+    """For each configured opponent a function `(params, key) -> matches.summary`."""
+    settings = config.evaluation
+    agent = search_agent(env, network, config, settings.simulations)
+
+    def against(name: str) -> Callable[[Any, jax.Array], dict[str, Any]]:
+        opponent = players.make_opponent(name, env)
+        match = matches.play(env, agent, opponent, settings.games, settings.opening_plies)
+        return lambda params, key: matches.summary(match(params, None, key))
+
+    return {name: against(name) for name in settings.opponents}
+
+
+def prove(env: Env, network: Network, config: Config, params: Any) -> str:
+    """Plays every line of replies with search and with the bare policy; one sentence of what was lost."""
+
+    def losses(simulations: int) -> tuple[int, int]:
+        agent = jax.jit(search_agent(env, network, config, simulations))
+
+        def act(states: Any) -> jax.Array:
+            keys = jax.random.split(jax.random.key(0), len(jax.tree.leaves(states)[0]))
+            return agent(params, keys, states)
+
+        sides = exhaustive(env, act).values()
+        lost = sum(side["lines"]["losses"] for side in sides)
+        return lost, sum(sum(side["lines"].values()) for side in sides)
+
+    searched, bare = losses(config.evaluation.simulations), losses(0)
+    return (
+        f"{searched[0]} losses in all {searched[1]} lines of opponent replies with {config.evaluation.simulations} "
+        f"simulations, {bare[0]} in {bare[1]} by bare policy"
+    )
