@@ -114,7 +114,7 @@ class Checkpointer:
         return self._best()
 
     def save(self, step: int, learner: Any, data: Any, info: dict[str, Any], score: float | None = None) -> None:
-        """Copies the arrays to host memory, then writes, verifies nothing else and prunes in the background.
+        """Copies the arrays to host memory, then writes and prunes in the background.
 
         The arrays may be donated once this returns. `info` is JSON; a score that is not finite counts as none.
         CheckpointError: the previous save failed, or `step` is not newer than every commit.

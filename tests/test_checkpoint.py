@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxzero.checkpoint import Checkpointer, CheckpointError, Restored, check_writable
+from jaxzero.checkpoint import Checkpointer, CheckpointError, Restored, _host_copies, check_writable
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -109,6 +109,18 @@ def test_donated_right_after_save(tmp_path):
         assert_same(restored.learner, [jnp.full(1_000_000, i, jnp.float32) for i in range(4)])
         overwritten = [overwrite(x) for x in restored.learner]
         assert all(bool((x == -1).all()) for x in overwritten)
+
+
+def test_save_copies_before_it_returns(tmp_path):
+    arrays = [jnp.arange(64.0), np.arange(64.0)]
+    copies = _host_copies("learner", arrays).values()
+    assert not any(np.shares_memory(np.asarray(x), y) for x, y in zip(arrays, copies, strict=True))
+    with Checkpointer(tmp_path) as checkpointer:
+        checkpointer.save(1, arrays, None, {})
+        arrays[1][:] = -1
+        restored = checkpointer.restore_learner(arrays)
+    assert restored is not None
+    assert_same(restored.learner[1], np.arange(64.0))
 
 
 @pytest.mark.parametrize("devices", [1, 2, 4])
