@@ -236,10 +236,10 @@ def test_network_players():
     np.testing.assert_array_equal(chosen, np.where(legal, logits, -np.inf).argmax(-1))
 
     searcher = search.make(SearchConfig(), env, simulator.make(env, network.infer), 16)
-    chosen = np.asarray(jax.jit(players.search_player(env, searcher))(params, keys, states))
-    assert legal[np.arange(32), chosen].all()
-    winning = stack([env.from_text("XX. OO. ...")] * 4)
-    assert (players.search_player(env, searcher)(params, keys[:4], winning) == 2).all()
+    player = jax.jit(players.search_player(env, searcher))
+    assert legal[np.arange(32), np.asarray(player(params, keys, states))].all()
+    winning = stack([env.from_text("XX. OO. ...")] * 32)
+    assert (player(params, keys, winning) == 2).all()
 
 
 def test_opponents_by_name():
@@ -437,8 +437,8 @@ def test_stored_positions(stored):
 
 
 def test_stored_values_against_negamax(stored):
-    late = [row for row, moves in enumerate(stored.moves) if len(moves) >= 29]
-    for row in late[:: len(late) // 20]:
+    late = [row for row, moves in enumerate(stored.moves) if len(moves) >= 31]
+    for row in late[:: len(late) // 12]:
         values = move_values(PythonConnectFour, python_position(stored.moves[row]), 42)
         assert values == {a: v for a, v in enumerate(stored.values[row].tolist()) if v > -2}
 
