@@ -2,8 +2,9 @@
 
 `connect_four_positions.txt` holds positions in which at least two legal moves differ in game value (win, draw, loss),
 distinct up to the mirror, half from uniformly random play and half from play in which 60 % of the moves are best
-(quickest win, else slowest loss). Every sixth position of a game is taken. A line is `<moves so far> <value of each column> <half>`: columns are 1 to 7; the values are + = - for a won, drawn or
-lost game of the player to move, and . for a full column. Judging needs no solver; the file is written by
+(quickest win, else slowest loss); at most every sixth position of a game. A line is `<moves so far> <value of each
+column> <half, r or b>`: columns are 1 to 7; the values are + = - for a game that the player to move then wins, draws
+or loses, and . for a full column. Judging needs no solver; the file is written by
 
     python benchmarks/connect_four_oracle.py --generate
 
