@@ -39,9 +39,10 @@ def scrambled(network):
     """Variables far from initialisation: no head near zero, no bias at zero, no statistics at 0 and 1."""
     rng = np.random.default_rng(1)
 
-    def draw(shape):
-        values = rng.normal(0, 0.3, shape.shape)
-        return jnp.asarray(np.abs(values) + 0.1 if values.ndim == 1 else values, jnp.float32)
+    def draw(leaf):
+        if leaf.ndim == 1:
+            return jnp.asarray(np.abs(rng.normal(0, 0.3, leaf.shape)) + 0.3, jnp.float32)
+        return jnp.asarray(rng.normal(0, 1 / np.sqrt(np.prod(leaf.shape[:-1])), leaf.shape), jnp.float32)
 
     return jax.tree.map(draw, jax.eval_shape(network.init, jax.random.key(0)))
 
@@ -309,7 +310,7 @@ def test_observation_of_another_shape(file):
     assert module(torch.zeros(1, 6, 7, 2, dtype=torch.uint8))[0].dtype == torch.float32
 
 
-@pytest.mark.parametrize("shape", [(8, 2, 3, 3), (8, 16), (7, 336), (64, 336), (1,)])
+@pytest.mark.parametrize("shape", [(8, 2, 3, 3), (8, 16), (7, 336), (8, 8, 1, 1), (1,)])
 def test_one_wrong_weight_fails_and_leaves_the_old_file(tmp_path, monkeypatch, shape):
     path = tmp_path / "n.pt"
     path.write_text("the export before")

@@ -160,12 +160,11 @@ def load(path: str | os.PathLike[str]) -> Network:
     Raises:
         ValueError: one line naming the file and what is wrong with it.
     """
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
-        raise
-    except Exception as error:  # what unpickling a damaged file raises has no common type
-        raise ValueError(f"{path}: not a readable .pt file ({type(error).__name__})") from error
+    with open(path, "rb") as file:
+        try:
+            contents = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # what unpickling a damaged file raises has no common type
+            raise ValueError(f"{path}: not a readable .pt file ({type(error).__name__})") from error
     try:
         return rebuild(contents)
     except ValueError as error:
