@@ -106,7 +106,7 @@ class Progress:
             bar.add_column(no_wrap=True, justify="right")
         bar.add_row(ProgressBar(total=max(1, self._total), completed=iteration), *cells)
         lines = ["  ".join(self._figures()), f"evaluation  {self._scores}" if self._scores else ""]
-        return Group(bar, *(Text(line, style="dim") for line in lines if line))
+        return Group(bar, *(Text(line) for line in lines if line))
 
 
 def _is_score(key: str) -> bool:

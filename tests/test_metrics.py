@@ -1,0 +1,380 @@
+"""Rows, the log, progress on the terminal, the picture and the hardware figures, without any training."""
+
+import io
+import json
+import logging
+import math
+import os
+import struct
+import sys
+import threading
+import types
+
+import jax
+import numpy as np
+import pytest
+from matplotlib.image import imread
+from tensorboardX.proto import event_pb2
+
+from jaxzero import hardware, metrics, plot
+from jaxzero.progress import Progress, short_number
+
+# ---- metrics.jsonl
+
+
+def write(folder, rows, tensorboard=False):
+    with metrics.MetricsLog(folder, tensorboard) as log:
+        for row in rows:
+            log.write(row)
+
+
+def test_a_row_is_on_disk_when_write_returns(tmp_path):
+    log = metrics.MetricsLog(tmp_path, tensorboard=False)
+    log.write({"iteration": 1, "loss": np.float32(0.5), "own/key": 7, "note": "text"})
+    assert metrics.read(tmp_path) == [{"iteration": 1, "loss": 0.5, "own/key": 7, "note": "text"}]
+    log.close()
+
+
+def test_torn_last_line_is_left_out_and_cut(tmp_path):
+    write(tmp_path, [{"iteration": 1}, {"iteration": 2}])
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes() + b'{"iteration": 3, "loss": 0.\xc3')
+    assert metrics.read(tmp_path) == [{"iteration": 1}, {"iteration": 2}]
+    metrics.cut_back(tmp_path, 2)
+    write(tmp_path, [{"iteration": 3}])
+    assert path.read_text() == '{"iteration": 1}\n{"iteration": 2}\n{"iteration": 3}\n'
+
+
+def test_broken_line_inside_the_file_is_reported(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text('{"iteration": 1}\n{"iter\n{"iteration": 3}\n')
+    with pytest.raises(ValueError, match="line 2 is not JSON"):
+        metrics.read(tmp_path)
+
+
+def test_nan_and_infinity_are_null(tmp_path):
+    write(tmp_path, [{"iteration": 1, "loss": math.nan, "value_loss": math.inf, "lr": 0.1}])
+
+    def refuse(constant):
+        raise AssertionError(constant)
+
+    text = (tmp_path / "metrics.jsonl").read_text()
+    assert json.loads(text, parse_constant=refuse) == {"iteration": 1, "loss": None, "value_loss": None, "lr": 0.1}
+
+
+def test_cut_back_keeps_exactly_what_the_checkpoint_knows(tmp_path):
+    rows = [{"iteration": i, "loss": 1 / i} for i in range(1, 12)]
+    write(tmp_path, rows)
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines(keepends=True)
+    for name in ("iteration_4", "iteration_8", "iteration_9", "iteration_10", "best"):
+        (tmp_path / "evaluations" / name).mkdir(parents=True)
+    metrics.cut_back(tmp_path, 8)
+    assert (tmp_path / "metrics.jsonl").read_text() == "".join(lines[:8])
+    assert {path.name for path in (tmp_path / "evaluations").iterdir()} == {"iteration_4", "iteration_8", "best"}
+    assert {path.name for path in tmp_path.iterdir()} == {"metrics.jsonl", "evaluations"}
+
+
+def test_interrupted_cut_back_leaves_the_rows(tmp_path, monkeypatch):
+    write(tmp_path, [{"iteration": 1}, {"iteration": 2}])
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "replace", killed)
+    with pytest.raises(KeyboardInterrupt):
+        metrics.cut_back(tmp_path, 1)
+    assert metrics.read(tmp_path) == [{"iteration": 1}, {"iteration": 2}]
+
+
+def test_cut_back_of_a_run_without_rows(tmp_path):
+    metrics.cut_back(tmp_path, 5)
+    assert metrics.read(tmp_path) == []
+
+
+# ---- TensorBoard
+
+
+def events(folder):
+    for path in sorted((folder / "tensorboard").iterdir()):
+        data, start = path.read_bytes(), 0
+        while start < len(data):  # a record: length u64, its checksum u32, payload, its checksum u32
+            (size,) = struct.unpack_from("<Q", data, start)
+            yield event_pb2.Event.FromString(data[start + 12 : start + 12 + size])  # pyright: ignore[reportAttributeAccessIssue]
+            start += size + 16
+
+
+def test_tensorboard_scalars_are_grouped_and_purged_on_resume(tmp_path):
+    row = {"loss": 1.5, "positions_per_s": 10, "eval/random/score": 0.75, "new": 3, "note": "x"}
+    write(tmp_path, [{"iteration": i, **row} for i in (1, 2, 3)], tensorboard=True)
+    metrics.cut_back(tmp_path, 2)
+    write(tmp_path, [{"iteration": 3, "loss": 2.0}], tensorboard=True)
+    scalars, purged = [], []
+    for event in events(tmp_path):
+        scalars += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+        if event.session_log.status:
+            purged.append(event.step)
+    tags = [("loss/loss", 1.5), ("speed/positions_per_s", 10), ("eval/random/score", 0.75), ("other/new", 3)]
+    assert scalars == [(i, *tag) for i in (1, 2, 3) for tag in tags] + [(3, "loss/loss", 2.0)]
+    assert purged == [0, 3]
+
+
+# ---- run.log
+
+
+@pytest.fixture
+def log(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "excepthook", sys.excepthook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    yield metrics.open_log(tmp_path)
+    for handler in list(logging.getLogger("jaxzero").handlers):
+        logging.getLogger("jaxzero").removeHandler(handler)
+        handler.close()
+
+
+def test_log_has_times_and_the_terminal_nothing(log, tmp_path, capsys):
+    logging.getLogger("jaxzero.train").info("saved %d", 7)
+    assert capsys.readouterr() == ("", "")
+    line = (tmp_path / "run.log").read_text()
+    assert line.startswith("20")
+    assert line.endswith("INFO jaxzero.train: saved 7\n")
+
+
+def test_uncaught_exceptions_go_to_the_log_with_traceback(log, tmp_path, capsys):
+    def fail():
+        raise ZeroDivisionError("by purpose")
+
+    try:
+        fail()
+    except ZeroDivisionError as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    thread = threading.Thread(target=fail, name="saver")
+    thread.start()
+    thread.join()
+    text = (tmp_path / "run.log").read_text()
+    assert text.count("Traceback (most recent call last)") == text.count("in fail") == 2
+    assert "in thread saver" in text
+    terminal = capsys.readouterr().err
+    assert "Traceback (most" not in terminal
+    assert terminal.count("ZeroDivisionError: by purpose") == 2
+
+
+def test_second_run_in_a_process_has_its_own_log(log, tmp_path):
+    metrics.open_log(tmp_path / "second").info("hello")
+    assert (tmp_path / "run.log").read_text() == ""
+    assert (tmp_path / "second" / "run.log").read_text().count("hello") == 1
+
+
+# ---- progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_plain_rows_have_no_escapes_and_a_sane_cadence(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    stream, clock = io.StringIO(), Clock()
+    with Progress(100, every=10, stream=stream, clock=clock) as progress:
+        for iteration in range(1, 101):
+            clock.now += 1
+            row = {"iteration": iteration, "loss": 0.5, "positions_per_s": 12345.0, "value_loss": None}
+            progress.update(row | ({"eval/minimax:2/score": 0.25} if iteration == 45 else {}))
+        progress.message("[done]")
+    *lines, last = stream.getvalue().splitlines()
+    assert [line.split()[1] for line in lines] == [f"{i}/100" for i in (1, 11, 21, 31, 41, 45, 55, 65, 75, 85, 95, 100)]
+    assert ["minimax:2=25%" in line for line in lines].index(True) == 5
+    assert "12.3k positions/s  loss 0.500" in lines[0]
+    assert last == "[done]"
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_eta_after_resume_counts_from_there_and_skips_the_compile():
+    clock = Clock()
+    progress = Progress(200, start=100, stream=io.StringIO(), clock=clock)
+    assert progress.eta() is None
+    clock.now += 50  # compile and one iteration
+    progress.update({"iteration": 101})
+    assert progress.eta() == 50 * 99
+    for iteration in range(102, 111):
+        clock.now += 2
+        progress.update({"iteration": iteration})
+    assert progress.eta() == 2 * 90
+    clock.now += 1
+    assert progress.eta() == 2 * 90 - 1
+
+
+@pytest.mark.parametrize("width", [60, 200])
+def test_live_lines_fit_and_the_last_scores_stay(width, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    stream, clock = Terminal(), Clock()
+    with Progress(40_000, stream=stream, clock=clock) as progress:
+        progress.update({"iteration": 1, "eval/random/score": 1.0, "eval/minimax:2/score": 0.5})
+        clock.now = 4e5
+        progress.update({"iteration": 399, "positions_per_s": 1e6, "loss": 9.1, "policy_loss": 7.0, "value_loss": 2.1})
+        progress.message("[b]saved")
+    screen = stream.getvalue().split("[b]saved")[-1]
+    lines = [line.rstrip("\r") for line in screen.split("\x1b[?25h")[0].splitlines()]
+    lines = [line.split("\x1b[2K")[-1] for line in lines]
+    assert max(map(len, lines)) <= width
+    assert "399/40000" in screen
+    assert "random=100% minimax:2=50%" in screen
+    assert "1M positions/s  loss 9.100  policy 7.000  value 2.100" in lines
+
+
+def test_live_display_restores_the_cursor_on_ctrl_c(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    stream = Terminal()
+    with pytest.raises(KeyboardInterrupt), Progress(10, stream=stream):
+        raise KeyboardInterrupt
+    assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
+
+
+def test_a_reader_that_went_away_does_not_stop_the_run():
+    class Closed(io.StringIO):
+        def write(self, *_):
+            raise BrokenPipeError
+
+    with Progress(10, stream=Closed()) as progress:
+        progress.update({"iteration": 1})
+        progress.message("hello")
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0.0, "0"), (999.4, "999"), (999.9, "1k"), (12345, "12.3k"), (999_999, "1M")]
+)
+def test_short_number(number, text):
+    assert short_number(number) == text
+
+
+# ---- learning curve
+
+
+def run_rows(count, every=0):
+    rows = []
+    for i in range(1, count + 1):
+        row = {"iteration": i, "seconds": 3.0 * i, "positions": 1000 * i, "loss": 3 / i, "policy_loss": 2 / i}
+        row |= {"value_loss": 1 / i, "value_error": 0.5, "game_length": 20 + i % 3}
+        row |= {"first_player_wins": 0.5, "draws": 0.125, "second_player_wins": 0.375}
+        rows.append(row | ({"eval/random/score": 0.9, "eval/minimax:2/score": 0.4} if every and i % every == 0 else {}))
+    return rows
+
+
+def colours(path, top, left):
+    """The colours in one of the four panels, after checking that the picture decodes to its size."""
+    picture = imread(path)
+    assert picture.shape == (825, 1320, 4)
+    half = picture[(slice(60, 412) if top else slice(412, 780)), (slice(0, 655) if left else slice(665, None)), :3]
+    return set(np.unique((half * 255).round().astype(int) @ [1 << 16, 1 << 8, 1]).tolist())
+
+
+def rgb(colour):
+    return int(colour[1:], 16)
+
+
+@pytest.mark.parametrize(("count", "every"), [(1, 1), (40, 0), (10_000, 20)])
+def test_learning_curve_draws_what_there_is(tmp_path, count, every):
+    path = tmp_path / "learning_curve.png"
+    plot.learning_curve(run_rows(count, every), path, "run_1 $5")
+    evaluation = colours(path, top=True, left=True)
+    assert (rgb(plot.BLUE) in evaluation) == (rgb(plot.ORANGE) in evaluation) == bool(every)
+    assert {rgb(plot.BLUE), rgb(plot.RED)} <= colours(path, top=True, left=False)
+    assert {rgb(plot.PURPLE), rgb(plot.GREEN)} <= colours(path, top=False, left=True)
+    assert [each.name for each in tmp_path.iterdir()] == ["learning_curve.png"]
+
+
+def test_learning_curve_without_rows_keys_or_numbers(tmp_path):
+    path = tmp_path / "learning_curve.png"
+    plot.learning_curve([], path)
+    assert rgb(plot.RED) not in colours(path, top=True, left=False)
+    rows = run_rows(9)
+    rows[3] |= {"draws": None, "policy_loss": math.nan, "value_error": math.inf}
+    rows[4] = {"iteration": 5}
+    rows = [{key: value for key, value in row.items() if key not in ("value_loss", "positions")} for row in rows]
+    plot.learning_curve(rows, path)
+    losses = colours(path, top=True, left=False)
+    assert rgb(plot.BLUE) in losses
+    assert rgb(plot.RED) not in losses
+
+
+# ---- hardware
+
+
+@pytest.fixture(autouse=True)
+def forget_nvml():
+    hardware._nvml.cache_clear()
+    yield
+    hardware._nvml.cache_clear()
+
+
+def fake_nvml():
+    nvml = types.ModuleType("pynvml")
+
+    class NVMLError(Exception):
+        pass
+
+    def utilisation(card):
+        if card == 0:
+            raise NVMLError("not supported")
+        return types.SimpleNamespace(gpu=40 * card)
+
+    nvml.__dict__.update(
+        NVMLError=NVMLError,
+        nvmlInit=lambda: None,
+        nvmlDeviceGetCount=lambda: 3,
+        nvmlDeviceGetHandleByIndex=lambda index: index,
+        nvmlDeviceGetName=lambda card: "NVIDIA Fake",
+        nvmlDeviceGetUtilizationRates=utilisation,
+        nvmlDeviceGetMemoryInfo=lambda card: types.SimpleNamespace(total=80 * 2**30),
+    )
+    return nvml
+
+
+def test_hardware_on_cpu_without_nvml(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    row = hardware.Sampler().sample()
+    assert set(row) == {"cpu_percent", "memory_mb"}
+    assert 50 < row["memory_mb"] < 20_000
+    summary = hardware.device_summary()
+    assert "CPU core" in summary
+    assert "warning" not in summary
+
+
+def test_cpu_percent_is_since_the_last_sample():
+    sampler = hardware.Sampler()
+    sum(i * i for i in range(2_000_000))
+    assert sampler.sample()["cpu_percent"] > 5
+
+
+def test_idle_card_is_warned_about(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    first, second = hardware.device_summary().splitlines()
+    assert "CPU core" in first
+    assert second.startswith("warning: NVIDIA Fake is idle because JAX runs on CPU; install jax[cuda13]")
+
+
+def test_gpus_are_measured_under_their_visible_numbers(monkeypatch):
+    def device(number, peak):
+        stats = {"peak_bytes_in_use": peak * 2**20}
+        return types.SimpleNamespace(
+            platform="gpu", local_hardware_id=number, device_kind="NVIDIA Fake", memory_stats=lambda: stats
+        )
+
+    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
+    monkeypatch.setattr(jax, "local_devices", lambda: [device(0, 100), device(1, 300)])
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 1")
+    row = hardware.Sampler().sample()
+    assert row["device_memory_mb"] == 300
+    assert row["device_utilisation"] == 60
+    assert hardware.device_summary() == "2 × NVIDIA Fake, 80 GiB memory"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert "device_utilisation" not in hardware.Sampler().sample()
