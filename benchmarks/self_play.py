@@ -9,6 +9,9 @@ targets computed backwards through the finished part of each game, no replay.
     python -m benchmarks.self_play [--rounds 5] [--games 128] [--plies 64] [--simulations 32] [--batch 1024]
 """
 
+# mctx and pgx build their types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false, reportArgumentType=false
+
 import argparse
 from collections.abc import Callable
 from functools import partial
@@ -167,7 +170,7 @@ def theirs(size: Size) -> Side:
     def recurrent(model, key, action, states):
         after = jax.vmap(env.step)(states, action)
         logits, value = judge(model, after)
-        output = mctx.RecurrentFnOutput(  # pyright: ignore[reportCallIssue]
+        output = mctx.RecurrentFnOutput(
             reward=after.rewards[games, states.current_player],
             discount=jnp.where(after.terminated, 0.0, -1.0),
             prior_logits=logits,
@@ -185,7 +188,7 @@ def theirs(size: Size) -> Side:
             result = mctx.gumbel_muzero_policy(
                 model,
                 choose,
-                mctx.RootFnOutput(prior_logits=logits, value=value, embedding=states),  # pyright: ignore
+                mctx.RootFnOutput(prior_logits=logits, value=value, embedding=states),
                 recurrent,
                 size.simulations,
                 invalid_actions=~states.legal_action_mask,
