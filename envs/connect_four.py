@@ -104,7 +104,7 @@ class ConnectFour(Env):
         weights = (1 << np.arange(ROWS))[:, None]
         stones = jnp.array([((board == mark) * weights).sum(0) for mark in "XO"], jnp.uint8)
         fours = [bool(has_four(stones[player])) for player in (0, 1)]
-        if fours[0] and crosses == noughts or fours[1] and crosses > noughts:
+        if (fours[0] and crosses == noughts) or (fours[1] and crosses > noughts):
             raise ValueError(f"connect_four: {text!r} goes on after four in a row")
         over = any(fours) or "." not in text
         return State(stones, jnp.int8(crosses - noughts), jnp.bool(over), jnp.zeros(2, jnp.float32))

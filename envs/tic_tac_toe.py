@@ -86,7 +86,7 @@ class TicTacToe(Env):
         bits = [sum(1 << i for i, mark in enumerate(board) if mark == player) for player in "XO"]
         stones = jnp.array(bits, jnp.uint16)
         lines = [bool(has_line(stones[player])) for player in (0, 1)]
-        if lines[0] and count == 0 or lines[1] and count == 1:
+        if (lines[0] and count == 0) or (lines[1] and count == 1):
             raise ValueError(f"tic_tac_toe: {text!r} goes on after a line was complete")
         over = any(lines) or "." not in board
         return State(stones, jnp.int8(count), jnp.bool(over), jnp.zeros(2, jnp.float32))
@@ -100,7 +100,7 @@ class TicTacToe(Env):
 
 
 def square_symmetry(size: int, turns: int, mirror: bool) -> Symmetry:
-    """Mirror left-right (or not), then `turns` quarter turns, on a size × size board with action = row·size + column."""
+    """Mirror left-right (or not), then `turns` quarter turns, on a size × size board; action = row·size + column."""
 
     def transform(board):
         """board [size, size, ...]"""

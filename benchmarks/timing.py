@@ -1,0 +1,28 @@
+"""Fair timing: every side warm, in turns, each call waited for."""
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+
+
+def interleave(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Seconds of each call in each round; two unmeasured rounds come first (compilation, then mid-game states)."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for i in range(rounds + 2):
+        for name, call in calls.items():
+            start = time.perf_counter()
+            jax.block_until_ready(call())
+            if i >= 2:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(label: str, work: float | list[float], seconds: list[float], unit: str) -> str:
+    """A line of min, median and max of work / seconds; `work` may differ from round to round."""
+    works = work if isinstance(work, list) else [work] * len(seconds)
+    rates = [amount / spent for amount, spent in zip(works, seconds, strict=True)]
+    low, middle, high = min(rates), statistics.median(rates), max(rates)
+    return f"{label:36s} {low:14,.2f} {middle:14,.2f} {high:14,.2f}  {unit} (min, median, max)"
