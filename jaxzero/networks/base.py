@@ -79,5 +79,5 @@ def fold(params: Any, stats: Any, epsilon: float = 1e-5) -> Any:
     if "norm" in params:
         scale = params["norm"]["scale"] * jax.lax.rsqrt(stats["norm"]["var"] + epsilon)
         bias = params["norm"]["bias"] - stats["norm"]["mean"] * scale
-        return {"conv": {"kernel": params["conv"]["kernel"] * scale, "bias": bias}}
+        return {"conv": {"kernel": params["conv"]["kernel"] * scale[None, None, None], "bias": bias}}
     return {name: fold(child, stats.get(name, {}), epsilon) for name, child in params.items()}

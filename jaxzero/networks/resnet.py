@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxzero.networks.convolution import for_backend
+
 HEAD_CHANNELS = 8
 VALUE_HIDDEN = 64
 near_zero = nnx.initializers.variance_scaling(0.01, "fan_in", "normal")
@@ -20,7 +22,9 @@ class ConvNorm(nnx.Module):
     """A convolution, and batch normalisation or a bias."""
 
     def __init__(self, inputs: int, outputs: int, size: int, norm: bool, rngs: nnx.Rngs, init=nnx.initializers.he_normal(), **types: Any):
-        self.conv = nnx.Conv(inputs, outputs, (size, size), use_bias=not norm, kernel_init=init, rngs=rngs, **types)
+        self.conv = nnx.Conv(
+            inputs, outputs, (size, size), use_bias=not norm, kernel_init=init, rngs=rngs, **for_backend(), **types
+        )  # fmt: skip
         if norm:
             self.norm = nnx.BatchNorm(outputs, momentum=0.95, rngs=rngs, **types)
 
