@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import mctx
+import numpy as np
 import optax
 import pgx
 from pgx.experimental import auto_reset as pgx_auto_reset
@@ -27,9 +28,8 @@ from pgx.experimental import auto_reset as pgx_auto_reset
 import envs
 from benchmarks import peer_network
 from benchmarks.timing import interleave, row
-from jaxzero import networks, search
-from jaxzero.config import NetworkConfig, SearchConfig
-from jaxzero.models import simulator
+from jaxzero import iteration
+from jaxzero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 
 
 class Size(NamedTuple):
@@ -53,8 +53,8 @@ class Samples(NamedTuple):
 class Side(NamedTuple):
     """One trainer in two calls on its own variables and games; both continue where the last call stopped."""
 
-    play: Callable[[], Samples]
-    learn: Callable[[Samples], Any]
+    play: Callable[[], Any]
+    learn: Callable[[Any], Any]
 
 
 def value_targets(samples: Samples) -> tuple[jax.Array, jax.Array]:
@@ -70,7 +70,7 @@ def value_targets(samples: Samples) -> tuple[jax.Array, jax.Array]:
     return jax.lax.scan(back, (zeros, zeros > 0), (samples.reward, samples.discount), reverse=True)[1]
 
 
-def batches(key: jax.Array, samples: Samples, batch: int) -> Any:
+def batches(key: jax.Array, samples: Samples, *, batch: int) -> Any:
     """Shuffled (observation, policy, value, known) in batches, each leaf [N, batch, …]."""
     data = (samples.observation, samples.policy, *value_targets(samples))
     flat = [leaf.reshape(-1, *leaf.shape[2:]) for leaf in data]
@@ -84,25 +84,29 @@ def loss(logits: jax.Array, value: jax.Array, target: Any) -> jax.Array:
 
 
 def updates(apply: Callable, optimizer: optax.GradientTransformation, batch: int) -> Callable:
-    """A jitted function of (params, stats, optimizer state, key, samples): one pass over the samples.
+    """A function of (params, stats, optimizer state, key, samples): one pass over the samples.
 
-    `apply(params, stats, observation) -> (logits, value, stats)`.
+    `apply(params, stats, observation) -> (logits, value, stats)`. Each update is one jitted call, as in the example
+    (XLA's CPU compiler would run its convolutions' gradients far slower inside a scan).
     """
 
-    def update(carry, target):
-        params, stats, memory = carry
-
+    @jax.jit
+    def update(params, stats, memory, target):
         def objective(params):
             logits, value, new = apply(params, stats, target[0])
             return loss(logits, value, target), new
 
         gradient, stats = jax.grad(objective, has_aux=True)(params)
         change, memory = optimizer.update(gradient, memory, params)
-        return (optax.apply_updates(params, change), stats, memory), None
+        return optax.apply_updates(params, change), stats, memory
 
-    @jax.jit
+    shuffle = jax.jit(partial(batches, batch=batch))
+
     def run(params, stats, memory, key, samples):
-        return jax.lax.scan(update, (params, stats, memory), batches(key, samples, batch))[0]
+        data = shuffle(key, samples)
+        for i in range(len(data[0])):
+            params, stats, memory = update(params, stats, memory, tuple(leaf[i] for leaf in data))
+        return params, stats, memory
 
     return run
 
@@ -125,36 +129,29 @@ def side(play: Callable, learn: Callable, params: Any, stats: Any, memory: Any, 
 
 
 def ours(size: Size) -> Side:
-    env = envs.make("connect_four")
-    network = networks.make(NetworkConfig(channels=size.channels, blocks=size.blocks, pooling=False), env)
-    finder = search.make(SearchConfig(simulations=size.simulations), env, simulator.make(env, network.infer))
+    """The trainer itself: its two jitted functions, with replay, moving average and compact states."""
+    config = Config(
+        network=NetworkConfig(channels=size.channels, blocks=size.blocks, pooling=False),
+        search=SearchConfig(simulations=size.simulations),
+        selfplay=SelfPlayConfig(games=size.games, plies=size.plies),
+        replay=ReplayConfig(capacity=4 * size.games * size.plies, window=2 * size.games * size.plies),
+        learner=LearnerConfig(batch=size.batch, reuse=1.0),
+        devices=1,
+    )
+    steps = iteration.make(config, envs.make("connect_four"))
+    state = steps.init(np.int32(0))
 
-    @jax.jit
-    def play(params, stats, states, key):
-        folded = network.fold({"params": params, "stats": stats})
+    def play():
+        nonlocal state
+        state, sums = steps.self_play(state)
+        return sums
 
-        def ply(states, key):
-            choose, renew = jax.random.split(key)
-            keys = jax.random.split(choose, size.games)
-            result, _ = finder.run(folded, keys, states, finder.init(states), jnp.zeros(size.games), True)
-            after = jax.vmap(env.step)(states, result.action)
-            reward = jnp.take_along_axis(after.rewards, states.player[:, None].astype(jnp.int32), 1)[:, 0]
-            samples = Samples(
-                jax.vmap(env.observe)(states), result.policy, reward, jnp.where(after.terminated, 0.0, -1.0)
-            )
-            return jax.vmap(partial(envs.auto_reset, env))(after, jax.random.split(renew, size.games)), samples
+    def learn(_):
+        nonlocal state
+        state, metrics = steps.learn(state)
+        return metrics
 
-        return jax.lax.scan(ply, states, jax.random.split(key, size.plies))
-
-    def apply(params, stats, observation):
-        prediction, stats = network.predict({"params": params, "stats": stats}, observation, train=True)
-        return prediction.logits, prediction.value, stats
-
-    optimizer = optax.adam(1e-3)
-    variables = network.init(jax.random.key(0))
-    states = jax.vmap(env.init)(jax.random.split(jax.random.key(0), size.games))
-    learn = updates(apply, optimizer, size.batch)
-    return side(play, learn, variables["params"], variables["stats"], optimizer.init(variables["params"]), states)
+    return Side(play, learn)
 
 
 def theirs(size: Size) -> Side:
@@ -225,7 +222,7 @@ def main() -> None:
     rounds = args.pop("rounds")
     size = Size(**args)
     sides = {"ours": ours(size), "peer": theirs(size)}
-    samples: dict[str, Samples] = {}
+    samples: dict[str, Any] = {}
 
     def play(name):
         samples[name] = sides[name].play()

@@ -16,9 +16,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from envs import Env
 from jaxzero import learner as learners
-from jaxzero import networks, search
+from jaxzero import networks, search, selfplay
 from jaxzero import replay as replays
-from jaxzero import selfplay
 from jaxzero.config import Config
 from jaxzero.learner import AXIS
 from jaxzero.models import simulator

@@ -109,7 +109,9 @@ def make_update(network: Network, config: LearnerConfig, optimizer: optax.Gradie
     return update
 
 
-def make_learn(env: Env, network: Network, config: Config, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
+def make_learn(
+    env: Env, network: Network, config: Config, optimizer: optax.GradientTransformation
+) -> Callable[..., Any]:
     """The function `learn(learned, replay, key, positions) -> (learned, metrics)` of K updates, under `AXIS`.
 
     Nothing is learned until every device has a full batch of finished positions.

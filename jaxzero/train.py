@@ -136,13 +136,15 @@ class Trainer:
             _log.info("changed at iteration %d: %s", start, change)
         metrics.cut_back(self.folder, start)
         if start >= config.iterations:
-            _log.info("nothing to do: %d of %d iterations are done; raise iterations to go on", start, config.iterations)
+            _log.info(
+                "nothing to do: %d of %d iterations are done; raise iterations to go on", start, config.iterations
+            )
             self.finish(state, start)
             return
         with metrics.MetricsLog(self.folder, config.log.tensorboard) as log:
             for row in self.iterate(state, start):
                 log.write(row)
-                if (row["iteration"] // config.log.every) % config.log.plot_every == 0 or row["iteration"] >= config.iterations:
+                if row["iteration"] // config.log.every % config.log.plot_every == 0:
                     self.draw()
                 yield row
         if not self.interrupt.name:

@@ -21,7 +21,16 @@ near_zero = nnx.initializers.variance_scaling(0.01, "fan_in", "normal")
 class ConvNorm(nnx.Module):
     """A convolution, and batch normalisation or a bias."""
 
-    def __init__(self, inputs: int, outputs: int, size: int, norm: bool, rngs: nnx.Rngs, init=nnx.initializers.he_normal(), **types: Any):
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        size: int,
+        norm: bool,
+        rngs: nnx.Rngs,
+        init=nnx.initializers.he_normal(),
+        **types: Any,
+    ):
         self.conv = nnx.Conv(
             inputs, outputs, (size, size), use_bias=not norm, kernel_init=init, rngs=rngs, **for_backend(), **types
         )  # fmt: skip
@@ -60,7 +69,9 @@ class Block(nnx.Module):
 class Head(nnx.Module):
     """1×1 convolution, flattened board, dense layers."""
 
-    def __init__(self, shape: tuple[int, int, int], hidden: int, outputs: int, norm: bool, rngs: nnx.Rngs, **types: Any):
+    def __init__(
+        self, shape: tuple[int, int, int], hidden: int, outputs: int, norm: bool, rngs: nnx.Rngs, **types: Any
+    ):
         rows, columns, channels = shape
         self.conv = ConvNorm(channels, HEAD_CHANNELS, 1, norm, rngs, **types)
         flat = rows * columns * HEAD_CHANNELS
