@@ -39,9 +39,10 @@ class RunState:
 
 
 class Steps(NamedTuple):
-    """The jitted functions of a run; both donate their argument.
+    """The jitted functions of a run; the last two donate their argument.
 
-    `init(iteration i32) -> RunState` with new games and an empty replay, `self_play(state) -> (state, sums)`, `learn(state) -> (state, metrics)`.
+    `init(iteration i32) -> RunState` with new games and an empty replay, `self_play(state) -> (state, sums)`,
+    `learn(state) -> (state, metrics)`; `averages` reads sums and metrics.
     """
 
     init: Callable[[Any], RunState]

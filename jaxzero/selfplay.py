@@ -40,9 +40,9 @@ def start(env: Env, search: Search, keys: jax.Array, opening_plies: int) -> Game
 
 
 def make_chunk(env: Env, search: Search, config: Config) -> Callable[..., Any]:
-    """The function `chunk(params, key, games, replay, lanes) -> (games, replay, sums)` that plays n plies of every game.
+    """The function `chunk(params, key, games, replay, lanes) -> (games, replay, sums)`: n plies of every game.
 
-    `sums` are added up over this device's games; `jaxzero.metrics_of` turns them into rates and means.
+    `sums` are added up over this device's games; `iteration.averages` turns them into means.
     """
 
     def ply(params, key, lanes, games: Games):

@@ -15,6 +15,7 @@ from jaxzero.networks.convolution import for_backend
 
 HEAD_CHANNELS = 8
 VALUE_HIDDEN = 64
+he_normal = nnx.initializers.he_normal()
 near_zero = nnx.initializers.variance_scaling(0.01, "fan_in", "normal")
 
 
@@ -28,7 +29,7 @@ class ConvNorm(nnx.Module):
         size: int,
         norm: bool,
         rngs: nnx.Rngs,
-        init=nnx.initializers.he_normal(),
+        init=he_normal,
         **types: Any,
     ):
         self.conv = nnx.Conv(
@@ -53,7 +54,7 @@ def pool(x: jax.Array) -> jax.Array:
 class Block(nnx.Module):
     def __init__(self, channels: int, norm: bool, pooling: bool, rngs: nnx.Rngs, **types: Any):
         self.first = ConvNorm(channels, channels, 3, norm, rngs, **types)
-        init = nnx.initializers.he_normal() if norm else near_zero
+        init = he_normal if norm else near_zero
         self.second = ConvNorm(channels, channels, 3, norm, rngs, init, **types)
         if pooling:
             self.pooled = nnx.Linear(2 * channels, channels, kernel_init=near_zero, rngs=rngs, **types)
@@ -76,7 +77,7 @@ class Head(nnx.Module):
         self.conv = ConvNorm(channels, HEAD_CHANNELS, 1, norm, rngs, **types)
         flat = rows * columns * HEAD_CHANNELS
         if hidden:
-            self.hidden = nnx.Linear(flat, hidden, kernel_init=nnx.initializers.he_normal(), rngs=rngs, **types)
+            self.hidden = nnx.Linear(flat, hidden, kernel_init=he_normal, rngs=rngs, **types)
         self.out = nnx.Linear(hidden or flat, outputs, kernel_init=near_zero, rngs=rngs, **types)
 
     def __call__(self, x: jax.Array, train: bool, axis_name: str | None) -> jax.Array:
