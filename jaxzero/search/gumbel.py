@@ -26,7 +26,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
     def run(params, keys, states, carry, temperature, explore):
         root = model.root(params, states)
         legal = jax.vmap(env.legal_actions)(states)
-        sub = jax.vmap(jax.random.split)(keys)
+        sub = jax.vmap(partial(jax.random.split, num=3))(keys)
         noise = jax.vmap(lambda key: jax.random.gumbel(key, (env.num_actions,)))(sub[:, 0]) if explore else 0.0
         gumbel = noise * jnp.ones_like(root.prior_logits)
         tree = mctx.search(
@@ -41,7 +41,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         most = summary.visit_counts == summary.visit_counts.max(-1, keepdims=True)
         best = jnp.argmax(jnp.where(most & legal, logits + gumbel, -jnp.inf), -1)
         policy = jax.nn.softmax(logits)
-        action = sample_action(keys, policy, best, legal, temperature, config.epsilon if explore else 0.0)
+        action = sample_action(sub[:, 2], policy, best, legal, temperature, config.epsilon if explore else 0.0)
         return SearchResult(action, policy, summary.value, jnp.ones_like(summary.value)), carry
 
     return Search(lambda states: (), run)

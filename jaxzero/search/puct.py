@@ -28,7 +28,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
     def run(params, keys, states, carry, temperature, explore):
         root = model.root(params, states)
         legal = jax.vmap(env.legal_actions)(states)
-        sub = jax.vmap(jax.random.split)(keys)
+        sub = jax.vmap(partial(jax.random.split, num=3))(keys)
         if explore:
             noisy = jax.vmap(partial(noisy_logits, config))(sub[:, 0], root.prior_logits, legal)
             root = root.replace(prior_logits=noisy)  # pyright: ignore
@@ -40,7 +40,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         summary = tree.summary()
         policy = summary.visit_probs
         best = jnp.argmax(jnp.where(legal, policy, -1.0), -1)
-        action = sample_action(keys, policy, best, legal, temperature, config.epsilon if explore else 0.0)
+        action = sample_action(sub[:, 2], policy, best, legal, temperature, config.epsilon if explore else 0.0)
         return SearchResult(action, policy, summary.value, jnp.ones_like(summary.value)), carry
 
     return Search(lambda states: (), run)
