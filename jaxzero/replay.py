@@ -88,9 +88,8 @@ def append(replay: Replay, chunk: Slots, max_plies: int) -> tuple[Replay, jax.Ar
     where = recent(cursor, num_rows, n + max_plies)
     reward, mover, end, seen = (x[where] for x in (slots.reward, slots.state.player, slots.end, ready))
     outcome, known = targets.outcomes(reward, mover, end)
-    unique = {"unique_indices": True}
-    kept = replay.outcome.at[where].set(jnp.where(known, outcome, replay.outcome[where]), **unique)
-    written = ready.at[where].set(seen | known, **unique)
+    kept = replay.outcome.at[where].set(jnp.where(known, outcome, replay.outcome[where]), unique_indices=True)
+    written = ready.at[where].set(seen | known, unique_indices=True)
     return Replay(slots, kept, written, cursor), known & ~seen
 
 

@@ -1,5 +1,8 @@
 """The AlphaZero model: the game itself, judged by the network."""
 
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
+
 from collections.abc import Callable
 from typing import Any
 
@@ -22,14 +25,14 @@ def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
 
     def root(params: Params, states: State) -> mctx.RootFnOutput:
         logits, value = evaluate(params, states)
-        return mctx.RootFnOutput(prior_logits=logits, value=value, embedding=states)  # pyright: ignore
+        return mctx.RootFnOutput(prior_logits=logits, value=value, embedding=states)
 
     def decision(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Any, State]:
         del key  # the rules are deterministic
         after = jax.vmap(env.step)(states, actions)
         logits, value = evaluate(params, after)
         same = after.player == states.player
-        output = mctx.RecurrentFnOutput(  # pyright: ignore
+        output = mctx.RecurrentFnOutput(
             reward=jnp.take_along_axis(after.rewards, states.player[:, None].astype(jnp.int32), 1)[:, 0],
             discount=jnp.where(after.terminated, 0.0, jnp.where(same, 1.0, -1.0)),
             prior_logits=logits,

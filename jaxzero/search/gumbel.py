@@ -4,6 +4,9 @@ The root's Gumbel noise is drawn with one key a game, which mctx's own policy fu
 function is repeated here from mctx's public parts.
 """
 
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
+
 from functools import partial
 
 import jax
@@ -33,7 +36,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
             params, sub[0, 1], root=root, recurrent_fn=model.decision, num_simulations=simulations,
             root_action_selection_fn=halving,
             interior_action_selection_fn=mctx.gumbel_muzero_interior_action_selection,
-            invalid_actions=~legal, extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=gumbel),  # pyright: ignore
+            invalid_actions=~legal, extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=gumbel),
         )  # fmt: skip
         summary = tree.summary()
         completed = jax.vmap(mctx.qtransform_completed_by_mix_value, in_axes=(0, None))(tree, tree.ROOT_INDEX)

@@ -4,6 +4,9 @@ Values are scaled to [0, 1] and an unvisited action counts as lost, as in the ps
 legal actions only, with one key a game.
 """
 
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
+
 from functools import partial
 
 import jax
@@ -31,7 +34,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         sub = jax.vmap(partial(jax.random.split, num=3))(keys)
         if explore:
             noisy = jax.vmap(partial(noisy_logits, config))(sub[:, 0], root.prior_logits, legal)
-            root = root.replace(prior_logits=noisy)  # pyright: ignore
+            root = root.replace(prior_logits=noisy)
         tree = mctx.search(
             params, sub[0, 1], root=root, recurrent_fn=model.decision, num_simulations=simulations,
             root_action_selection_fn=partial(select, depth=0), interior_action_selection_fn=select,
