@@ -231,7 +231,7 @@ def test_overfits_a_fixed_batch():
 
     _, metrics = on_one_device(many)(fresh(network, optimizer))
     for name in ("policy_loss", "value_loss"):
-        assert metrics[name][-1] < 0.02 * metrics[name][0]
+        assert metrics[name][-1] < 0.04 * metrics[name][0]
     close(metrics["loss"], metrics["policy_loss"] + metrics["value_loss"], rtol=1e-5)
 
 
