@@ -178,7 +178,7 @@ def test_learning_rate(settings, values):
 
 
 def test_two_accumulated_batches_are_one_step_of_their_mean():
-    config = LearnerConfig(warmup=0, ema=0.0, weight_decay=0.1)
+    config = LearnerConfig(warmup=0, ema=0.0, weight_decay=0.1, optimizer="sgd", lr=0.1, clip=0.0)
     first, second = random_batch(0, 8), random_batch(1, 8)
     both = jax.tree.map(lambda *x: jnp.concatenate(x), first, second)
     start, update = setup(dataclasses.replace(config, accumulate=2), total_updates=200)

@@ -29,13 +29,13 @@ class Positions(envs.Env):
 
 def make_chunk(plies):
     """[n][B] of (number, mover, reward, end) -> Slots [n, B]."""
-    number, mover, reward, end = np.moveaxis(np.array(plies, np.float32), -1, 0)
+    number, mover, reward, end = jnp.moveaxis(jnp.array(plies, jnp.float32), -1, 0)
     shape = number.shape
     return replays.Slots(
-        state=Position(mover.astype(np.int8), number.astype(np.int32)),
-        action=np.zeros(shape, np.int32), reward=reward, end=end.astype(bool), value=reward,
-        moves=np.zeros((*shape, 2), np.int16), weights=np.ones((*shape, 2), np.float16),
-        policy_weight=np.ones(shape, np.float16),
+        state=Position(mover.astype(jnp.int8), number.astype(jnp.int32)),
+        action=jnp.zeros(shape, jnp.int32), reward=reward, end=end.astype(bool), value=reward,
+        moves=jnp.zeros((*shape, 2), jnp.int16), weights=jnp.ones((*shape, 2), jnp.float16),
+        policy_weight=jnp.ones(shape, jnp.float16),
     )  # fmt: skip
 
 

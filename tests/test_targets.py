@@ -1,6 +1,7 @@
 """Outcomes of finished play against hand-worked games and a plain loop."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,8 +16,8 @@ jitted = jax.jit(outcomes)
 
 def lane(plies):
     """[(reward, mover, end), …] of one lane -> (outcomes, known) as lists."""
-    reward, mover, end = (np.array(column)[:, None] for column in zip(*plies, strict=True))
-    value, known = outcomes(reward.astype(np.float32), mover.astype(np.int8), end.astype(bool))
+    reward, mover, end = (jnp.array(column)[:, None] for column in zip(*plies, strict=True))
+    value, known = outcomes(reward.astype(jnp.float32), mover.astype(jnp.int8), end.astype(bool))
     return value[:, 0].tolist(), known[:, 0].tolist()
 
 
@@ -72,14 +73,14 @@ def test_any_play_against_a_plain_loop(lanes):
 
 
 def test_value_target_mixes_outcome_and_search():
-    outcome, root = np.float32([1, -1, 0]), np.float32([0.5, 0.5, -0.25])
+    outcome, root = jnp.float32([1, -1, 0]), jnp.float32([0.5, 0.5, -0.25])
     assert value_target(outcome, root, 1.0).tolist() == [1, -1, 0]
     assert value_target(outcome, root, 0.0).tolist() == [0.5, 0.5, -0.25]
     assert value_target(outcome, root, 0.25).tolist() == [0.625, 0.125, -0.1875]
 
 
 def test_wdl_target():
-    value = np.float32([1, 0, -1, 0.25, -0.75])
+    value = jnp.float32([1, 0, -1, 0.25, -0.75])
     target = wdl_target(value)
     assert target.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.25, 0.75, 0], [0, 0.25, 0.75]]
     assert (target[:, 0] - target[:, 2]).tolist() == value.tolist()
