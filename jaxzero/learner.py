@@ -43,7 +43,7 @@ class Batch(NamedTuple):
 def learning_rate(config: LearnerConfig, total_updates: int) -> optax.Schedule:
     """Optimizer step -> learning rate over a run of `total_updates` batches."""
     steps = max(1, total_updates // config.accumulate)
-    warmup = min(config.warmup, steps // 2)
+    warmup = min(config.warmup // config.accumulate, steps // 2)
     if config.schedule == "constant":
         return optax.join_schedules([optax.linear_schedule(0, config.lr, warmup), lambda _: config.lr], [warmup])
     return optax.warmup_cosine_decay_schedule(0.0, config.lr, warmup, max(steps, warmup + 1), 0.01 * config.lr)

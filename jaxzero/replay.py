@@ -88,6 +88,7 @@ def append(replay: Replay, chunk: Slots, max_plies: int) -> tuple[Replay, jax.Ar
     where = recent(cursor, num_rows, n + max_plies)
     reward, mover, end, seen = (x[where] for x in (slots.reward, slots.state.player, slots.end, ready))
     outcome, known = targets.outcomes(reward, mover, end)
+    known &= slots.moves[..., 0][where] >= 0  # rows of a new ring that were never written hold no move
     kept = replay.outcome.at[where].set(jnp.where(known, outcome, replay.outcome[where]), unique_indices=True)
     written = ready.at[where].set(seen | known, unique_indices=True)
     return Replay(slots, kept, written, cursor), known & ~seen

@@ -1,0 +1,154 @@
+"""The ring: outcomes, readiness, sampling, legal-move slots, against games kept in plain Python."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from jaxzero import replay as replays
+
+LANES, PLIES, MAX_PLIES, ROWS = 3, 4, 9, 16
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Position:
+    player: jax.Array  # i8[]
+    ply: jax.Array  # i32[]  number of the ply in its lane, from 1; 0 = never written
+
+
+class Positions(envs.Env):
+    max_legal = 2
+
+    def init(self, key):
+        return Position(jnp.int8(0), jnp.int32(0))
+
+
+def make_chunk(plies):
+    """[n][B] of (number, mover, reward, end) -> Slots [n, B]."""
+    number, mover, reward, end = jnp.moveaxis(jnp.array(plies, jnp.float32), -1, 0)
+    shape = number.shape
+    return replays.Slots(
+        state=Position(mover.astype(jnp.int8), number.astype(jnp.int32)),
+        action=jnp.zeros(shape, jnp.int32), reward=reward, end=end.astype(bool), value=reward,
+        moves=jnp.zeros((*shape, 2), jnp.int16), weights=jnp.ones((*shape, 2), jnp.float16),
+        policy_weight=jnp.ones(shape, jnp.float16),
+    )  # fmt: skip
+
+
+append = jax.jit(replays.append, static_argnums=2)
+
+
+class Book:
+    """Plain Python's memory of what was played: for every lane a list of games of (number, mover, reward)."""
+
+    def __init__(self, seed):
+        self.random = np.random.default_rng(seed)
+        self.games = [[[]] for _ in range(LANES)]
+        self.numbers = [0] * LANES
+
+    def ply(self, lane):
+        games = self.games[lane]
+        self.numbers[lane] += 1
+        length = len(games[-1]) + 1
+        end = length == MAX_PLIES or (length > 2 and self.random.random() < 0.25)
+        mover, reward = self.random.integers(2), self.random.integers(-1, 2) / 2 if not end else 0
+        reward = self.random.integers(-1, 2) if end else reward
+        games[-1].append((self.numbers[lane], mover, reward))
+        if end:
+            games.append([])
+        return self.numbers[lane], mover, reward, end
+
+    def chunk(self):
+        return make_chunk([[self.ply(lane) for lane in range(LANES)] for _ in range(PLIES)])
+
+    def finished(self, lane):
+        """{number: outcome in the mover's view} of the plies of finished games."""
+        return {
+            number: sum(reward if mover == mine else -reward for _, mover, reward in game[i:])
+            for game in self.games[lane][:-1]
+            for i, (number, mine, _) in enumerate(game)
+        }
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_slot_against_plain_python(seed):
+    book = Book(seed)
+    replay = replays.init(Positions(), ROWS, LANES)
+    seen = 0
+    for turn in range(1, 13):
+        before = np.array(replay.ready)
+        replay, new = append(replay, book.chunk(), MAX_PLIES)
+        assert int(replay.cursor) == turn * PLIES % ROWS
+        total = turn * PLIES
+        ready, numbers = np.asarray(replay.ready), np.asarray(replay.slots.state.ply)
+        for lane in range(LANES):
+            finished = book.finished(lane)
+            kept = [n for n in range(max(1, total - ROWS + 1), total + 1)]
+            assert sorted(numbers[:, lane]) == [0] * (ROWS - len(kept)) + kept
+            assert {n for n, r in zip(numbers[:, lane], ready[:, lane], strict=True) if r} == finished.keys() & set(
+                kept
+            )
+            for row in np.flatnonzero(ready[:, lane]):
+                assert replay.outcome[row, lane] == finished[numbers[row, lane]]
+        recent = replays.recent(replay.cursor, ROWS, PLIES + MAX_PLIES)
+        before[(turn - 1) * PLIES % ROWS :][:PLIES] = False
+        assert np.array_equal(new, ready[recent] & ~before[recent])
+        seen += int(new.sum())
+    assert seen == sum(len(book.finished(lane)) for lane in range(LANES))
+
+
+def test_rows_are_a_multiple_of_the_chunk():
+    assert replays.rows(100, 5, 4) == 20
+    assert replays.rows(119, 5, 4) == 20
+    assert replays.rows(120, 5, 4) == 24
+
+
+def test_recent_rows():
+    assert replays.recent(jnp.int32(3), 8, 5).tolist() == [6, 7, 0, 1, 2]
+    assert replays.recent(jnp.int32(0), 8, 20).tolist() == list(range(8))
+
+
+def filled(ready, cursor):
+    """A replay whose slots are numbered row · LANES + lane, with outcome = -number."""
+    numbers = jnp.arange(ROWS * LANES).reshape(ROWS, LANES)
+    empty = replays.init(Positions(), ROWS, LANES)
+    slots = dataclasses.replace(empty.slots, state=Position(jnp.zeros((ROWS, LANES), jnp.int8), numbers))
+    return replays.Replay(slots, -numbers.astype(jnp.float32), jnp.asarray(ready), jnp.int32(cursor))
+
+
+@pytest.mark.parametrize(("window", "cursor"), [(ROWS, 0), (6, 4), (1, 0), (100, 8)])
+def test_sampling_is_uniform_over_the_ready_slots_of_the_window(window, cursor):
+    ready = np.random.default_rng(0).random((ROWS, LANES)) < 0.5
+    ready[cursor - 1, 0] = True
+    replay = filled(ready, cursor)
+    newest = [(cursor - 1 - age) % ROWS for age in range(min(window, ROWS))]
+    allowed = {row * LANES + lane for row in newest for lane in range(LANES) if ready[row, lane]}
+    table = replays.sampling_table(replay, jnp.int32(window))
+    assert int(table[-1]) == len(allowed)
+    draws = 400 * len(allowed)
+    slots, outcome = replays.sample(replay, table, jax.random.key(1), draws)
+    assert np.array_equal(outcome, -slots.state.ply)
+    counts = np.bincount(slots.state.ply, minlength=ROWS * LANES)
+    assert set(np.flatnonzero(counts)) == allowed
+    freedom = len(allowed) - 1
+    chi_square = ((counts[list(allowed)] - 400) ** 2 / 400).sum()
+    assert chi_square <= freedom + 4 * np.sqrt(2 * freedom)
+
+
+def test_legal_moves_are_never_dropped():
+    """Every mask of six actions, into as many slots as the fullest of them needs."""
+    legal = ((np.arange(64)[:, None] >> np.arange(6)) & 1).astype(bool)
+    policy = np.random.default_rng(0).random((64, 6)).astype(np.float32)
+    for max_legal in (6, 4):
+        few = legal.sum(1) <= max_legal
+        moves, weights = replays.compact_policy(jnp.asarray(policy[few]), jnp.asarray(legal[few]), max_legal)
+        assert moves.shape == weights.shape == (few.sum(), max_legal)
+        for mask, row, move, weight in zip(legal[few], policy[few], moves.tolist(), np.asarray(weights), strict=True):
+            actions = np.flatnonzero(mask)
+            spare = max_legal - len(actions)
+            assert move == [*actions, *[-1] * spare]
+            np.testing.assert_array_equal(weight, [*row[actions].astype(np.float16), *[0] * spare])

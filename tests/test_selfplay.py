@@ -1,0 +1,242 @@
+"""Self-play: recorded slots replay through the game, resets are clean, sums equal what the slots say."""
+
+import dataclasses
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from envs.core import random_opening
+from jaxzero import replay as replays
+from jaxzero import selfplay
+from jaxzero.config import Config, ReplayConfig, SearchConfig, SelfPlayConfig
+from jaxzero.search import Search, SearchResult
+
+LANES, PLIES, CHUNKS = 16, 8, 4
+WARM = 3
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TallyState:
+    tally: jax.Array  # i32[]
+    player: jax.Array  # i8[]
+    terminated: jax.Array  # bool[]
+    rewards: jax.Array  # f32[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally(envs.Env):
+    """Adds 1 to 3 to a tally until it is 7 or more, for a quarter of that each time; 1 moves again."""
+
+    name = "tally"
+    num_actions = 4
+    observation_shape = (2,)
+    max_plies = 7
+    max_legal = 3
+
+    def init(self, key):
+        return TallyState(jnp.int32(0), jnp.int8(0), jnp.bool(False), jnp.zeros(2))
+
+    def step(self, state, action):
+        earned = jnp.where(jnp.arange(2) == state.player, action / 4, -action / 4).astype(jnp.float32)
+        player = jnp.where(action == 1, state.player, 1 - state.player).astype(jnp.int8)
+        return TallyState(state.tally + action, player, state.tally + action >= 7, earned)
+
+    def legal_actions(self, state):
+        return state.terminated | (jnp.arange(4) > 0)
+
+
+def random_search(env):
+    """Plays and records anything: as policy random weights, as value a number made from the key alone, as policy
+    weight the temperature, and carries the number of moves of the game."""
+
+    def run(params, keys, states, age, temperature, explore):
+        legal = jax.vmap(env.legal_actions)(states)
+        logits = jnp.where(legal, jax.vmap(lambda key: jax.random.normal(key, (env.num_actions,)))(keys), -jnp.inf)
+        value = jax.vmap(jax.random.uniform)(keys)
+        return SearchResult(jnp.argmax(logits, -1), jax.nn.softmax(logits), value, temperature), age + 1
+
+    return Search(lambda states: jnp.zeros(states.player.shape, jnp.int32), run)
+
+
+@dataclasses.dataclass
+class Played:
+    env: envs.Env
+    games: selfplay.Games  # [B]  in flight after the last chunk
+    carries: list  # of Games, at the start of each chunk
+    replay: replays.Replay  # [T, B], all rows written once
+    sums: dict[str, float]  # over all chunks
+
+
+GAMES = {"tic_tac_toe": envs.make("tic_tac_toe"), "tally": Tally()}
+
+
+@cache
+def played(name, opening_plies):
+    env = GAMES[name]
+    config = Config(
+        search=SearchConfig(temperature=0.5, temperature_plies=WARM),
+        selfplay=SelfPlayConfig(games=LANES, plies=PLIES, opening_plies=opening_plies),
+        replay=ReplayConfig(capacity=LANES * PLIES * CHUNKS),
+    )
+    search = random_search(env)
+    lanes = jnp.arange(LANES)
+    games = selfplay.start(env, search, selfplay.lane_keys(jax.random.key(1), lanes), opening_plies)
+    replay = replays.init(env, PLIES * CHUNKS, LANES)
+    chunk = jax.jit(selfplay.make_chunk(env, search, config))
+    carries, totals = [], []
+    for i in range(CHUNKS):
+        carries.append(games)
+        games, replay, sums = chunk((), jax.random.key(100 + i), games, replay, lanes)
+        totals.append(jax.device_get(sums))
+    return Played(env, games, carries, jax.device_get(replay), {k: sum(t[k] for t in totals) for k in totals[0]})
+
+
+CASES = [("tic_tac_toe", 0), ("tic_tac_toe", 3), ("tally", 0)]
+
+
+@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-opening{case[1]}")
+def game(request):
+    return played(*request.param)
+
+
+def after_each(game):
+    """The states [T, B] that the recorded actions lead to."""
+    slots = game.replay.slots
+    return jax.device_get(jax.jit(jax.vmap(jax.vmap(game.env.step)))(slots.state, slots.action.astype(np.int32)))
+
+
+def assert_same(a, b, where):
+    """States [T, B] agree in every field."""
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(x[where], y[where])
+
+
+def test_slots_replay_through_the_game(game):
+    slots, after = game.replay.slots, after_each(game)
+    assert not slots.state.terminated.any()
+    np.testing.assert_array_equal(slots.end, after.terminated)
+    earned = np.take_along_axis(after.rewards, slots.state.player[..., None].astype(int), -1)[..., 0]
+    np.testing.assert_array_equal(slots.reward, earned)
+    later = jax.tree.map(lambda x: x[1:], slots.state)
+    assert_same(jax.tree.map(lambda x: x[:-1], after), later, ~slots.end[:-1])
+    assert_same(jax.tree.map(lambda x: x[-1], after), jax.device_get(game.games.state), ~slots.end[-1])
+    legal = np.asarray(jax.vmap(jax.vmap(game.env.legal_actions))(slots.state))
+    for index in np.ndindex(slots.end.shape):
+        assert legal[index][slots.action[index]]
+        assert [m for m in slots.moves[index] if m >= 0] == np.flatnonzero(legal[index]).tolist()
+    np.testing.assert_allclose(slots.weights.astype(float).sum(-1), 1, atol=2e-3)
+
+
+def first_plies(game):
+    """bool[T, B]: positions right after a reset (or the very first)."""
+    end = game.replay.slots.end
+    return np.concatenate([np.ones_like(end[:1]), end[:-1]])
+
+
+def since_opening(game):
+    """i[T, B]: recorded plies of its game before each position."""
+    count = np.zeros(game.replay.ready.shape, int)
+    for t, first in enumerate(first_plies(game)[1:], 1):
+        count[t] = np.where(first, 0, count[t - 1] + 1)
+    return count
+
+
+def stones(state):
+    """Stones on the boards of tic-tac-toe states."""
+    return np.bitwise_count(state.stones).sum(-1)
+
+
+def opened(game):
+    """i[T, B]: plies from the first position to each position."""
+    return stones(game.replay.slots.state) if game.env.name == "tic_tac_toe" else since_opening(game)
+
+
+def test_a_new_game_is_clean(game):
+    state = game.replay.slots.state
+    first = first_plies(game)
+    assert first[1:].sum() > LANES
+    assert not state.terminated[first].any()
+    if not opened(game)[first].any():
+        fresh = game.env.init(jax.random.key(0))
+        for got, wanted in zip(jax.tree.leaves(state), jax.tree.leaves(fresh), strict=True):
+            assert (got[first] == np.asarray(wanted)).all()
+
+
+def test_openings_are_legal_positions_and_not_recorded():
+    game = played("tic_tac_toe", 3)
+    first, count, state = first_plies(game), opened(game), game.replay.slots.state
+    assert set(count[first]) == {0, 1, 2, 3}
+    assert (state.player[first] == count[first] % 2).all()
+    assert not state.rewards[first].any()
+
+
+def test_counters_and_carry_start_anew(game):
+    recorded, played_in_all = since_opening(game), opened(game)
+    for i, games in enumerate(game.carries[1:], 1):
+        np.testing.assert_array_equal(games.plies, recorded[i * PLIES])
+        np.testing.assert_array_equal(games.carry, recorded[i * PLIES])
+        np.testing.assert_array_equal(games.length, played_in_all[i * PLIES])
+
+
+def test_temperature_only_for_the_first_plies(game):
+    np.testing.assert_array_equal(game.replay.slots.policy_weight, np.where(since_opening(game) < WARM, 0.5, 0.0))
+
+
+def test_every_ply_of_every_game_has_its_own_key(game):
+    assert len(np.unique(game.replay.slots.value)) == game.replay.ready.size
+
+
+def test_outcomes_are_the_results_in_the_movers_view(game):
+    slots, ready, outcome = game.replay.slots, game.replay.ready, game.replay.outcome
+    rewards = after_each(game).rewards
+    results = set()
+    for lane in range(LANES):
+        total, known = np.zeros(2), False
+        for t in reversed(range(len(ready))):
+            if slots.end[t, lane]:
+                total, known = np.zeros(2), True
+            total = total + rewards[t, lane]
+            assert ready[t, lane] == known
+            if known:
+                assert outcome[t, lane] == total[slots.state.player[t, lane]]
+                results.add((int(slots.state.player[t, lane]), float(outcome[t, lane])))
+    if game.env.name == "tic_tac_toe":
+        assert results == {(player, result) for player in (0, 1) for result in (-1.0, 0.0, 1.0)}
+
+
+def test_sums_say_what_the_slots_say(game):
+    slots, ready, sums = game.replay.slots, game.replay.ready, game.sums
+    end, first = slots.end, after_each(game).rewards[..., 0]
+    assert sums["games"] == end.sum()
+    assert sums["first_player_wins"] == (end & (first > 0)).sum()
+    assert sums["second_player_wins"] == (end & (first < 0)).sum()
+    assert sums["draws"] == (end & (first == 0)).sum()
+    assert sums["length"] == (opened(game) + 1)[end].sum()
+    policy = np.where(slots.moves >= 0, slots.weights.astype(np.float64), 0)
+    entropy = -(policy * np.log(np.maximum(policy, 1e-30))).sum()
+    np.testing.assert_allclose(sums["entropy"], entropy, rtol=1e-3)
+    value, outcome = slots.value[ready].astype(float), game.replay.outcome[ready].astype(float)
+    assert sums["ended"] == ready.sum()
+    for name, wanted in {
+        "error": abs(value - outcome), "v": value, "z": outcome,
+        "vv": value**2, "zz": outcome**2, "vz": value * outcome,
+    }.items():  # fmt: skip
+        np.testing.assert_allclose(sums[name], wanted.sum(), rtol=1e-4, atol=1e-4)
+
+
+def test_random_openings_are_uniform_in_length_and_never_end_the_game():
+    env = envs.make("tic_tac_toe")
+    openings = jax.jit(jax.vmap(random_opening, (None, 0, None)), static_argnums=(0, 2))
+    keys = jax.random.split(jax.random.key(0), 2000)
+    state, count = jax.device_get(openings(env, keys, 4))
+    np.testing.assert_array_equal(stones(state), count)
+    counts = np.bincount(count, minlength=5)
+    assert ((counts - 400) ** 2 / 400).sum() < 20
+    state, count = jax.device_get(openings(env, keys, 8))
+    assert not state.terminated.any()
+    assert count.max() == 8
