@@ -27,10 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
-from jaxzero import search
 from jaxzero.config import ConfigError
-from jaxzero.evaluation import players
-from jaxzero.models import simulator
+from jaxzero.evaluation import players, search_agent
+from jaxzero.runs import Loaded, load
 
 FILE = pathlib.Path(__file__).with_name("connect_four_positions.txt")
 HALVES = {"r": "random", "b": "partly_best"}
@@ -164,14 +163,10 @@ def main() -> None:
     elif options.run is None:
         parser.error("give a run folder, or --generate")
     else:
-        env, network, params, config = load_run(options.run)
+        run = load_run(options.run)
         for simulations in options.simulations:
-            if simulations:
-                search_ = search.make(config.search, env, simulator.make(env, network.infer), simulations)
-                player = players.search_player(env, search_)
-            else:
-                player = players.policy_player(env, network.infer)
-            print(json.dumps({"simulations": simulations, **judge(bind(player, params))}))
+            agent = search_agent(run.env, run.network, run.config, simulations)
+            print(json.dumps({"simulations": simulations, **judge(bind(agent, run.params))}))
 
 
 if __name__ == "__main__":
