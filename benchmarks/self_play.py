@@ -30,6 +30,7 @@ from benchmarks import peer_network
 from benchmarks.timing import interleave, row
 from jaxzero import iteration
 from jaxzero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
+from jaxzero.hardware import use_all_cores
 
 
 class Size(NamedTuple):
@@ -129,14 +130,13 @@ def side(play: Callable, learn: Callable, params: Any, stats: Any, memory: Any, 
 
 
 def ours(size: Size) -> Side:
-    """The trainer itself: its two jitted functions, with replay, moving average and compact states."""
+    """The trainer itself: its two jitted functions, with replay, moving average, compact states and all cores."""
     config = Config(
         network=NetworkConfig(channels=size.channels, blocks=size.blocks, pooling=False),
         search=SearchConfig(simulations=size.simulations),
         selfplay=SelfPlayConfig(games=size.games, plies=size.plies),
         replay=ReplayConfig(capacity=4 * size.games * size.plies, window=2 * size.games * size.plies),
         learner=LearnerConfig(batch=size.batch, reuse=1.0),
-        devices=1,
     )
     steps = iteration.make(config, envs.make("connect_four"))
     state = steps.init(np.int32(0))
@@ -218,6 +218,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--blocks", type=int, default=2)
+    use_all_cores()
     args = vars(parser.parse_args())
     rounds = args.pop("rounds")
     size = Size(**args)

@@ -19,6 +19,7 @@ from envs import suggest
 from jaxzero import settings
 from jaxzero.config import Config, ConfigError, validate
 from jaxzero.games import make_env
+from jaxzero.hardware import use_all_cores
 from jaxzero.progress import Progress
 
 app = App(name="jaxzero", version=jaxzero.__version__, help=jaxzero.__doc__, help_format="plaintext")
@@ -26,6 +27,7 @@ app = App(name="jaxzero", version=jaxzero.__version__, help=jaxzero.__doc__, hel
 
 def main(tokens: Sequence[str] | None = None) -> int:
     """Runs a command line; a mistake of the user is one line on stderr and exit status 2."""
+    use_all_cores()
     try:
         app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         return 0

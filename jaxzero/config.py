@@ -183,7 +183,7 @@ class Config:
     seed: int = 0
     """Seed of every random choice."""
     devices: int = 0
-    """Local devices used; 0 = all."""
+    """Local devices used (on CPU: cores); 0 = as many as divide games and batch."""
     game: GameConfig = dataclasses.field(default_factory=GameConfig)
     network: NetworkConfig = NetworkConfig()
     search: SearchConfig = SearchConfig()
@@ -201,7 +201,9 @@ class Config:
         return max(1, round(self.selfplay.games * self.selfplay.plies * self.learner.reuse / self.learner.batch))
 
     def num_devices(self) -> int:
-        return self.devices or jax.local_device_count()
+        """Devices that share the games and the batch equally."""
+        work = math.gcd(self.selfplay.games, self.learner.batch)
+        return self.devices or max(n for n in range(1, jax.local_device_count() + 1) if work % n == 0)
 
 
 def validate(config: Config, env: Env, num_devices: int) -> None:
@@ -293,7 +295,7 @@ def validate_choices(config: Config, env: Env) -> None:
 def validate_sharding(config: Config, num_devices: int) -> None:
     if config.devices > num_devices:
         raise ConfigError(f"devices: {config.devices} asked for, {num_devices} here; 0 uses all")
-    used = config.devices or num_devices
+    used = config.num_devices()
     for field, count in (("selfplay.games", config.selfplay.games), ("learner.batch", config.learner.batch)):
         if count % used:
             near = math.ceil(count / used) * used

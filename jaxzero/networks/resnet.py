@@ -13,7 +13,7 @@ from flax import nnx
 
 from jaxzero.networks.convolution import for_backend
 
-HEAD_CHANNELS = 8
+HEAD_CHANNELS = 16
 VALUE_HIDDEN = 64
 he_normal = nnx.initializers.he_normal()
 near_zero = nnx.initializers.variance_scaling(0.01, "fan_in", "normal")
