@@ -152,7 +152,7 @@ def test_file_is_plain_and_says_what_it_is(file):
     assert metadata["training"] == {"step": 7, "iteration": 3, "config_digest": "abc"}
     assert "not masked" in metadata["notes"]
     assert metadata["network"] == {
-        "kind": "resnet", "value": "wdl", "channels": 8, "blocks": 2, "pooling": True, "head_channels": 8,
+        "kind": "resnet", "value": "wdl", "channels": 8, "blocks": 2, "pooling": True, "head_channels": 16,
         "value_hidden": 64,
     }  # fmt: skip
 
