@@ -134,12 +134,12 @@ def generate(count: int, seed: int) -> list[str]:
 
 def load_run(path: str) -> tuple[envs.Env, Any, Any, Any]:
     """(env, network, folded parameters, config) of a run folder."""
-    from jaxzero.train import load  # pyright: ignore[reportMissingImports]
+    from jaxzero.train import load
 
-    env, network, params, config = load(path)
-    if env.name != "connect_four":
-        raise ConfigError(f"{path} is a run of {env.name}; these positions are Connect Four's")
-    return env, network, params, config
+    run = load(path)
+    if run.env.name != "connect_four":
+        raise ConfigError(f"{path} is a run of {run.env.name}; these positions are Connect Four's")
+    return run.env, run.network, run.params, run.config
 
 
 def bind(player: players.Player, params: Any, seed: int = 0) -> Callable[[Any], jax.Array]:

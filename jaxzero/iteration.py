@@ -16,9 +16,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from envs import Env
 from jaxzero import learner as learners
-from jaxzero import networks, search
+from jaxzero import networks, search, selfplay
 from jaxzero import replay as replays
-from jaxzero import selfplay
 from jaxzero.config import Config
 from jaxzero.learner import AXIS
 from jaxzero.models import simulator
@@ -42,7 +41,8 @@ class RunState:
 class Steps(NamedTuple):
     """The jitted functions of a run; both donate their argument.
 
-    `init(iteration i32) -> RunState` with new games and an empty replay, `self_play(state) -> (state, sums)`, `learn(state) -> (state, metrics)`.
+    `init(iteration i32) -> RunState` with new games and an empty replay, `self_play(state) -> (state, sums)`,
+    `learn(state) -> (state, metrics)`.
     """
 
     init: Callable[[Any], RunState]
