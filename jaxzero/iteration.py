@@ -5,7 +5,6 @@ replay; parameters are replicated and gradients averaged. Letters: B games over 
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -45,9 +44,9 @@ class Steps(NamedTuple):
     `learn(state) -> (state, metrics)`.
     """
 
-    init: Callable[[Any], RunState]
-    self_play: Callable[[RunState], tuple[RunState, dict[str, jax.Array]]]
-    learn: Callable[[RunState], tuple[RunState, dict[str, jax.Array]]]
+    init: jax.stages.Wrapped
+    self_play: jax.stages.Wrapped
+    learn: jax.stages.Wrapped
     abstract: RunState  # shapes, dtypes and shardings
 
 
@@ -101,12 +100,10 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
     outside = partial(jax.shard_map, mesh=mesh, check_vma=False)
     zero = jax.ShapeDtypeStruct((), jnp.int32)
     shapes = jax.eval_shape(outside(init, in_specs=REPLICATED, out_specs=REPLICATED), zero)
-    specs = RunState(
-        REPLICATED,
-        REPLICATED,
-        jax.tree.map(lambda _: REPLICATED, shapes.learned),
-        jax.tree.map(lambda _: LANES, shapes.games),
-        dataclasses.replace(jax.tree.map(lambda _: ROWS, shapes.replay), cursor=REPLICATED),
+    specs = dataclasses.replace(
+        jax.tree.map(lambda _: REPLICATED, shapes),
+        games=jax.tree.map(lambda _: LANES, shapes.games),
+        replay=dataclasses.replace(jax.tree.map(lambda _: ROWS, shapes.replay), cursor=REPLICATED),
     )
     start = outside(init, in_specs=REPLICATED, out_specs=specs)
     abstract = jax.tree.map(

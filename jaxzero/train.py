@@ -118,7 +118,7 @@ def check_game(env: Env) -> None:
     try:
         check_contract(env)
     except AssertionError as error:
-        raise ConfigError(f"game: {error}") from error
+        raise ConfigError(f"game: {'; '.join(str(error).splitlines())}") from error
     except Exception as error:
         raise ConfigError(f"game: {type(env).__name__}: {type(error).__name__}: {error}") from error
 
@@ -244,7 +244,7 @@ class Trainer:
         keys = {key for row in rows for key in row}
         means = {key: float(np.mean([row[key] for row in rows if key in row])) for key in sorted(keys)}
         return {"iteration": done, **self.totals, **means} | {
-            "lr": float(self.lr(max(0, self.totals["updates"] // config.learner.accumulate - 1))),
+            "lr": float(jnp.asarray(self.lr(max(0, self.totals["updates"] // config.learner.accumulate - 1)))),
             "games_per_s": games / seconds,
             "positions_per_s": positions / seconds,
             "simulations_per_s": positions * config.search.simulations / seconds,

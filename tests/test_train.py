@@ -6,7 +6,8 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -255,13 +256,16 @@ def test_other_errors_keep_their_type(tiny: Changed, monkeypatch: pytest.MonkeyP
 
 def test_full_disk(plain: Config, tiny: Changed):
     config, limits = tiny(), resource.getrlimit(resource.RLIMIT_FSIZE)
-    with pytest.raises(ConfigError, match="free space") as caught:
-        try:
-            for row in train.run(config):
-                if row["iteration"] == 3:
-                    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    rows = train.run(config)
+    assert [next(rows)["iteration"] for _ in range(3)] == [1, 2, 3]
+    while steps(config) != [1, 2, 3]:
+        time.sleep(0.01)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, limits[1]))
+    try:
+        with pytest.raises(ConfigError, match="free space") as caught:
+            list(rows)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "\n" not in str(caught.value)
     assert steps(config)[-1] == 3
     assert train.load(folder_of(config)).step == 3
@@ -331,11 +335,11 @@ def test_what_a_resume_refuses(done: Config, tiny: Changed):
     for change in (("network.sizes", (4,)), ("replay.capacity", 512), ("seed", 1)):
         with pytest.raises(ConfigError, match=f"^{change[0]}: .* cannot change within a run"):
             drain(tiny(change))
-    with pytest.raises(ConfigError, match="^game.name: .* cannot change within a run"):
+    with pytest.raises(ConfigError, match=r"^game.name: .* cannot change within a run"):
         drain(tiny(("game.name", "connect_four"), ("replay.capacity", 1000)))
-    with pytest.raises(ConfigError, match="^game.name: .* cannot change within a run"):
+    with pytest.raises(ConfigError, match=r"^game.name: .* cannot change within a run"):
         drain(tiny(("replay.capacity", 1000)), env=ConnectFour())
-    with pytest.raises(ConfigError, match="^learner.lr: .* --allow-change learner.lr"):
+    with pytest.raises(ConfigError, match=r"^learner.lr: .* --allow-change learner.lr"):
         drain(tiny(("learner.lr", 0.1)))
     assert steps(done) == [3, 4, 5, 6]
     assert settings.load(folder_of(done) / "config.toml") == done
@@ -392,7 +396,7 @@ def flip_a_bit(commit: Path) -> None:
 
 def test_a_flipped_bit(done: Config, plain: Config):
     flip_a_bit(folder_of(done) / "checkpoints" / "6")
-    with pytest.raises(ConfigError, match="checkpoints/6: .*(differs from its digest|cannot read)"):
+    with pytest.raises(ConfigError, match=r"checkpoints/6: .*(differs from its digest|cannot read)"):
         drain(done, from_step=6)
     assert [row["iteration"] for row in drain(done)] == [6]
     assert "skipping a damaged checkpoint" in log_of(done)
@@ -427,7 +431,7 @@ def test_own_game_in_a_script(tmp_path: Path, tiny: Changed, plain: Config):
     assert len(list(train.run(config, env=Mine()))) == 6
     config = dataclasses.replace(config, name="mine")
     assert_same(state_of(config, env=Mine()), state_of(plain))
-    with pytest.raises(ConfigError, match="^game: unknown game 'mine'"):
+    with pytest.raises(ConfigError, match=r"^game: unknown game 'mine'"):
         train.load(tmp_path / "mine")
     assert train.load(tmp_path / "mine", env=Mine()).step == 6
 
@@ -485,5 +489,3 @@ def test_evaluation_belongs_to_its_iteration(tiny: Changed, monkeypatch: pytest.
     drain(config, from_step=3)
     assert len(keys) == 3
     assert keys[1] == keys[2] != keys[0]
-
-
