@@ -7,7 +7,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def run(
     allow_change: Sequence[str] = (),
     from_step: int | None = None,
     overwrite: bool = False,
-) -> Iterator[Row]:
+) -> Generator[Row, None, None]:
     """Trains in the run's folder, resuming what is there, and yields a row of numbers at each log interval.
 
     Args:

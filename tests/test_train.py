@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -452,7 +453,7 @@ def test_a_broken_game_is_refused_first(tmp_path: Path, tiny: Changed, env: TicT
 def test_load(plain: Config):
     loaded = train.load(folder_of(plain), 5)
     assert (loaded.step, loaded.env) == (5, TicTacToe())
-    prediction = loaded.network.infer(loaded.params, np.zeros((4, 3, 3, 2), np.float32))
+    prediction = loaded.network.infer(loaded.params, jnp.zeros((4, 3, 3, 2)))
     assert prediction.logits.shape == (4, 9)
     assert loaded.info["totals"]["positions"] == 5 * 64
     with pytest.raises(ConfigError, match="no run here"):
@@ -466,7 +467,7 @@ def test_load_for_the_connect_four_benchmark(plain: Config, tiny: Changed):
     drain(config)
     env, network, params, stored = oracle.load_run(str(folder_of(config)))
     assert (env, stored.iterations) == (ConnectFour(), 1)
-    assert network.infer(params, np.zeros((1, *env.observation_shape), np.float32)).logits.shape == (1, 7)
+    assert network.infer(params, jnp.zeros((1, *env.observation_shape))).logits.shape == (1, 7)
     with pytest.raises(ConfigError, match="is a run of tic_tac_toe; these positions are Connect Four's"):
         oracle.load_run(str(folder_of(plain)))
 
