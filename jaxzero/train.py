@@ -209,9 +209,11 @@ class Trainer:
             row = self.measure(done, pending, mark) | extra | self.sampler.sample()
             pending, extra = [], {}
             if not math.isfinite(row.get("loss", 0.0)) or (commits and not bool(self.healthy(state.learned))):
+                self.checkpoints.wait()
+                newest = max(self.checkpoints.steps(), default=0)
                 raise ConfigError(
                     f"iteration {done}: loss or parameters are not finite; lower learner.lr or set learner.clip, and "
-                    f"run again with --allow-change learner: it goes on from checkpoint {self.checkpoints.steps()[-1:]}"
+                    f"run again with --allow-change learner: it goes on from iteration {newest}"
                 )
             if evaluates or (done == config.iterations and config.evaluation.final):
                 row |= self.evaluate(state, done)

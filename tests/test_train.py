@@ -231,7 +231,7 @@ def test_absurd_learning_rate_stops_before_a_bad_commit(tiny: Changed):
     assert int(str(caught.value).partition(":")[0].removeprefix("iteration ")) == step + 1
     assert all(np.isfinite(a).all() for name, a in arrays.items() if "learned" in name)
     assert train.load(folder_of(wild)).step == step
-    assert f"it goes on from checkpoint {step}" in str(caught.value)
+    assert f"it goes on from iteration {step}" in str(caught.value)
 
 
 def test_out_of_device_memory_is_one_line(tiny: Changed, monkeypatch: pytest.MonkeyPatch):
