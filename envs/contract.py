@@ -253,7 +253,8 @@ def symmetry_rules(env: Env, state: State, copies: State, known: jax.Array) -> d
     """A game and its copies [S, …], where the images of the same actions were played."""
     images = jnp.asarray(np.stack([actions for _, actions in env.symmetries])[1:])
     image_legal = jnp.take_along_axis(jax.vmap(env.legal_actions)(copies), images, 1)
-    alike = (jax.vmap(env.observe)(copies) == transformed(env, env.observe(state))).reshape(known.size, -1).all(-1)
+    alike = jax.vmap(env.observe)(copies) == transformed(env, env.observe(state))
+    alike = alike.all(tuple(range(1, alike.ndim)))  # a reshape could not do without any copy
     return {
         "symmetric games have symmetric observations": ~known | alike,
         "symmetric games have symmetric legal actions": ~known

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import envs
+from envs.contract import check_facts
 from jaxzero.config import ConfigError, GameConfig
 
 
@@ -40,6 +41,10 @@ def own_game(config: GameConfig) -> envs.Env:
         raise ConfigError(f"game.source: {file}: {type(error).__name__}: {error}") from error
     if not isinstance(env, envs.Env):
         raise ConfigError(f"game.source: {name} in {file} returned {type(env).__name__}, not an envs.Env")
+    try:
+        check_facts(env)
+    except (AssertionError, AttributeError) as error:
+        raise ConfigError(f"game.source: {name} in {file}: {error}") from error
     return env
 
 

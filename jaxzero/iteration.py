@@ -5,7 +5,6 @@ replay; parameters are replicated and gradients averaged. Letters: B games over 
 """
 
 import dataclasses
-from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -45,9 +44,9 @@ class Steps(NamedTuple):
     `learn(state) -> (state, metrics)`; `averages` reads sums and metrics.
     """
 
-    init: Callable[[Any], RunState]
-    self_play: Any
-    learn: Any
+    init: jax.stages.Wrapped
+    self_play: jax.stages.Wrapped
+    learn: jax.stages.Wrapped
     abstract: RunState  # shapes, dtypes and shardings
 
 

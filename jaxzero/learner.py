@@ -53,7 +53,8 @@ def optimizer(config: LearnerConfig, total_updates: int) -> optax.GradientTransf
     """Clipping, decay of the weights (kernels, not biases) and Adam or SGD with momentum."""
     decay = optax.add_decayed_weights(config.weight_decay, lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree))
     step = optax.scale_by_adam() if config.optimizer == "adam" else optax.trace(decay=0.9)
-    parts = [optax.clip_by_global_norm(config.clip)] if config.clip else []
+    # Something in its place without clipping too, so that a resumed run may change it.
+    parts = [optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()]
     parts += [decay, step] if config.decay == "l2" else [step, decay]
     parts += [optax.scale_by_learning_rate(learning_rate(config, total_updates))]
     chain = optax.chain(*parts)

@@ -17,6 +17,7 @@ from jaxzero.config import Config, ConfigError
 from jaxzero.games import make_env
 
 CONFIG = "config.toml"
+OURS = {".lock", CONFIG + ".tmp"}  # all that a start killed at once leaves
 _log = logging.getLogger(__name__)
 
 
@@ -45,7 +46,7 @@ def opened(config: Config, allow_change: Sequence[str], overwrite: bool) -> Iter
     """
     folder = folder_of(config)
     known = (folder / CONFIG).is_file()
-    if folder.exists() and not known and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not known and (not folder.is_dir() or {path.name for path in folder.iterdir()} - OURS):
         raise ConfigError(f"{folder}: exists and is not a run; choose another --name or --root")
     changes = []
     if known and not overwrite:
@@ -57,20 +58,23 @@ def opened(config: Config, allow_change: Sequence[str], overwrite: bool) -> Iter
         except OSError:
             raise ConfigError(f"{folder}: another process is training here; stop it or choose another --name") from None
         if overwrite:
-            for child in folder.iterdir():
+            # The configuration goes last: a folder without it would no longer pass for a run.
+            for child in sorted(folder.iterdir(), key=lambda child: child.name == CONFIG):
                 if child.name != ".lock":
                     shutil.rmtree(child) if child.is_dir() else child.unlink()
+        if overwrite or not known:
+            record(folder, config, [], 0)
         yield folder, changes
 
 
 def record(folder: Path, config: Config, changes: list[str], iteration: int) -> None:
-    """Writes config.toml, and appends what changed to changes.jsonl."""
-    draft = folder / (CONFIG + ".tmp")
-    draft.write_text(settings.dump(config), encoding="utf-8")
-    draft.replace(folder / CONFIG)
+    """Appends what changed to changes.jsonl, then writes config.toml."""
     if changes:
         with open(folder / "changes.jsonl", "a", encoding="utf-8") as file:
             file.write(json.dumps({"iteration": iteration, "changes": changes}) + "\n")
+    draft = folder / (CONFIG + ".tmp")
+    draft.write_text(settings.dump(config), encoding="utf-8")
+    draft.replace(folder / CONFIG)
 
 
 def load(folder: str | Path, step: int | None = None, env: Env | None = None) -> Loaded:

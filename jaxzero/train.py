@@ -7,7 +7,7 @@ import logging
 import math
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxzero
-from envs import Env
-from jaxzero import evaluation, export, hardware, iteration, metrics, networks, plot, runs
+from envs import GAMES, Env
+from envs.contract import check_contract
+from jaxzero import evaluation, export, hardware, iteration, learner, metrics, networks, plot, runs
 from jaxzero.checkpoint import Checkpointer
-from jaxzero.config import Config, ConfigError, validate
+from jaxzero.config import Config, ConfigError, GameConfig, validate
 from jaxzero.dry_run import dry_run
 from jaxzero.games import make_env
 
@@ -37,12 +38,12 @@ def run(
     allow_change: Sequence[str] = (),
     from_step: int | None = None,
     overwrite: bool = False,
-) -> Iterator[Row]:
+) -> Generator[Row, None, None]:
     """Trains in the run's folder, resuming what is there, and yields a row of numbers at each log interval.
 
     Args:
         config: the run; `config.iterations` in all, those already done counted.
-        env: a game in place of `config.game`.
+        env: a game in place of `config.game`; one that is not registered must pass `envs.contract` first.
         allow_change: settings that may differ from the run's own, such as "learner.lr".
         from_step: go on from this checkpoint; newer ones are set aside.
         overwrite: delete the run that is there and start again.
@@ -51,7 +52,14 @@ def run(
         ConfigError: bad input or a full device or disk; one line that says what to do. SIGINT and SIGTERM commit
             and end the generator.
     """
-    env = env or make_env(config.game)
+    if overwrite and from_step is not None:
+        raise ConfigError("--from-step goes on with a run that --overwrite deletes; give one of them")
+    if env is None:
+        env = make_env(config.game)
+    elif env.name != config.game.name:
+        config = dataclasses.replace(config, game=GameConfig(env.name))
+    if type(env) not in GAMES.values():
+        check_game(env)
     config = config if config.name else dataclasses.replace(config, name=env.name)
     validate(config, env, jax.local_device_count())
     if config.export.final:
@@ -63,7 +71,9 @@ def run(
                 yield from Trainer(config, env, folder, checkpoints, interrupt).rows(changes, from_step)
         except Exception as error:
             log.exception("the run ended with an error")
-            raise explained(error, folder) from error
+            if message := explained(error, folder):
+                raise ConfigError(message) from error
+            raise
 
 
 def abstract_state(config: Config, env: Env) -> tuple[Any, Any]:
@@ -103,13 +113,23 @@ class Interrupt:
             signal.signal(number, handler)
 
 
-def explained(error: Exception, folder: Path) -> Exception:
-    """Errors of the machine as one line that says what to do; others unchanged."""
+def check_game(env: Env) -> None:
+    """ConfigError if a game of the user's own breaks the contract of games."""
+    try:
+        check_contract(env)
+    except AssertionError as error:
+        raise ConfigError(f"game: {'; '.join(str(error).splitlines())}") from error
+    except Exception as error:
+        raise ConfigError(f"game: {type(env).__name__}: {type(error).__name__}: {error}") from error
+
+
+def explained(error: Exception, folder: Path) -> str | None:
+    """An error of the machine as one line that says what to do; None for others."""
     if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
-        return ConfigError("out of device memory: lower selfplay.games, learner.batch or replay.capacity")
+        return "out of device memory: lower selfplay.games, learner.batch or replay.capacity"
     if isinstance(error, OSError):
-        return ConfigError(f"{folder}: {error.strerror or error}; free space or choose another --root, then run again")
-    return error
+        return f"{folder}: {error.strerror or error}; free space or choose another --root, then run again"
+    return None
 
 
 class Trainer:
@@ -122,6 +142,7 @@ class Trainer:
         self.steps = iteration.make(config, env, self.network)
         self.fold = jax.jit(self.network.fold)
         self.healthy = jax.jit(lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)])))
+        self.lr = learner.learning_rate(config.learner, config.iterations * config.updates)
         self.sampler = hardware.Sampler()
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
         self.evaluators = evaluation.make(env, self.network, config)
@@ -136,14 +157,12 @@ class Trainer:
             _log.info("changed at iteration %d: %s", start, change)
         metrics.cut_back(self.folder, start)
         if start >= config.iterations:
-            _log.info(
-                "nothing to do: %d of %d iterations are done; raise iterations to go on", start, config.iterations
-            )
+            done = f"{start} of {config.iterations} iterations are done"
+            _log.info("nothing to do: %s; raise iterations to go on", done)
             self.finish(state, start)
             return
         with metrics.MetricsLog(self.folder, config.log.tensorboard) as log:
-            for row in self.iterate(state, start):
-                log.write(row)
+            for row in self.iterate(state, start, log):
                 if row["iteration"] // config.log.every % config.log.plot_every == 0:
                     self.draw()
                 yield row
@@ -168,7 +187,7 @@ class Trainer:
         _log.info("resuming %s after iteration %d", self.folder, restored.step)
         return iteration.RunState(**restored.learner, **data), restored.step
 
-    def iterate(self, state: iteration.RunState, start: int) -> Iterator[Row]:
+    def iterate(self, state: iteration.RunState, start: int, log: metrics.MetricsLog) -> Iterator[Row]:
         config = self.config
         began = time.perf_counter()
         _log.info("compiling self-play and learning")
@@ -189,14 +208,17 @@ class Trainer:
             row = self.measure(done, pending, mark) | extra | self.sampler.sample()
             pending, extra = [], {}
             if not math.isfinite(row.get("loss", 0.0)) or (commits and not bool(self.healthy(state.learned))):
+                self.checkpoints.wait()
+                newest = max(self.checkpoints.steps(), default=0)
                 raise ConfigError(
                     f"iteration {done}: loss or parameters are not finite; lower learner.lr or set learner.clip, and "
-                    f"run again with --allow-change learner: it goes on from checkpoint {self.checkpoints.steps()[-1:]}"
+                    f"run again with --allow-change learner: it goes on from iteration {newest}"
                 )
             if evaluates or (done == config.iterations and config.evaluation.final):
                 row |= self.evaluate(state, done)
+            log.write(row)  # before the commit: a run resumed from it must not lack the row
             if commits:
-                row |= self.commit(state, done, row)
+                extra = self.commit(state, done, row)
             self.state = state
             yield row
             if last and done < config.iterations:
@@ -216,12 +238,15 @@ class Trainer:
         positions = config.selfplay.games * config.selfplay.plies * count
         self.totals["seconds"] += seconds
         updates = round(sum(float(learned["updates"]) for _, learned in fetched))
-        self.totals["games"] += round(sum(float(sums["games"]) for sums, _ in fetched))
+        games = round(sum(float(sums["games"]) for sums, _ in fetched))
+        self.totals["games"] += games
         self.totals["positions"] += positions
         self.totals["updates"] += updates
         keys = {key for row in rows for key in row}
         means = {key: float(np.mean([row[key] for row in rows if key in row])) for key in sorted(keys)}
         return {"iteration": done, **self.totals, **means} | {
+            "lr": float(jnp.asarray(self.lr(max(0, self.totals["updates"] // config.learner.accumulate - 1)))),
+            "games_per_s": games / seconds,
             "positions_per_s": positions / seconds,
             "simulations_per_s": positions * config.search.simulations / seconds,
             "samples_per_s": updates * config.learner.batch / seconds,
@@ -241,9 +266,10 @@ class Trainer:
         return row
 
     def commit(self, state: iteration.RunState, done: int, row: Row) -> Row:
+        """What the next row tells of it."""
         began = time.perf_counter()
         scores = [value for key, value in row.items() if key.startswith("eval/") and key.endswith("/score")]
-        info = {"totals": self.totals, "jaxzero": jaxzero.__version__}
+        info = {"totals": dict(self.totals), "jaxzero": jaxzero.__version__}
         score = sum(scores) / len(scores) if scores else None
         self.checkpoints.save(done, iteration.learner_part(state), iteration.data_part(state), info, score)
         return {"checkpoint_s": time.perf_counter() - began}
