@@ -56,7 +56,7 @@ def run(
         raise ConfigError("--from-step goes on with a run that --overwrite deletes; give one of them")
     if env is None:
         env = make_env(config.game)
-    elif env.name != config.game.name:
+    elif not config.game.source and env.name != config.game.name:
         config = dataclasses.replace(config, game=GameConfig(env.name))
     if type(env) not in GAMES.values():
         check_game(env)
