@@ -35,7 +35,7 @@ def sample_action(
     keys: jax.Array, policy: jax.Array, best: jax.Array, legal: jax.Array, temperature: jax.Array, epsilon: float
 ) -> jax.Array:
     """The move played, i32[B]: `best` at temperature 0, else drawn from policy^(1/temperature) [B, A]; with
-    probability `epsilon` and a positive temperature drawn from the legal moves [B, A] instead."""
+    probability `epsilon`, at any temperature, drawn uniformly from the legal moves [B, A] instead."""
     heat = jnp.where(temperature > 0, temperature, 1.0)[:, None]
     logits = jnp.where(legal, jnp.log(jnp.maximum(policy, 1e-30)) / heat, -jnp.inf)
 
