@@ -74,8 +74,8 @@ def decide(env, state, action: int):
     """One decision of the model: ((reward, discount, value) as numbers, its logits, the state after)."""
     model = simulator.make(env, constant(env.num_actions))
     output, after = model.decision((), KEY, jnp.array([action]), batch(state))
-    numbers = tuple(float(x[0]) for x in (output.reward, output.discount, output.value))
-    return numbers, np.asarray(output.prior_logits[0]), jax.tree.map(lambda x: x[0], after)
+    numbers = tuple(float(jnp.asarray(x)[0]) for x in (output.reward, output.discount, output.value))
+    return numbers, np.asarray(output.prior_logits)[0], jax.tree.map(lambda x: x[0], after)
 
 
 @pytest.mark.parametrize("player", [0, 1])
