@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env
-from envs.core import where
+from envs.core import random_opening
 from jaxzero.config import ConfigError
-from jaxzero.evaluation.players import Player, random_player, require_deterministic
+from jaxzero.evaluation.players import Player, require_deterministic
 
 SEATS = np.array([[0], [1]], np.int8)  # the agent's player number in the two games of a pair
 
@@ -74,7 +75,7 @@ def play(
     @jax.jit
     def match(agent_params, opponent_params, key) -> MatchResult:
         opening_key, game_key = jax.random.split(key)
-        states, plies = random_openings(env, split(opening_key, pairs), opening_plies)
+        states, plies = jax.vmap(partial(random_opening, env, plies=opening_plies))(split(opening_key, pairs))
         states, plies = jax.tree.map(lambda x: jnp.stack([x, x]), (states, plies))
         keys = split(game_key, games).reshape(2, pairs)
         carry = Games(states, keys, plies, jnp.zeros((2, pairs), jnp.float32))
@@ -88,30 +89,6 @@ def play(
 def split(key: jax.Array, number: int) -> jax.Array:
     """One key for each index, whatever the number."""
     return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))
-
-
-def random_openings(env: Env, keys: jax.Array, most: int) -> tuple[Any, jax.Array]:
-    """States [G] after 0 to `most` uniformly random legal plies, and how many, i32[G].
-
-    A ply that would finish the game is not played.
-    """
-
-    def opening(key):
-        start, length, moves = jax.random.split(key, 3)
-        wanted = jax.random.randint(length, (), 0, most + 1)
-
-        def ply(i, carry):
-            state, played = carry
-            action = random_player(env)(
-                None, jax.random.fold_in(moves, i)[None], jax.tree.map(lambda x: x[None], state)
-            )
-            after = env.step(state, action[0])
-            accepted = (i < wanted) & ~after.terminated
-            return where(accepted, after, state), played + accepted.astype(jnp.int32)
-
-        return jax.lax.fori_loop(0, most, ply, (env.init(start), jnp.int32(0)))
-
-    return jax.vmap(opening)(keys)
 
 
 def summary(result: MatchResult) -> dict[str, Any]:
