@@ -16,12 +16,11 @@ from rich.text import Text
 
 
 class Progress:
-    """A context manager; `update` takes each row of the run. `start` is the iteration resumed from."""
+    """A context manager; `update` takes each row of the run."""
 
     def __init__(
         self,
         total_iterations: int,
-        start: int = 0,
         every: float = 10.0,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -29,9 +28,9 @@ class Progress:
         self._total, self._every, self._clock = total_iterations, every, clock
         self._stream = stream or sys.stdout
         self._began = clock()
-        self._marks = collections.deque([(self._began, start)], maxlen=100)
+        self._marks: collections.deque[tuple[float, int]] = collections.deque(maxlen=100)
         self._printed = float("-inf")
-        self._row: Mapping[str, Any] = {"iteration": start}
+        self._row: Mapping[str, Any] = {"iteration": 0}
         self._scores = ""
         self._live = None
         # not rich's own test, which FORCE_COLOR overrides
@@ -74,11 +73,11 @@ class Progress:
             self._print(text)
 
     def eta(self) -> float | None:
-        """Seconds left at the pace of the last rows; None before the first row. The first, which compiles, counts
-        only while it is the only one."""
+        """Seconds left at the pace of the last rows; None before the second (what came before the first is compilation,
+        or a run that is resumed)."""
         if len(self._marks) < 2:
             return None
-        (begin, first), (end, last) = self._marks[min(1, len(self._marks) - 2)], self._marks[-1]
+        (begin, first), (end, last) = self._marks[0], self._marks[-1]
         if last <= first:
             return None
         return max(0.0, (self._total - last) * (end - begin) / (last - first) - (self._clock() - end))

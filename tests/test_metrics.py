@@ -197,11 +197,10 @@ def test_plain_rows_have_no_escapes_and_a_sane_cadence(monkeypatch):
 
 def test_eta_after_resume_counts_from_there_and_skips_the_compile():
     clock = Clock()
-    progress = Progress(200, start=100, stream=io.StringIO(), clock=clock)
-    assert progress.eta() is None
+    progress = Progress(200, stream=io.StringIO(), clock=clock)
     clock.now += 50  # compile and one iteration
     progress.update({"iteration": 101})
-    assert progress.eta() == 50 * 99
+    assert progress.eta() is None
     for iteration in range(102, 111):
         clock.now += 2
         progress.update({"iteration": iteration})
