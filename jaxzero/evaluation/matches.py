@@ -13,12 +13,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from envs import Env
 from envs.core import random_opening
 from jaxzero.config import ConfigError
 from jaxzero.evaluation.players import Player, require_deterministic
 
+AXIS = "devices"
 SEATS = np.array([[0], [1]], np.int8)  # the agent's player number in the two games of a pair
 
 
@@ -40,18 +42,20 @@ def play(
     env: Env, agent: Player, opponent: Player, games: int, opening_plies: int
 ) -> Callable[[Any, Any, jax.Array], MatchResult]:
     """A jitted match `(agent_params, opponent_params, key) -> MatchResult` of an even number of `games`, whose
-    openings are 0 to `opening_plies` uniformly random plies."""
+    openings are 0 to `opening_plies` uniformly random plies. The pairs are shared out over the local devices."""
     require_deterministic(env, "a match")
     if games < 2 or games % 2:
         raise ConfigError(f"evaluation.games must be even, as each opening is played from both sides; got {games}")
     pairs = games // 2
+    devices = max(n for n in range(1, jax.local_device_count() + 1) if pairs % n == 0)
+    mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
 
     def live(carry: Games) -> jax.Array:
         return ~carry.states.terminated
 
     def advance(carry: Games, player: Player, params: Any, waiting: jax.Array) -> Games:
         """One move by `player` in one game of each pair where `waiting` bool[2, G] says that it is to move."""
-        index = waiting.argmax(0), jnp.arange(pairs)
+        index = waiting.argmax(0), jnp.arange(waiting.shape[1])
         state, key, ply, lead = jax.tree.map(lambda x: x[index], carry)
         action = player(params, jax.vmap(jax.random.fold_in)(key, ply), state)
         after = jax.vmap(env.step)(state, action)
@@ -72,23 +76,31 @@ def play(
         carry = advance(carry, agent, params[0], first)
         return advance(carry, opponent, params[1], second)
 
-    @jax.jit
-    def match(agent_params, opponent_params, key) -> MatchResult:
+    def share(params, key, pair) -> MatchResult:
+        """The pairs of one device, by their numbers i32[G]."""
         opening_key, game_key = jax.random.split(key)
-        states, plies = jax.vmap(partial(random_opening, env, plies=opening_plies))(split(opening_key, pairs))
+        states, plies = jax.vmap(partial(random_opening, env, plies=opening_plies))(fold(opening_key, pair))
         states, plies = jax.tree.map(lambda x: jnp.stack([x, x]), (states, plies))
-        keys = split(game_key, games).reshape(2, pairs)
-        carry = Games(states, keys, plies, jnp.zeros((2, pairs), jnp.float32))
-        params = agent_params, opponent_params
+        keys = jnp.stack([fold(game_key, pair), fold(game_key, pairs + pair)])
+        carry = Games(states, keys, plies, jnp.zeros(plies.shape, jnp.float32))
         carry = jax.lax.while_loop(lambda carry: live(carry).any(), lambda carry: turn(params, carry), carry)
         return MatchResult(jnp.sign(carry.lead).astype(jnp.int8), carry.plies)
+
+    shared = (PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS))
+    run = jax.jit(
+        jax.shard_map(share, mesh=mesh, in_specs=shared, out_specs=PartitionSpec(None, AXIS), check_vma=False)
+    )
+
+    def match(agent_params: Any, opponent_params: Any, key: jax.Array) -> MatchResult:
+        inputs = jax.device_put(((agent_params, opponent_params), key), NamedSharding(mesh, PartitionSpec()))
+        return run(*inputs, jnp.arange(pairs))
 
     return match
 
 
-def split(key: jax.Array, number: int) -> jax.Array:
-    """One key for each index, whatever the number."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(number))
+def fold(key: jax.Array, index: jax.Array) -> jax.Array:
+    """One key for each index, whatever their number."""
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
 
 def summary(result: MatchResult) -> dict[str, Any]:
