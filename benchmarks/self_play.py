@@ -12,6 +12,11 @@ targets computed backwards through the finished part of each game, no replay.
 # mctx and pgx build their types with chex, whose dataclasses pyright cannot read.
 # pyright: reportCallIssue=false, reportArgumentType=false
 
+# ruff: noqa: E402
+from jaxzero.hardware import use_all_cores
+
+use_all_cores()  # before pgx, which uses JAX when it is imported
+
 import argparse
 from collections.abc import Callable
 from functools import partial
@@ -30,7 +35,6 @@ from benchmarks import peer_network
 from benchmarks.timing import interleave, row
 from jaxzero import iteration
 from jaxzero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
-from jaxzero.hardware import use_all_cores
 
 
 class Size(NamedTuple):
@@ -218,7 +222,6 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--channels", type=int, default=32)
     parser.add_argument("--blocks", type=int, default=2)
-    use_all_cores()
     args = vars(parser.parse_args())
     rounds = args.pop("rounds")
     size = Size(**args)

@@ -1,11 +1,14 @@
 """What the run uses: processor, memory, accelerator."""
 
 import functools
+import logging
 import os
 from typing import Any
 
 import jax
 import psutil
+
+_log = logging.getLogger(__name__)
 
 
 def use_all_cores() -> None:
@@ -14,8 +17,12 @@ def use_all_cores() -> None:
     XLA runs the small convolutions and tree steps of a search on one core, so that games shared out over the cores
     play about as many times faster. XLA_FLAGS or jax_num_cpu_devices, where set, are left alone.
     """
-    if "device_count" not in os.environ.get("XLA_FLAGS", "") and jax.config.jax_num_cpu_devices < 0:
+    if "device_count" in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices >= 0:
+        return
+    try:
         jax.config.update("jax_num_cpu_devices", cpu_cores())
+    except RuntimeError:
+        _log.warning("JAX was in use before use_all_cores: on CPU self-play will use one core")
 
 
 def cpu_cores() -> int:
