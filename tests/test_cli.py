@@ -71,7 +71,9 @@ def run(asked: Recorder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 
 def test_train(run: Run, asked: Recorder):
-    assert run("train", "tic_tac_toe_test") == (0, "", "")
+    status, text, error = run("train", "tic_tac_toe_test")
+    assert (status, error) == (0, "")
+    assert text.startswith("iteration 0/3 ")
     preset = settings.load(settings.presets()["tic_tac_toe_test"])
     assert asked.config == dataclasses.replace(preset, name="tic_tac_toe_test")
     assert asked.env == envs.make("tic_tac_toe")
@@ -262,7 +264,8 @@ def broken():
 
 def test_own_game(run: Run, asked: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "my_game.py").write_text(GAME)
-    assert run("train", "tic_tac_toe_test", "--game", "my_game.py:make", "--game.options.size", "5") == (0, "", "")
+    status, _, error = run("train", "tic_tac_toe_test", "--game", "my_game.py:make", "--game.options.size", "5")
+    assert (status, error) == (0, "")
     assert asked.env is not None
     assert (asked.env.name, vars(asked.env)["size"]) == ("mine", 5)
     # The configuration alone finds the game again, from any folder.
@@ -270,7 +273,7 @@ def test_own_game(run: Run, asked: Recorder, tmp_path: Path, monkeypatch: pytest
     kept = tmp_path / "kept.toml"
     kept.write_text(settings.dump(asked.config))
     monkeypatch.chdir("/")
-    assert run("train", str(kept)) == (0, "", "")
+    assert run("train", str(kept))[0] == 0
     assert asked.env.name == "mine"
 
 
