@@ -17,7 +17,7 @@ def use_all_cores() -> None:
     XLA runs the small convolutions and tree steps of a search on one core, so that games shared out over the cores
     play about as many times faster. XLA_FLAGS or jax_num_cpu_devices, where set, are left alone.
     """
-    if "device_count" in os.environ.get("XLA_FLAGS", "") or jax.config.jax_num_cpu_devices >= 0:
+    if "device_count" in os.environ.get("XLA_FLAGS", "") or jax.config.values["jax_num_cpu_devices"] >= 0:
         return
     try:
         jax.config.update("jax_num_cpu_devices", cpu_cores())

@@ -4,6 +4,9 @@ Most tests run on a table: a network whose answers are drawn at random for every
 could hide a mistake, and without rounding that could depend on the batch.
 """
 
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false, reportArgumentType=false
+
 import dataclasses
 import math
 
@@ -34,7 +37,7 @@ each_game = pytest.mark.parametrize("game", envs.GAMES)
 def table(env: envs.Env, seed: int = 0):
     """Logits [SIZE, A] and values [SIZE], the parameters of `look_up`."""
     logits, value = jax.random.split(jax.random.key(seed))
-    return jax.random.normal(logits, (SIZE, env.num_actions)), jax.random.uniform(value, SIZE, minval=-1, maxval=1)
+    return jax.random.normal(logits, (SIZE, env.num_actions)), jax.random.uniform(value, (SIZE,), minval=-1, maxval=1)
 
 
 def look_up(params, observation):

@@ -465,9 +465,9 @@ def test_load(plain: Config):
 def test_load_for_the_connect_four_benchmark(plain: Config, tiny: Changed):
     config = tiny(("game.name", "connect_four"), ("replay.capacity", 1000), ("iterations", 1))
     drain(config)
-    env, network, params, stored = oracle.load_run(str(folder_of(config)))
-    assert (env, stored.iterations) == (ConnectFour(), 1)
-    assert network.infer(params, jnp.zeros((1, *env.observation_shape))).logits.shape == (1, 7)
+    loaded = oracle.load_run(str(folder_of(config)))
+    assert (loaded.env, loaded.config.iterations) == (ConnectFour(), 1)
+    assert loaded.network.infer(loaded.params, jnp.zeros((1, 6, 7, 2))).logits.shape == (1, 7)
     with pytest.raises(ConfigError, match="is a run of tic_tac_toe; these positions are Connect Four's"):
         oracle.load_run(str(folder_of(plain)))
 
