@@ -86,7 +86,7 @@ def test_valid_configuration():
     ),
     ({"devices": 8}, "devices: 8 asked for, 4 here; 0 uses all"),
     (
-        {"selfplay__games": 254},
+        {"devices": 4, "selfplay__games": 254},
         "selfplay.games: 254 cannot be divided over 4 devices; use 256, or set devices",
     ),
     (
