@@ -310,7 +310,7 @@ def test_observation_of_another_shape(file):
     assert module(torch.zeros(1, 6, 7, 2, dtype=torch.uint8))[0].dtype == torch.float32
 
 
-@pytest.mark.parametrize("shape", [(8, 2, 3, 3), (8, 16), (7, 336), (8, 8, 1, 1), (1,)])
+@pytest.mark.parametrize("shape", [(8, 2, 3, 3), (8, 16), (7, 672), (16, 8, 1, 1), (1,)])
 def test_one_wrong_weight_fails_and_leaves_the_old_file(tmp_path, monkeypatch, shape):
     path = tmp_path / "n.pt"
     path.write_text("the export before")
