@@ -7,7 +7,7 @@ CUDA := $(shell nvidia-smi 2>/dev/null | sed -nE 's/.*CUDA[A-Za-z ]*Version: *([
 comma := ,
 ACCELERATOR := $(if $(CUDA),$(if $(filter 12,$(CUDA)),$(comma)cuda12,$(comma)cuda13))
 
-.PHONY: install train test check bench clean
+.PHONY: install train test check conformance bench clean
 
 install: $(STAMP)
 
@@ -27,6 +27,9 @@ check: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+
+conformance: $(STAMP)
+	CONFORMANCE=1 $(BIN)/pytest -n 2 tests/games
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.games
