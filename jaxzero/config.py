@@ -122,8 +122,9 @@ class LearnerConfig:
     """Same gradients; kl subtracts the target's entropy, so that 0 is perfect."""
     value_weight: float = 1.0
     """Weight of the value loss against the policy loss."""
-    outcome_weight: float = 0.5
-    """Share of the game's outcome in the value target; the rest is the search's root value."""
+    td_lambda: float = 0.9
+    """λ of the value target: 1 = the game's outcome, 0 = the search's root value; between, a mean of the root values of
+    this and the later positions and the outcome, each a factor λ lighter than the one before."""
     ema: float = 0.99
     """Decay of the averaged parameters that play, are evaluated and exported; 0 = the latest parameters."""
     augment: bool = True
@@ -235,7 +236,7 @@ RANGES = {
     )),
     "above 0": (lambda x: x > 0, ("search.dirichlet_alpha", "learner.reuse", "learner.lr")),
     "a share from 0 to 1": (lambda x: 0 <= x <= 1, (
-        "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.outcome_weight",
+        "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda",
     )),
     "a share from 0 to below 1": (lambda x: 0 <= x < 1, ("network.dropout", "learner.ema")),
     "from 0 to 4294967295": (lambda x: 0 <= x < 2**32, ("seed",)),

@@ -16,7 +16,6 @@ from jaxzero import replay as replays
 from jaxzero.config import Config, LearnerConfig, ReplayConfig
 from jaxzero.losses import alphazero_loss
 from jaxzero.networks import Network, Variables
-from jaxzero.targets import value_target
 
 AXIS = "devices"
 
@@ -67,17 +66,16 @@ def window_rows(config: ReplayConfig, positions: jax.Array, games: int) -> jax.A
     return jnp.ceil(jnp.minimum(grown, config.capacity) / games).astype(jnp.int32)
 
 
-def make_batch(env: Env, config: LearnerConfig, slots: replays.Slots, outcome: jax.Array, key: jax.Array) -> Batch:
-    """Observations and targets of N slots, each turned by a random symmetry of the game if `config.augment`."""
+def make_batch(env: Env, config: LearnerConfig, slots: replays.Slots, value: jax.Array, key: jax.Array) -> Batch:
+    """Observations and targets of N slots with their value targets f32[N], each turned by a random symmetry of the game if `config.augment`."""
     observation = jax.vmap(env.observe)(slots.state)
     moves = slots.moves
     if config.augment and len(env.symmetries) > 1:
-        turn = jax.random.randint(key, outcome.shape, 0, len(env.symmetries))
+        turn = jax.random.randint(key, value.shape, 0, len(env.symmetries))
         turned = jnp.stack([jax.vmap(transform)(observation) for transform, _ in env.symmetries])
-        observation = turned[turn, jnp.arange(len(outcome))]
+        observation = turned[turn, jnp.arange(len(value))]
         table = jnp.asarray(np.stack([actions for _, actions in env.symmetries]).astype(np.int16))
         moves = jnp.where(moves >= 0, table[turn[:, None], jnp.maximum(moves, 0)], -1)
-    value = value_target(outcome, slots.value, config.outcome_weight)
     return Batch(observation, moves, slots.weights, slots.policy_weight, value)
 
 
@@ -128,8 +126,8 @@ def make_learn(
         def one(learned, k):
             sampled, turned, dropped = jax.random.split(jax.random.fold_in(key, k), 3)
             device = jax.lax.axis_index(AXIS)
-            slots, outcome = replays.sample(replay, table, jax.random.fold_in(sampled, device), count)
-            batch = make_batch(env, config.learner, slots, outcome, jax.random.fold_in(turned, device))
+            slots, value = replays.sample(replay, table, jax.random.fold_in(sampled, device), count)
+            batch = make_batch(env, config.learner, slots, value, jax.random.fold_in(turned, device))
             return update(learned, batch, dropped)
 
         def run(learned):

@@ -33,8 +33,8 @@ class Slots:
 @dataclasses.dataclass(frozen=True)
 class Replay:
     slots: Slots  # [T, B]
-    outcome: jax.Array  # f32[T, B]  return to the mover, once the game has ended
-    ready: jax.Array  # bool[T, B]  outcome is known: may be sampled
+    target: jax.Array  # f32[T, B]  value target (`targets.returns`), once the game has ended
+    ready: jax.Array  # bool[T, B]  the target is known: may be sampled
     cursor: jax.Array  # i32[]  next row to be written
 
 
@@ -69,8 +69,8 @@ def compact_policy(policy: jax.Array, legal: jax.Array, max_legal: int) -> tuple
     return jnp.where(used, moves, -1).astype(jnp.int16), jnp.where(used, weights, 0.0).astype(jnp.float16)
 
 
-def append(replay: Replay, chunk: Slots, max_plies: int) -> tuple[Replay, jax.Array]:
-    """Writes n rows at the cursor and gives outcomes to the games that ended in them.
+def append(replay: Replay, chunk: Slots, max_plies: int, td_lambda: float) -> tuple[Replay, jax.Array]:
+    """Writes n rows at the cursor and gives value targets, λ-returns with λ = `td_lambda`, to the games that ended in them.
 
     Returns the replay and bool[W, B], which of the last W = n + max_plies rows became ready, oldest first (see
     `recent`).
@@ -86,12 +86,14 @@ def append(replay: Replay, chunk: Slots, max_plies: int) -> tuple[Replay, jax.Ar
     ready = write(replay.ready, jnp.zeros((n, games), bool))
     cursor = (start + n) % num_rows
     where = recent(cursor, num_rows, n + max_plies)
-    reward, mover, end, seen = (x[where] for x in (slots.reward, slots.state.player, slots.end, ready))
-    outcome, known = targets.outcomes(reward, mover, end)
+    fields = slots.reward, slots.state.player, slots.end, slots.value
+    target, known = targets.returns(*(x[where] for x in fields), td_lambda)
     known &= slots.moves[..., 0][where] >= 0  # rows of a new ring that were never written hold no move
-    kept = replay.outcome.at[where].set(jnp.where(known, outcome, replay.outcome[where]), unique_indices=True)
-    written = ready.at[where].set(seen | known, unique_indices=True)
-    return Replay(slots, kept, written, cursor), known & ~seen
+    seen = ready[where]
+    new = known & ~seen
+    kept = replay.target.at[where].set(jnp.where(new, target, replay.target[where]), unique_indices=True)
+    written = ready.at[where].set(seen | new, unique_indices=True)
+    return Replay(slots, kept, written, cursor), new
 
 
 def recent(cursor: jax.Array, num_rows: int, width: int) -> jax.Array:
@@ -108,7 +110,7 @@ def sampling_table(replay: Replay, window_rows: jax.Array) -> jax.Array:
 
 
 def sample(replay: Replay, table: jax.Array, key: jax.Array, count: int) -> tuple[Slots, jax.Array]:
-    """`count` slots drawn uniformly with replacement, with their outcomes f32[N]. The table must not be empty."""
+    """`count` slots drawn uniformly with replacement, with their targets f32[N]. The table must not be empty."""
     nth = jax.random.randint(key, (count,), 1, jnp.maximum(table[-1], 1) + 1)
     index = jnp.searchsorted(table, nth)
     lanes = replay.ready.shape[1]
@@ -116,4 +118,4 @@ def sample(replay: Replay, table: jax.Array, key: jax.Array, count: int) -> tupl
     def pick(ring: Any) -> Any:
         return ring[index // lanes, index % lanes]
 
-    return jax.tree.map(pick, replay.slots), pick(replay.outcome)
+    return jax.tree.map(pick, replay.slots), pick(replay.target)

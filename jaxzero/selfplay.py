@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from envs import Env, State
 from envs.core import random_opening, where
 from jaxzero import replay as replays
+from jaxzero import targets
 from jaxzero.config import Config
 from jaxzero.losses import entropy
 from jaxzero.search import Search
@@ -76,10 +77,10 @@ def make_chunk(env: Env, search: Search, config: Config) -> Callable[..., Any]:
             return ply(params, jax.random.fold_in(key, t), lanes, games)
 
         games, (slots, sums) = jax.lax.scan(body, games, jnp.arange(config.selfplay.plies))
-        replay, new = replays.append(replay, slots, env.max_plies)
+        replay, new = replays.append(replay, slots, env.max_plies, config.learner.td_lambda)
         rows = replays.recent(replay.cursor, replay.ready.shape[0], new.shape[0])
         sums = {name: values.sum().astype(jnp.float32) for name, values in sums.items()}
-        return games, replay, sums | agreement(replay.slots.value[rows], replay.outcome[rows], new)
+        return games, replay, sums | agreement(jax.tree.map(lambda x: x[rows], replay.slots), new)
 
     return chunk
 
@@ -89,9 +90,10 @@ def take(values: jax.Array, player: jax.Array) -> jax.Array:
     return jnp.take_along_axis(values, player[:, None].astype(jnp.int32), 1)[:, 0]
 
 
-def agreement(value: jax.Array, outcome: jax.Array, new: jax.Array) -> dict[str, jax.Array]:
-    """Sums over the positions whose game has just ended, to compare search values with outcomes."""
-    value, outcome = jnp.where(new, value, 0.0), jnp.where(new, outcome, 0.0)
+def agreement(slots: replays.Slots, new: jax.Array) -> dict[str, jax.Array]:
+    """Sums over the positions [W, B] whose game has just ended, to compare search values with outcomes."""
+    outcome, _ = targets.returns(slots.reward, slots.state.player, slots.end, slots.value, td_lambda=1.0)
+    value, outcome = jnp.where(new, slots.value, 0.0), jnp.where(new, outcome, 0.0)
     return {
         "ended": new.sum().astype(jnp.float32),
         "error": jnp.abs(value - outcome).sum(),

@@ -4,36 +4,39 @@ import jax
 import jax.numpy as jnp
 
 
-def outcomes(reward: jax.Array, mover: jax.Array, end: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Undiscounted return of each position to its mover, where the game's end is known.
+def returns(
+    reward: jax.Array, mover: jax.Array, end: jax.Array, value: jax.Array, td_lambda: float
+) -> tuple[jax.Array, jax.Array]:
+    """λ-return of each position to its mover, undiscounted, where the game's end is known.
+
+    G(t) = (1 - λ) v(t) + λ (r(t) + G(t + 1)), in the mover's view; at the end of a game G(t + 1) = 0 (Sutton and Barto
+    2018, equation 12.2 with the value of the position itself as the first term: here v is better than the network, for
+    a search found it). λ = 1 is the game's outcome, λ = 0 the search's value.
 
     Args:
         reward: f32[T, B] earned by the mover at this ply.
         mover: i8[T, B] who moved.
         end: bool[T, B] the game ended with this ply.
+        value: f32[T, B] root value of the search at this ply, mover's view.
+        td_lambda: λ.
 
     Returns:
-        (f32[T, B] sum of rewards from this ply to the game's end in the mover's view, bool[T, B] that end is within
-        the T plies). Two players are zero-sum: what the other earns counts negative.
+        (f32[T, B], 0 where the end is not known; bool[T, B] the game's end is within the T plies). Two players are
+        zero-sum: what the other earns counts negative.
     """
 
     def back(later, ply):
         later_return, later_mover, later_known = later
-        reward, mover, end = ply
+        reward, mover, end, value = ply
         follow = jnp.where(later_mover == mover, later_return, -later_return)
-        value = reward + jnp.where(end, 0.0, follow)
+        total = (1 - td_lambda) * value + td_lambda * (reward + jnp.where(end, 0.0, follow))
         known = end | later_known
-        return (value, mover, known), (value, known)
+        return (total, mover, known), (total, known)
 
     width = reward.shape[1]
     start = jnp.zeros(width), jnp.zeros(width, mover.dtype), jnp.zeros(width, bool)
-    _, (value, known) = jax.lax.scan(back, start, (reward, mover, end), reverse=True)
-    return jnp.where(known, value, 0.0), known
-
-
-def value_target(outcome: jax.Array, root_value: jax.Array, outcome_weight: float) -> jax.Array:
-    """Mix of game outcome and search value, f32[B] (Willemsen et al. 2022 compare such targets)."""
-    return outcome_weight * outcome + (1 - outcome_weight) * root_value
+    _, (total, known) = jax.lax.scan(back, start, (reward, mover, end, value), reverse=True)
+    return jnp.where(known, total, 0.0), known
 
 
 def wdl_target(value: jax.Array) -> jax.Array:

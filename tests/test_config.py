@@ -63,7 +63,7 @@ def test_valid_configuration():
     ({"learner__lr": 0.0}, "learner.lr: must be above 0, got 0.0"),
     ({"learner__lr": float("inf")}, "learner.lr: must be above 0, got inf"),
     ({"learner__clip": float("nan")}, "learner.clip: must be 0 or more, got nan"),
-    ({"learner__outcome_weight": 1.5}, "learner.outcome_weight: must be a share from 0 to 1, got 1.5"),
+    ({"learner__td_lambda": 1.5}, "learner.td_lambda: must be a share from 0 to 1, got 1.5"),
     ({"search__epsilon": -0.1}, "search.epsilon: must be a share from 0 to 1, got -0.1"),
     ({"learner__ema": 1.0}, "learner.ema: must be a share from 0 to below 1, got 1.0"),
     ({"network__kind": "resnett"}, "network.kind: unknown kind 'resnett'; did you mean 'resnet'? known: resnet, mlp"),

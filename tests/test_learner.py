@@ -264,7 +264,7 @@ def test_nothing_is_learned_before_a_full_batch_is_ready():
 
     def replay(rows, lanes):
         ready = (jnp.arange(16)[:, None] < rows) & (jnp.arange(4)[None] < lanes)
-        return replays.Replay(slots, empty.outcome, ready, jnp.int32(8))  # the window is rows 0 to 7
+        return replays.Replay(slots, empty.target, ready, jnp.int32(8))  # the window is rows 0 to 7
 
     for waiting in (empty, replay(7, 1), replay(16, 0)):
         learned, metrics = learn(start, waiting, jax.random.key(0), jnp.float32(16))

@@ -81,7 +81,7 @@ def test_every_slot_against_plain_python(seed):
     seen = 0
     for turn in range(1, 13):
         before = np.array(replay.ready)
-        replay, new = append(replay, book.chunk(), MAX_PLIES)
+        replay, new = append(replay, book.chunk(), MAX_PLIES, 1.0)
         assert int(replay.cursor) == turn * PLIES % ROWS
         total = turn * PLIES
         ready, numbers = np.asarray(replay.ready), np.asarray(replay.slots.state.ply)
@@ -93,7 +93,7 @@ def test_every_slot_against_plain_python(seed):
                 kept
             )
             for row in np.flatnonzero(ready[:, lane]):
-                assert replay.outcome[row, lane] == finished[numbers[row, lane]]
+                assert replay.target[row, lane] == finished[numbers[row, lane]]
         recent = replays.recent(replay.cursor, ROWS, PLIES + MAX_PLIES)
         before[(turn - 1) * PLIES % ROWS :][:PLIES] = False
         assert np.array_equal(new, ready[recent] & ~before[recent])
@@ -113,7 +113,7 @@ def test_recent_rows():
 
 
 def filled(ready, cursor):
-    """A replay whose slots are numbered row · LANES + lane, with outcome = -number."""
+    """A replay whose slots are numbered row · LANES + lane, with target = -number."""
     numbers = jnp.arange(ROWS * LANES).reshape(ROWS, LANES)
     empty = replays.init(Positions(), ROWS, LANES)
     slots = dataclasses.replace(empty.slots, state=Position(jnp.zeros((ROWS, LANES), jnp.int8), numbers))
@@ -130,8 +130,8 @@ def test_sampling_is_uniform_over_the_ready_slots_of_the_window(window, cursor):
     table = replays.sampling_table(replay, jnp.int32(window))
     assert int(table[-1]) == len(allowed)
     draws = 400 * len(allowed)
-    slots, outcome = replays.sample(replay, table, jax.random.key(1), draws)
-    assert np.array_equal(outcome, -slots.state.ply)
+    slots, target = replays.sample(replay, table, jax.random.key(1), draws)
+    assert np.array_equal(target, -slots.state.ply)
     counts = np.bincount(slots.state.ply, minlength=ROWS * LANES)
     assert set(np.flatnonzero(counts)) == allowed
     freedom = len(allowed) - 1

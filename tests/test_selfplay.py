@@ -12,11 +12,12 @@ import envs
 from envs.core import random_opening
 from jaxzero import replay as replays
 from jaxzero import selfplay
-from jaxzero.config import Config, ReplayConfig, SearchConfig, SelfPlayConfig
+from jaxzero.config import Config, LearnerConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.search import Search, SearchResult
 
 LANES, PLIES, CHUNKS = 16, 8, 4
 WARM = 3
+LAMBDA = 0.5
 
 
 @jax.tree_util.register_dataclass
@@ -82,6 +83,7 @@ def played(name, opening_plies):
         search=SearchConfig(temperature=0.5, temperature_plies=WARM),
         selfplay=SelfPlayConfig(games=LANES, plies=PLIES, opening_plies=opening_plies),
         replay=ReplayConfig(capacity=LANES * PLIES * CHUNKS),
+        learner=LearnerConfig(td_lambda=LAMBDA),
     )
     search = random_search(env)
     lanes = jnp.arange(LANES)
@@ -191,21 +193,28 @@ def test_every_ply_of_every_game_has_its_own_key(game):
     assert len(np.unique(game.replay.slots.value)) == game.replay.ready.size
 
 
-def test_outcomes_are_the_results_in_the_movers_view(game):
-    slots, ready, outcome = game.replay.slots, game.replay.ready, game.replay.outcome
-    rewards = after_each(game).rewards
-    results = set()
+def outcomes(game, td_lambda=1.0):
+    """Each position's return to its mover by the rewards that the rules gave, and whether its game has ended."""
+    slots, rewards = game.replay.slots, after_each(game).rewards
+    mover, value = slots.state.player, slots.value
+    total, known = np.zeros(slots.end.shape), np.zeros(slots.end.shape, bool)
     for lane in range(LANES):
-        total, known = np.zeros(2), False
-        for t in reversed(range(len(ready))):
+        later, ended = np.zeros(2), False
+        for t in reversed(range(PLIES * CHUNKS)):
             if slots.end[t, lane]:
-                total, known = np.zeros(2), True
-            total = total + rewards[t, lane]
-            assert ready[t, lane] == known
-            if known:
-                assert outcome[t, lane] == total[slots.state.player[t, lane]]
-                results.add((int(slots.state.player[t, lane]), float(outcome[t, lane])))
+                later, ended = np.zeros(2), True
+            own = np.where(np.arange(2) == mover[t, lane], value[t, lane], -value[t, lane])
+            later = (1 - td_lambda) * own + td_lambda * (rewards[t, lane] + later)
+            total[t, lane], known[t, lane] = later[mover[t, lane]], ended
+    return total, known
+
+
+def test_targets_are_returns_in_the_movers_view(game):
+    total, known = outcomes(game, LAMBDA)
+    np.testing.assert_array_equal(game.replay.ready, known)
+    np.testing.assert_allclose(game.replay.target[known], total[known], atol=1e-5)
     if game.env.name == "tic_tac_toe":
+        results = set(zip(game.replay.slots.state.player[known], outcomes(game)[0][known], strict=True))
         assert results == {(player, result) for player in (0, 1) for result in (-1.0, 0.0, 1.0)}
 
 
@@ -220,7 +229,7 @@ def test_sums_say_what_the_slots_say(game):
     policy = np.where(slots.moves >= 0, slots.weights.astype(np.float64), 0)
     entropy = -(policy * np.log(np.maximum(policy, 1e-30))).sum()
     np.testing.assert_allclose(sums["entropy"], entropy, rtol=1e-3)
-    value, outcome = slots.value[ready].astype(float), game.replay.outcome[ready].astype(float)
+    value, outcome = slots.value[ready].astype(float), outcomes(game)[0][ready]
     assert sums["ended"] == ready.sum()
     for name, wanted in {
         "error": abs(value - outcome), "v": value, "z": outcome,

@@ -1,4 +1,4 @@
-"""Outcomes of finished play against hand-worked games and a plain loop."""
+"""Returns of finished play against hand-worked games and a plain loop."""
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxzero.targets import outcomes, value_target, wdl_target
+from jaxzero.targets import returns, wdl_target
 
 PLIES = 10
 LANES = 3
-jitted = jax.jit(outcomes)
+jitted = jax.jit(returns)
 
 
-def lane(plies):
-    """[(reward, mover, end), …] of one lane -> (outcomes, known) as lists."""
+def lane(plies, values=None, td_lambda=1.0):
+    """[(reward, mover, end), …] of one lane and its root values -> (returns, known) as lists."""
     reward, mover, end = (jnp.array(column)[:, None] for column in zip(*plies, strict=True))
-    value, known = outcomes(reward.astype(jnp.float32), mover.astype(jnp.int8), end.astype(bool))
-    return value[:, 0].tolist(), known[:, 0].tolist()
+    value = jnp.zeros(reward.shape) if values is None else jnp.array(values, jnp.float32)[:, None]
+    total, known = returns(reward.astype(jnp.float32), mover.astype(jnp.int8), end.astype(bool), value, td_lambda)
+    return total[:, 0].tolist(), known[:, 0].tolist()
 
 
 def plain(plies):
@@ -55,28 +56,51 @@ def test_hand_worked_games(plies, value, known):
     assert lane(plies) == (value, known)
 
 
-ply = st.tuples(
-    st.integers(-8, 8).map(lambda x: x / 4), st.integers(0, 1), st.sampled_from([False, False, False, True])
-)
+number = st.integers(-8, 8).map(lambda x: x / 4)
+ply = st.tuples(number, st.integers(0, 1), st.sampled_from([False, False, False, True]), number)
+
+
+def plain_lambda(plies, td_lambda):
+    """The λ-return as a weighted sum over the rest of the game, for plies whose game ends."""
+    totals = []
+    for i, (_, mine, _, _) in enumerate(plies):
+        total, known = 0.0, False
+        for k, (reward, mover, end, value) in enumerate(plies[i:]):
+            sign = 1 if mover == mine else -1
+            total += sign * td_lambda**k * ((1 - td_lambda) * value + td_lambda * reward)
+            if end:
+                known = True
+                break
+        totals.append(total if known else 0.0)
+    return totals
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.lists(ply, min_size=PLIES, max_size=PLIES), min_size=LANES, max_size=LANES))
-def test_any_play_against_a_plain_loop(lanes):
-    reward, mover, end = (
+@given(
+    st.lists(st.lists(ply, min_size=PLIES, max_size=PLIES), min_size=LANES, max_size=LANES),
+    st.sampled_from([0.0, 0.5, 0.9, 1.0]),
+)
+def test_any_play_against_a_plain_loop(lanes, td_lambda):
+    reward, mover, end, value = (
         np.array([[ply[i] for ply in plies] for plies in lanes]).T.astype(dtype)
-        for i, dtype in enumerate((np.float32, np.int8, bool))
+        for i, dtype in enumerate((np.float32, np.int8, bool, np.float32))
     )
-    value, known = jitted(reward, mover, end)
+    total, known = jitted(reward, mover, end, value, td_lambda)
     for i, plies in enumerate(lanes):
-        assert (value[:, i].tolist(), known[:, i].tolist()) == plain(plies)
+        outcomes, finished = plain([ply[:3] for ply in plies])
+        assert known[:, i].tolist() == finished
+        np.testing.assert_allclose(total[:, i], plain_lambda(plies, td_lambda), atol=1e-5)
+        if td_lambda == 1:
+            assert total[:, i].tolist() == outcomes
 
 
-def test_value_target_mixes_outcome_and_search():
-    outcome, root = jnp.float32([1, -1, 0]), jnp.float32([0.5, 0.5, -0.25])
-    assert value_target(outcome, root, 1.0).tolist() == [1, -1, 0]
-    assert value_target(outcome, root, 0.0).tolist() == [0.5, 0.5, -0.25]
-    assert value_target(outcome, root, 0.25).tolist() == [0.625, 0.125, -0.1875]
+def test_lambda_return_by_hand():
+    """Three plies, the first player wins: half of each root value, the rest of what follows, seen by the mover."""
+    plies, values = [(0, 0, 0), (0, 1, 0), (1, 0, 1)], [0.2, -0.4, 0.6]
+    last = 0.5 * 0.6 + 0.5 * 1
+    second = 0.5 * -0.4 - 0.5 * last
+    np.testing.assert_allclose(lane(plies, values, 0.5)[0], [0.5 * 0.2 - 0.5 * second, second, last], rtol=1e-6)
+    np.testing.assert_allclose(lane(plies, values, 0.0)[0], values, rtol=1e-6)
 
 
 def test_wdl_target():

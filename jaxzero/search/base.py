@@ -15,7 +15,7 @@ from jaxzero.models import Params
 class SearchResult(NamedTuple):
     action: jax.Array  # i32[B]  the move to play
     policy: jax.Array  # f32[B, A]  improved policy, the training target; 0 on illegal actions
-    value: jax.Array  # f32[B]  root value, mover's view
+    value: jax.Array  # f32[B]  root value after the search, mover's view
     policy_weight: jax.Array  # f32[B]  how far `policy` may be trained on; 0 = not at all
 
 

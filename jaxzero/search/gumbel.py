@@ -1,7 +1,8 @@
 """Gumbel AlphaZero (Danihelka et al. 2022, "Policy improvement by planning with Gumbel"), through mctx.
 
 The root's Gumbel noise is drawn with one key a game, which mctx's own policy function cannot do; the rest of that
-function is repeated here from mctx's public parts.
+function is repeated here from mctx's public parts. The value of a search is that of its improved policy: the mean over
+visits that mctx gives counts moves that sequential halving tried and dropped.
 """
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
@@ -45,6 +46,13 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         best = jnp.argmax(jnp.where(most & legal, logits + gumbel, -jnp.inf), -1)
         policy = jax.nn.softmax(logits)
         action = sample_action(sub[:, 2], policy, best, legal, temperature, config.epsilon if explore else 0.0)
-        return SearchResult(action, policy, summary.value, jnp.ones_like(summary.value)), carry
+        value = policy_value(policy, summary.qvalues, summary.visit_counts > 0)
+        return SearchResult(action, policy, value, jnp.ones_like(value)), carry
 
     return Search(lambda states: (), run)
+
+
+def policy_value(policy: jax.Array, qvalues: jax.Array, visited: jax.Array) -> jax.Array:
+    """Mean of the root's action values under the policy, over the visited actions; all [B, A] -> f32[B]."""
+    weights = jnp.where(visited, policy, 0.0)
+    return (weights * qvalues).sum(-1) / jnp.maximum(weights.sum(-1), 1e-30)
