@@ -67,7 +67,7 @@ def window_rows(config: ReplayConfig, positions: jax.Array, games: int) -> jax.A
 
 
 def make_batch(env: Env, config: LearnerConfig, slots: replays.Slots, value: jax.Array, key: jax.Array) -> Batch:
-    """Observations and targets of N slots with their value targets f32[N], each turned by a random symmetry of the game if `config.augment`."""
+    """What N slots and their value targets f32[N] teach, each turned by a random symmetry if `config.augment`."""
     observation = jax.vmap(env.observe)(slots.state)
     moves = slots.moves
     if config.augment and len(env.symmetries) > 1:

@@ -70,7 +70,7 @@ def compact_policy(policy: jax.Array, legal: jax.Array, max_legal: int) -> tuple
 
 
 def append(replay: Replay, chunk: Slots, max_plies: int, td_lambda: float) -> tuple[Replay, jax.Array]:
-    """Writes n rows at the cursor and gives value targets, λ-returns with λ = `td_lambda`, to the games that ended in them.
+    """Writes n rows at the cursor and gives value targets (λ-returns) to the games that ended in them.
 
     Returns the replay and bool[W, B], which of the last W = n + max_plies rows became ready, oldest first (see
     `recent`).
