@@ -86,8 +86,8 @@ def append(replay: Replay, chunk: Slots, max_plies: int, td_lambda: float) -> tu
     ready = write(replay.ready, jnp.zeros((n, games), bool))
     cursor = (start + n) % num_rows
     where = recent(cursor, num_rows, n + max_plies)
-    fields = slots.reward, slots.state.player, slots.end, slots.value
-    target, known = targets.returns(*(x[where] for x in fields), td_lambda)
+    reward, mover, end, value = (x[where] for x in (slots.reward, slots.state.player, slots.end, slots.value))
+    target, known = targets.returns(reward, mover, end, value, td_lambda)
     known &= slots.moves[..., 0][where] >= 0  # rows of a new ring that were never written hold no move
     seen = ready[where]
     new = known & ~seen
