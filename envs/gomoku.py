@@ -135,9 +135,7 @@ class Gomoku(Env):
             raise ValueError(f"gomoku: the last move {words[0]!r} is no square with a stone of {yours}")
         last = known[words[0]] if words else -1
         over = bool(has_five(stones[1], self.exact_five)) or "." not in board
-        return State(
-            stones, jnp.int16(last), jnp.int8(crosses - noughts), jnp.bool(over), jnp.zeros(2, jnp.float32)
-        )
+        return State(stones, jnp.int16(last), jnp.int8(crosses - noughts), jnp.bool(over), jnp.zeros(2, jnp.float32))
 
     def to_svg(self, state: State) -> str:
         colors = {"X": "#1c1c1c", "O": "#f7f7f2"}

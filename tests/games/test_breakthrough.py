@@ -1,5 +1,6 @@
 """Breakthrough beside open_spiel, whose moves are compared as written: open_spiel's first player is black and moves
 down its board, ours moves up, so ranks are counted from the other side. Rules agree; the numbering of actions does not.
+On fewer than six rows open_spiel gives each side one row of pieces, we two as always.
 """
 
 import jax
@@ -44,10 +45,8 @@ class OpenSpiel:
         self.state.apply_action(self.known[action])
 
 
-@pytest.mark.parametrize(("rows", "columns", "share"), [(8, 8, 1.0), (6, 5, 0.5), (5, 9, 0.2)])
+@pytest.mark.parametrize(("rows", "columns", "share"), [(8, 8, 1.0), (6, 5, 0.5), (7, 9, 0.2)])
 def test_random_games_as_in_open_spiel(rows, columns, share):
-    if columns > 8:
-        pytest.importorskip("pyspiel")
     env = envs.make("breakthrough", rows=rows, columns=columns)
     count = int(games(100) * share)
     assert compare(env, lambda: OpenSpiel(rows, columns), count) > 8 * count
@@ -71,10 +70,10 @@ BLOCKED = ".... ...B BB.B WW.W .... "
 
 
 def test_straight_is_blocked_and_diagonal_captures():
-    assert moves(BLOCKED + "W", **SMALL) == {"a2b3", "a2b3", "b2a3", "b2c3", "d2c3"}
+    assert moves(BLOCKED + "W", **SMALL) == {"a2b3", "b2a3", "b2c3", "d2c3"}
     assert moves(BLOCKED + "B", **SMALL) == {"a3b2", "b3a2", "b3c2", "d3c2", "d4c3"}
-    assert after(BLOCKED + "W", "a2b3", **SMALL)[0][:5] == ".... ...B BW.B .W.W ....".split()
-    assert after(BLOCKED + "B", "b3a2", **SMALL)[0][:5] == ".... ...B B..B BW.W ....".split()
+    assert after(BLOCKED + "W", "a2b3", **SMALL)[0][:5] == ["....", "...B", "BW.B", ".W.W", "...."]
+    assert after(BLOCKED + "B", "b3a2", **SMALL)[0][:5] == ["....", "...B", "B..B", "BW.W", "...."]
 
 
 def test_far_row_wins_for_either_side():

@@ -177,13 +177,14 @@ def after(text: str, move: str, size: int = 8) -> tuple[list[str], list[float], 
 
 
 def test_flips_in_all_eight_directions():
-    board = "X..X..X. .O.O.O.. ..OOO... XOO.OOOX ..OOO... .O.O.O.. X..X..X. ...X...."
-    lines, _, _ = after(board.replace(" ", "\n") + "\nX", "d4")
-    assert lines[:8] == "X..X..X. .X.X.X.. ..XXX... XXXXXXXX ..XXX... .X.X.X.. X..X..X. ...X....".split()
+    rows = {"r1": "X.X.X...", "r2": ".OOO....", "r3": "XO.OOX..", "r4": ".OOOO...", "r5": "X.OOX...", "r6": "..X....."}
+    turned = {"r2": ".XXX....", "r3": "XXXXXX..", "r4": ".XXXO...", "r5": "X.XOX..."}
+    lines, _, _ = after(replaced(BOARD, **rows) + "\nX", "c3")
+    assert lines[:8] == replaced(BOARD, **rows | turned).split()
 
 
 def test_no_line_runs_around_an_edge():
-    """h3 g3 … are one row above a4 in the words of bits: the O on h3 is not outflanked from a4 and g3."""
+    """In the words of bits h3 is beside a4, and h5 beside a6."""
     env = envs.make("othello")
     state = env.from_text(replaced(BOARD, r3="......XO") + "\nX")
     names = {env.action_to_str(state, int(a)) for a in np.flatnonzero(env.legal_actions(state))}
@@ -214,12 +215,14 @@ def test_pass_is_forced_and_the_only_action():
     assert state.rewards.tolist() == [1, -1]
 
 
-def test_game_ends_on_an_unfilled_board_and_draws_count_zero():
-    lines, rewards, over = after(replaced(BOARD, r1="OX......", r4="...OO...", r5="...OO...") + "\nO", "c1")
-    assert (over, rewards) == (True, [-1, 1])
-    row = "XXXXXXXX"
-    full = "\n".join([row, row, row, "XXXXX.XX".replace(".", "O"), "OOOOOOOO", "OOOOOOOO", "OOOOOOOO", "OOOOOOX."])
-    assert after(full + "\nO", "h8")[1:] == ([0, 0], True) if full.count("O") == 31 else True
+def test_game_ends_on_an_unfilled_board():
+    board = replaced(BOARD, r1="OX......", r4="...OO...", r5="...OO...")
+    assert after(board + "\nO", "c1")[1:] == ([-1, 1], True)
+
+
+def test_equal_discs_are_a_draw():
+    board = "\n".join(["XXXXXXXX"] * 4 + ["OOOOOOOO"] * 3 + ["OOOOOOX."])
+    assert after(board + "\nO", "h8")[1:] == ([0, 0], True)
 
 
 def test_results_of_both_signs_and_draws_occur():
