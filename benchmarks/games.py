@@ -87,14 +87,15 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--plies", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--games", default="tic_tac_toe,connect_four")
+    parser.add_argument("--games", default="tic_tac_toe,connect_four,othello,breakthrough,gomoku")
     args = parser.parse_args()
     for game in args.games.split(","):
-        sides = {"ours": ours(game), "pgx": theirs(game)}
+        sides = {"ours": ours(game)} | ({"pgx": theirs(game)} if game in pgx.available_envs() else {})
         seconds = interleave({name: runner(side, args.batch, args.plies) for name, side in sides.items()}, args.rounds)
         for name in sides:
             print(row(f"{game} {name}", args.batch * args.plies, seconds[name], "steps/s"))
-        print(row(f"{game} ours / pgx", seconds["pgx"], seconds["ours"], "ratio"))
+        if "pgx" in sides:
+            print(row(f"{game} ours / pgx", seconds["pgx"], seconds["ours"], "ratio"))
 
 
 if __name__ == "__main__":

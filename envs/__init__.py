@@ -4,13 +4,19 @@ import dataclasses
 import difflib
 from typing import Any
 
+from envs.breakthrough import Breakthrough
 from envs.connect_four import ConnectFour
 from envs.core import Env, State, auto_reset
+from envs.gomoku import Gomoku
+from envs.othello import Othello
 from envs.tic_tac_toe import TicTacToe
 
 GAMES: dict[str, type[Env]] = {
     "tic_tac_toe": TicTacToe,
     "connect_four": ConnectFour,
+    "othello": Othello,
+    "breakthrough": Breakthrough,
+    "gomoku": Gomoku,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]

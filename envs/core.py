@@ -109,6 +109,26 @@ def identity_symmetry(num_actions: int) -> Symmetry:
     return (lambda observation: observation), np.arange(num_actions, dtype=np.int32)
 
 
+def square_symmetries(size: int, extra_actions: int = 0) -> tuple[Symmetry, ...]:
+    """The eight of the square, identity first: k quarter turns, after a left-right mirror or not.
+
+    For observations [size, size, ...] and actions row·size + column, followed by `extra_actions` (a pass) that stay.
+    """
+    return tuple(_square_symmetry(size, extra_actions, turns, mirror) for mirror in (False, True) for turns in range(4))
+
+
+def _square_symmetry(size: int, extra_actions: int, turns: int, mirror: bool) -> Symmetry:
+    def transform(board):
+        flipped = board[:, ::-1] if mirror else board
+        return (np if isinstance(board, np.ndarray) else jnp).rot90(flipped, turns)
+
+    # transform() says which old square each new square shows; actions needs the inverse.
+    squares = size * size
+    source = transform(np.arange(squares).reshape(size, size)).reshape(-1)
+    actions = np.concatenate([np.argsort(source), np.arange(squares, squares + extra_actions)])
+    return transform, actions.astype(np.int32)
+
+
 def where(condition: jax.Array, on_true: State, on_false: State) -> State:
     """Selects whole states by a boolean scalar."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), on_true, on_false)

@@ -5,16 +5,16 @@ from collections.abc import Iterable
 CELL = 48
 
 
-def grid_board(rows: int, columns: int, shapes: Iterable[str], fill: str = "#e8e3d8") -> str:
+def grid_board(rows: int, columns: int, shapes: Iterable[str], fill: str = "#e8e3d8", lines: str = "#a69d8c") -> str:
     """A rows × columns board with `shapes` (SVG elements in pixel coordinates, see `cell_center`) on it."""
     width, height = columns * CELL, rows * CELL
-    lines = "".join(f'<path d="M{x * CELL} 0V{height}"/>' for x in range(1, columns))
-    lines += "".join(f'<path d="M0 {y * CELL}H{width}"/>' for y in range(1, rows))
+    grid = "".join(f'<path d="M{x * CELL} 0V{height}"/>' for x in range(1, columns))
+    grid += "".join(f'<path d="M0 {y * CELL}H{width}"/>' for y in range(1, rows))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-4 -4 {width + 8} {height + 8}" '
         f'width="{width + 8}" height="{height + 8}">'
         f'<rect width="{width}" height="{height}" rx="6" fill="{fill}" stroke="#6b6457" stroke-width="3"/>'
-        f'<g stroke="#a69d8c" stroke-width="1.5">{lines}</g>{"".join(shapes)}</svg>'
+        f'<g stroke="{lines}" stroke-width="1.5">{grid}</g>{"".join(shapes)}</svg>'
     )
 
 
@@ -25,6 +25,12 @@ def cell_center(row: int, column: int) -> tuple[float, float]:
 def disc(row: int, column: int, fill: str, stroke: str = "#33302a") -> str:
     x, y = cell_center(row, column)
     return f'<circle cx="{x:g}" cy="{y:g}" r="{0.4 * CELL:g}" fill="{fill}" stroke="{stroke}" stroke-width="1.5"/>'
+
+
+def dot(row: int, column: int, fill: str) -> str:
+    """A small mark, as on the last move."""
+    x, y = cell_center(row, column)
+    return f'<circle cx="{x:g}" cy="{y:g}" r="{0.1 * CELL:g}" fill="{fill}"/>'
 
 
 def ring(row: int, column: int, stroke: str) -> str:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, parse_action
+from envs.core import Env, Symmetry, parse_action, square_symmetries
 from envs.svg import cross, grid_board, ring
 
 SQUARES = [f"{column}{row}" for row in "321" for column in "abc"]
@@ -62,8 +62,8 @@ class TicTacToe(Env):
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The eight of the square: k quarter turns, after a mirror or not."""
-        return tuple(square_symmetry(3, turns, mirror) for mirror in (False, True) for turns in range(4))
+        """The eight of the square."""
+        return square_symmetries(3)
 
     def action_to_str(self, state: State, action: int) -> str:
         return SQUARES[action]
@@ -97,16 +97,3 @@ class TicTacToe(Env):
             cross(r, c, "#1f6fb2") if mark == "X" else ring(r, c, "#c2452d")
             for r, row in enumerate(marks) for c, mark in enumerate(row) if mark != "."
         ])  # fmt: skip
-
-
-def square_symmetry(size: int, turns: int, mirror: bool) -> Symmetry:
-    """Mirror left-right (or not), then `turns` quarter turns, on a size × size board; action = row·size + column."""
-
-    def transform(board):
-        """board [size, size, ...]"""
-        flipped = board[:, ::-1] if mirror else board
-        return (np if isinstance(board, np.ndarray) else jnp).rot90(flipped, turns)
-
-    # transform() says which old square each new square shows; actions needs the inverse.
-    source = transform(np.arange(size * size).reshape(size, size)).reshape(-1)
-    return transform, np.argsort(source).astype(np.int32)

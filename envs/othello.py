@@ -1,0 +1,252 @@
+"""Othello on 8 × 8 or 6 × 6. Action = row·size + column, row 0 on top as a1 is; size² is the pass.
+
+A player's discs are 64 bits in two words, bit = square. The other's discs are flooded in a direction by shifts of the
+whole board, doubling the step.
+"""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs.core import Env, Symmetry, parse_action, square_symmetries
+from envs.svg import disc, dot, grid_board
+from envs.text import read_board, square_name, write_board
+
+Words = tuple[jax.Array, jax.Array]  # u32[] squares 0 to 31, u32[] squares 32 to 63
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+    discs: jax.Array  # u32[2, 2]  of the mover and of the other: bit b of word w set = a disc on square 32·w + b
+    last: jax.Array  # i8[]  the last action, -1 at the beginning (to show it)
+    player: jax.Array  # i8[]
+    terminated: jax.Array  # bool[]
+    rewards: jax.Array  # f32[2]
+
+
+def packed(squares: np.ndarray) -> np.ndarray:
+    """bool[size, size] -> u32[2]."""
+    bits = sum(1 << int(square) for square in np.flatnonzero(squares))
+    return np.array([bits & 0xFFFFFFFF, bits >> 32], np.uint32)
+
+
+def directions(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shifts u32[4] and, for each, the squares where a disc can be outflanked along it, u32[4, 2]. Each serves both
+    ways. A line that is flooded through such squares alone cannot run around an edge.
+    """
+    inner = np.zeros(size, bool)
+    inner[1:-1] = True
+    across, down = np.broadcast_to(inner, (size, size)), np.broadcast_to(inner[:, None], (size, size))
+    squares = [packed(line) for line in (across, down, across & down, across & down)]
+    return np.array([1, size, size - 1, size + 1], np.uint32), np.array(squares)
+
+
+def up(x: Words, n: jax.Array) -> Words:
+    return x[0] << n, x[1] << n | x[0] >> 32 - n
+
+
+def down(x: Words, n: jax.Array) -> Words:
+    return x[0] >> n | x[1] << 32 - n, x[1] >> n
+
+
+def both(x: Words, y: Words) -> Words:
+    return x[0] & y[0], x[1] & y[1]
+
+
+def either(x: Words, y: Words) -> Words:
+    return x[0] | y[0], x[1] | y[1]
+
+
+def ways(start: Words, other: Words, inner: Words, n: jax.Array):
+    """Up and down one direction: the other's discs that join on to `start`, and the squares one step further."""
+    through = both(other, inner)
+    for shift in (up, down):
+        run = both(through, shift(start, n))
+        run = either(run, both(through, shift(run, n)))
+        pairs = both(through, shift(through, n))
+        for _ in range(2):  # runs of up to 2, 4, 6 discs: no more fit between two others
+            run = either(run, both(pairs, shift(run, 2 * n)))
+        yield run, shift(run, n)
+
+
+def gathered(size: int, found, nothing):
+    """`nothing` | found(direction's shift, inner squares) over the four directions.
+
+    A loop, not a chain of operations: XLA on CPU copies a chain of integer operations into every place that uses its
+    result, once for each square of a mask. A loop is computed once.
+    """
+    shifts, inner = directions(size)
+
+    def turn(i, sofar):
+        more = found(jnp.asarray(shifts)[i], (jnp.asarray(inner)[i, 0], jnp.asarray(inner)[i, 1]))
+        return jax.tree.map(jnp.bitwise_or, sofar, more)
+
+    return jax.lax.fori_loop(0, 4, turn, nothing)
+
+
+def empty(own: Words, other: Words, size: int) -> Words:
+    board = packed(np.ones((size, size), bool))
+    return board[0] & ~(own[0] | other[0]), board[1] & ~(own[1] | other[1])
+
+
+def moves(own: Words, other: Words, size: int) -> Words:
+    """Squares where the owner of `own` may place a disc."""
+
+    def found(n, inner):
+        (_, high), (_, low) = ways(own, other, inner, n)
+        return either(high, low)
+
+    return both(gathered(size, found, (jnp.uint32(0), jnp.uint32(0))), empty(own, other, size))
+
+
+def stuck(one: Words, two: Words, size: int) -> jax.Array:
+    """bool[]: neither side can place a disc."""
+    free = empty(one, two, size)
+
+    def found(n, inner):
+        ends = [end for pair in ((one, two), (two, one)) for _, end in ways(*pair, inner, n)]
+        low, high = both(functools.reduce(either, ends), free)
+        return low | high
+
+    return gathered(size, found, jnp.uint32(0)) == 0
+
+
+def flips(placed: Words, own: Words, other: Words, size: int) -> Words:
+    """Discs that turn over when `placed`, one square or none, is played."""
+
+    def found(n, inner):
+        turned = []
+        for run, end in ways(placed, other, inner, n):
+            held = (end[0] & own[0] | end[1] & own[1]) != 0
+            turned.append((jnp.where(held, run[0], 0), jnp.where(held, run[1], 0)))
+        return either(*turned)
+
+    return gathered(size, found, (jnp.uint32(0), jnp.uint32(0)))
+
+
+def cells(words: jax.Array, size: int) -> jax.Array:
+    """u32[2] -> bool[size²]."""
+    return ((words[:, None] >> np.arange(32, dtype=np.uint32)[None]) & 1 == 1).reshape(64)[: size * size]
+
+
+@dataclasses.dataclass(frozen=True)
+class Othello(Env):
+    """Nobody may pass who can place a disc. The game ends when neither can; more discs win."""
+
+    size: int = 8
+
+    name = "othello"
+
+    def __post_init__(self):
+        if self.size not in (6, 8):
+            raise ValueError(f"othello: size is 6 or 8, not {self.size!r}")
+
+    @property
+    def num_actions(self) -> int:
+        return self.size**2 + 1
+
+    @property
+    def observation_shape(self) -> tuple[int, ...]:
+        return self.size, self.size, 2
+
+    @property
+    def max_plies(self) -> int:
+        """Every square but four is filled; a game has no two passes in a row, nor one at its begin or end."""
+        return 2 * self.max_legal - 1
+
+    @property
+    def max_legal(self) -> int:
+        return self.size**2 - 4
+
+    def init(self, key: jax.Array) -> State:
+        middle = self.size // 2
+        diagonal = np.zeros((2, self.size, self.size), bool)
+        diagonal[0, [middle - 1, middle], [middle, middle - 1]] = True
+        diagonal[1, [middle - 1, middle], [middle - 1, middle]] = True
+        discs = jnp.array([packed(squares) for squares in diagonal])
+        return State(discs, jnp.int8(-1), jnp.int8(0), jnp.bool(False), jnp.zeros(2, jnp.float32))
+
+    def step(self, state: State, action: jax.Array) -> State:
+        live = ~state.terminated
+        own, other = (state.discs[0, 0], state.discs[0, 1]), (state.discs[1, 0], state.discs[1, 1])
+        bit = jnp.where(live & (action < self.size**2), jnp.uint32(1) << (action.astype(jnp.uint32) & 31), 0)
+        placed = jnp.where(action < 32, bit, 0), jnp.where(action < 32, 0, bit)
+        turned = flips(placed, own, other, self.size)
+        own = either(either(own, placed), turned)
+        other = both(other, (~turned[0], ~turned[1]))
+        over = stuck(own, other, self.size)
+
+        own, other = jnp.stack(own), jnp.stack(other)
+        discs = jnp.where(live, jnp.stack([other, own]), jnp.stack([own, other]))
+        count = jax.lax.population_count(own).sum() - jax.lax.population_count(other).sum()
+        lead = jnp.sign(count.astype(jnp.int32)) * (1 - 2 * state.player)  # of player 0
+        rewards = jnp.where(live & over, lead, 0).astype(jnp.float32) * np.array([1, -1], np.float32)
+        last = jnp.where(live, action, state.last).astype(jnp.int8)
+        player = jnp.where(live, 1 - state.player, state.player).astype(jnp.int8)
+        return State(discs, last, player, over, rewards)
+
+    def legal_actions(self, state: State) -> jax.Array:
+        own, other = state.discs
+        squares = jnp.stack(moves((own[0], own[1]), (other[0], other[1]), self.size))
+        must_pass = (squares == 0).all()
+        return state.terminated | jnp.append(cells(squares, self.size), must_pass)
+
+    def observe(self, state: State) -> jax.Array:
+        """Planes: discs of the mover, discs of the other."""
+        planes = jnp.stack([cells(state.discs[0], self.size), cells(state.discs[1], self.size)], -1)
+        return planes.reshape(self.observation_shape).astype(jnp.float32)
+
+    @property
+    def symmetries(self) -> tuple[Symmetry, ...]:
+        """The four of the square that keep the first position (the others exchange its colours: what they make of
+        a position never occurs)."""
+        eight = square_symmetries(self.size, extra_actions=1)
+        return tuple(eight[i] for i in (0, 2, 5, 7))
+
+    def action_to_str(self, state: State, action: int) -> str:
+        return "pass" if action == self.size**2 else square_name(*divmod(action, self.size))
+
+    def action_from_str(self, state: State, text: str) -> int:
+        return parse_action(self, state, text)
+
+    def to_text(self, state: State) -> str:
+        """Rows of `X`, `O` and `.`, top row first, then who moves and the last move: `O d3`. X moves first."""
+        own, other = (np.asarray(cells(discs, self.size)) for discs in state.discs)
+        mine, yours = "XO" if state.player == 0 else "OX"
+        board = np.where(own, mine, np.where(other, yours, ".")).reshape(self.size, self.size)
+        last = [self.action_to_str(state, int(state.last))] if state.last >= 0 else []
+        return write_board(board, mine, *last)
+
+    def from_text(self, text: str) -> State:
+        board, words = read_board(
+            self.name, text, (self.size, self.size), "XO.", (1, 2), "who moves and the last move if any"
+        )
+        if words[0] not in ("X", "O"):
+            raise ValueError(f"othello: X or O moves, not {words[0]!r}")
+        mine, yours = words[0], "O" if words[0] == "X" else "X"
+        middle = slice(self.size // 2 - 1, self.size // 2 + 1)
+        if (board[middle, middle] == ".").any():
+            raise ValueError(f"othello: {text!r} has an empty square among the four in the middle")
+        last = -1
+        if words[1:]:
+            known = {self.action_to_str(None, int(a)): int(a) for a in np.flatnonzero(board.reshape(-1) == yours)}
+            known["pass"] = self.size**2
+            if words[1] not in known:
+                raise ValueError(f"othello: the last move {words[1]!r} is no square with a disc of {yours}")
+            last = known[words[1]]
+        own, other = (jnp.asarray(packed(board == mark)) for mark in (mine, yours))
+        over = stuck((own[0], own[1]), (other[0], other[1]), self.size)
+        player = jnp.int8("XO".index(mine))
+        return State(jnp.stack([own, other]), jnp.int8(last), player, over, jnp.zeros(2, jnp.float32))
+
+    def to_svg(self, state: State) -> str:
+        colors = {"X": "#1c1c1c", "O": "#f4f4f0"}
+        board = self.to_text(state).split()[: self.size]
+        shapes = [disc(r, c, colors[m]) for r, row in enumerate(board) for c, m in enumerate(row) if m != "."]
+        if 0 <= state.last < self.size**2:
+            shapes.append(dot(*divmod(int(state.last), self.size), "#e0483a"))
+        return grid_board(self.size, self.size, shapes, fill="#3f9161", lines="#2b6e48")

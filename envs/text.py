@@ -1,0 +1,37 @@
+"""Boards as text: what games with stones on squares share. Rows are written top row first."""
+
+import string
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def square_name(row: int, column: int) -> str:
+    """`a1` is column 0 of row 0; a game that counts rows from the bottom turns `row` round first."""
+    return f"{string.ascii_lowercase[column]}{row + 1}"
+
+
+def write_board(board: np.ndarray, *words: str) -> str:
+    """Marks [rows, columns] and a last line of words."""
+    return "\n".join(["".join(row) for row in board] + [" ".join(words)] * bool(words))
+
+
+def read_board(
+    game: str, text: str, shape: tuple[int, int], marks: str, words: Sequence[int] = (0,), then: str = ""
+) -> tuple[np.ndarray, list[str]]:
+    """The marks [rows, columns] of a written board, and the words that follow it.
+
+    Args:
+        words: how many words may follow.
+        then: what they are, for the message.
+
+    Raises:
+        ValueError: the text is no such board.
+    """
+    lines = text.split()
+    board, rest = lines[: shape[0]], lines[shape[0] :]
+    square = len(board) == shape[0] and all(len(row) == shape[1] for row in board)
+    if not square or set("".join(board)) - set(marks) or len(rest) not in words:
+        size = f"{shape[0]} rows of {shape[1]} characters {' '.join(marks)}"
+        raise ValueError(f"{game}: a position is {size}{then and ', then ' + then}; got {text!r}")
+    return np.array([list(row) for row in board]), rest
