@@ -7,10 +7,12 @@ from typing import Any
 from envs.connect_four import ConnectFour
 from envs.core import Env, State, auto_reset
 from envs.tic_tac_toe import TicTacToe
+from envs.ur import Ur
 
 GAMES: dict[str, type[Env]] = {
     "tic_tac_toe": TicTacToe,
     "connect_four": ConnectFour,
+    "ur": Ur,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]
