@@ -64,7 +64,7 @@ class Solution:
         """States of `envs.ur`, a batch -> f64[N]; a draw counts half. As a value in [-1, 1] it is 2·p - 1."""
         mine, theirs = self.ways(states)
         ended = np.where(theirs == self.numbers[0, 0], 0.0, 0.5)
-        decided = np.nanmax(self.action_values(states), -1)
+        decided = np.nan_to_num(self.action_values(states)).max(-1)
         return np.where(states.terminated, ended, np.where(states.chance, self.wins()[mine, theirs], decided))
 
     def ways(self, states: Any) -> tuple[np.ndarray, np.ndarray]:
