@@ -340,6 +340,8 @@ def test_observation_of_a_drawn_position():
     np.testing.assert_allclose(shares, [1 / 7, 1 / 7, 3 / 7, 1 / 4], rtol=1e-6)
     other = env.observe(dataclasses.replace(state, roll=jnp.uint8(2)))
     assert np.flatnonzero(other[139:146]).tolist() == [4, 5]  # 6-8 and 12-14
+    other = env.observe(dataclasses.replace(state, roll=jnp.uint8(1)))
+    assert np.flatnonzero(other[132:139]).tolist() == [4]  # 6-7; what stands on O's own 13 is not hit by 12-13
     passed = env.observe(dataclasses.replace(state, roll=jnp.uint8(0)))
     assert np.flatnonzero(passed[119:146]).tolist() == [0, 5 + 7]
     afterstate = env.observe(dataclasses.replace(state, roll=jnp.uint8(0), chance=jnp.bool(True)))
