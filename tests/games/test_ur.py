@@ -31,7 +31,7 @@ class Reference:
         self.pieces, self.limit, self.roll = pieces, limit, roll
         self.board: dict[tuple[int, int], int] = {}
         self.start, self.home = [pieces, pieces], [0, 0]
-        self.mover, self.plies, self.earned = 0, 0, [0, 0]
+        self.mover, self.plies, self.earned = 0, 0, [0.0, 0.0]
 
     def steps(self) -> list[int]:
         on_board = [step for step, place in enumerate(WAYS[self.mover]) if self.board.get(place) == self.mover]
@@ -76,7 +76,7 @@ class Reference:
                 self.start[other] += self.board.get(place) == other
                 self.board[place] = mover
         if self.home[mover] == self.pieces:
-            self.earned = [1, -1] if mover == 0 else [-1, 1]
+            self.earned = [1.0, -1.0] if mover == 0 else [-1.0, 1.0]
         if place not in ROSETTES:
             self.mover = other
 

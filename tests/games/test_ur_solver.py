@@ -61,7 +61,7 @@ def assert_share(won: np.ndarray, wins: float) -> None:
 def start_value(solution: Solution) -> float:
     """Win probability of who begins, before the first roll."""
     start = solution.numbers[solution.pieces, 0]
-    return solution.wins()[start, start]
+    return float(solution.wins()[start, start])
 
 
 def test_one_piece_is_forced_play():
