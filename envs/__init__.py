@@ -10,6 +10,7 @@ from envs.core import Env, State, auto_reset
 from envs.gomoku import Gomoku
 from envs.othello import Othello
 from envs.tic_tac_toe import TicTacToe
+from envs.ur import Ur
 
 GAMES: dict[str, type[Env]] = {
     "tic_tac_toe": TicTacToe,
@@ -17,6 +18,7 @@ GAMES: dict[str, type[Env]] = {
     "othello": Othello,
     "breakthrough": Breakthrough,
     "gomoku": Gomoku,
+    "ur": Ur,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]
