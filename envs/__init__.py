@@ -6,11 +6,13 @@ from typing import Any
 
 from envs.connect_four import ConnectFour
 from envs.core import Env, State, auto_reset
+from envs.game_2048 import Game2048
 from envs.tic_tac_toe import TicTacToe
 
 GAMES: dict[str, type[Env]] = {
     "tic_tac_toe": TicTacToe,
     "connect_four": ConnectFour,
+    "2048": Game2048,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]

@@ -101,12 +101,18 @@ class Env:
         """`step`, then a sampled chance outcome where one is due: the next decision of any game."""
         state = self.step(state, action)
         if self.num_outcomes:
-            state = self.resolve(state, jax.random.categorical(key, self.outcome_logits(state)))
+            state = self.resolve(state, sample_outcome(key, self.outcome_logits(state)))
         return state
 
 
 def identity_symmetry(num_actions: int) -> Symmetry:
     return (lambda observation: observation), np.arange(num_actions, dtype=np.int32)
+
+
+def sample_outcome(key: jax.Array, logits: jax.Array) -> jax.Array:
+    """i32[], drawn from log-probabilities f32[K] with one random number (`categorical` takes K, and logs of them)."""
+    total = jnp.cumsum(jnp.exp(logits))
+    return jnp.argmax(total > jax.random.uniform(key) * total[-1]).astype(jnp.int32)
 
 
 def where(condition: jax.Array, on_true: State, on_false: State) -> State:
