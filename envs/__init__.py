@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 from typing import Any
 
+from envs.backgammon import Backgammon
 from envs.connect_four import ConnectFour
 from envs.core import Env, State, auto_reset
 from envs.game_2048 import Game2048
@@ -13,6 +14,7 @@ GAMES: dict[str, type[Env]] = {
     "tic_tac_toe": TicTacToe,
     "connect_four": ConnectFour,
     "2048": Game2048,
+    "backgammon": Backgammon,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]

@@ -43,7 +43,7 @@ class State:
 def exponents(state: State) -> jax.Array:
     """u32[16], row by row."""
     halves = jnp.stack([state.upper, state.lower])
-    return (halves[:, None] >> np.arange(0, 32, 4, dtype=np.uint32) & 15).reshape(16)
+    return (halves[:, None] >> np.arange(0, 32, 4, dtype=np.uint32)[None] & 15).reshape(16)
 
 
 def occupied(word: jax.Array) -> jax.Array:
@@ -178,7 +178,7 @@ class Game2048(Env):
         """Uniform where none is due."""
         empty = exponents(state) == 0
         tile = np.log(np.array([0.9, 0.1], np.float32)) - jnp.log(empty.sum(dtype=jnp.float32))
-        logits = jnp.where(empty[:, None], tile, -jnp.inf).reshape(32)
+        logits = jnp.where(empty[:, None], tile[None], -jnp.inf).reshape(32)
         return jnp.where(state.chance, logits, -np.log(np.float32(32)))
 
     def resolve(self, state: State, outcome: jax.Array) -> State:
@@ -194,7 +194,7 @@ class Game2048(Env):
 
     def observe(self, state: State) -> jax.Array:
         """One plane for each exponent, that of empty squares first."""
-        return (exponents(state).reshape(4, 4, 1) == jnp.arange(16)).astype(jnp.float32)
+        return (exponents(state).reshape(4, 4, 1) == np.arange(16).reshape(1, 1, 16)).astype(jnp.float32)
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -343,11 +344,11 @@ def test_auto_reset_leaks_nothing(name):
     env = envs.make(name)
     key = jax.random.key(3)
     state = fresh = env.init(key)
-    step = jax.jit(env.step)
+    step, renew = jax.jit(env.advance), jax.jit(partial(envs.auto_reset, env))
     while not state.terminated:
-        renewed = envs.auto_reset(env, state, key)
+        renewed = renew(state, key)
         assert all(map(np.array_equal, jax.tree.leaves(renewed), jax.tree.leaves(state)))
-        state = step(state, jnp.argmax(env.legal_actions(state)))
-    renewed = envs.auto_reset(env, state, key)
+        state = step(state, jnp.argmax(env.legal_actions(state)), key)
+    renewed = renew(state, key)
     assert not np.array_equal(jax.tree.leaves(state)[0], jax.tree.leaves(fresh)[0])
     assert all(map(np.array_equal, jax.tree.leaves(renewed), jax.tree.leaves(fresh)))
