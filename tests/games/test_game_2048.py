@@ -1,7 +1,8 @@
 """2048 beside open_spiel and Pgx, and rows by hand.
 
-open_spiel's rules are ours; it ends the game at a tile that wins unless told of a larger one, and numbers moves
-otherwise. Pgx numbers them as we do, but draws the new tile within its step: its boards are given to ours.
+open_spiel ends the game at the tile 2048, which random play does not reach, and numbers moves otherwise. Its list of
+legal moves (2.0.2) leaves out merges of a tile that the last move made, so here a move is legal that changes its
+board; spawns, merges, points and the end are as ours. Pgx numbers them as we do, but draws the new tile within its step: its boards are given to ours.
 """
 
 import jax
@@ -15,7 +16,7 @@ from oracles import compare, games
 import envs
 from envs.game_2048 import ACTIONS, exponents
 
-OPEN_SPIEL = pyspiel.load_game("2048(max_tile=131072)")
+OPEN_SPIEL = pyspiel.load_game("2048")
 THEIRS = {"up": 0, "right": 1, "down": 2, "left": 3}
 
 
@@ -27,7 +28,7 @@ class OpenSpiel:
                 self.resolve(2 * square + exponent - 1)
 
     def legal(self) -> set[int]:
-        return {a for a, name in enumerate(ACTIONS) if THEIRS[name] in self.state.legal_actions()}
+        return {a for a, name in enumerate(ACTIONS) if str(self.state.child(THEIRS[name])) != str(self.state)}
 
     def player(self) -> int:
         return self.state.current_player()
@@ -189,7 +190,7 @@ def test_longest_game():
 
 
 @pytest.mark.parametrize(
-    "text", ["2 " * 16 + "ply 4097", "2 " * 15 + "3 ply 1", "2 " * 16 + "ply 3 spawn", "2 " * 15 + "ply 1"]
+    "text", ["2 " * 16 + "ply 2049", "2 " * 15 + "3 ply 1", "2 " * 16 + "ply 3 spawn", "2 " * 15 + "ply 1"]
 )
 def test_no_position(text):
     with pytest.raises(ValueError, match="2048"):
