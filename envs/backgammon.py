@@ -327,6 +327,6 @@ def stack(player: int, point: int, n: int) -> list[str]:
 
 def label(x: float, y: float, text: str, fill: str) -> str:
     return (
-        f'<text x="{x:g}" y="{y:g}" text-anchor="middle" dominant-baseline="central" font-family="sans-serif" '
+        f'<text x="{x:g}" y="{y:g}" text-anchor="middle" dy="0.35em" font-family="sans-serif" '
         f'font-weight="bold" font-size="18" fill="{fill}">{text}</text>'
     )

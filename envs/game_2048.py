@@ -241,8 +241,8 @@ class Game2048(Env):
 
 
 COLORS = (  # by exponent
-    ["#cdc1b4", "#eee4da", "#ede0c8", "#f2b179", "#f59563", "#f67c5f", "#f65e3b", "#edcf72"]
-    + ["#edcc61", "#edc850", "#edc53f", "#edc22e", "#3c8f6d", "#2f7a8c", "#35589c", "#3c3a32"]
+    *("#cdc1b4", "#eee4da", "#ede0c8", "#f2b179", "#f59563", "#f67c5f", "#f65e3b", "#edcf72"),
+    *("#edcc61", "#edc850", "#edc53f", "#edc22e", "#3c8f6d", "#2f7a8c", "#35589c", "#3c3a32"),
 )
 
 
@@ -253,7 +253,7 @@ def tile_svg(row: int, column: int, exponent: int) -> str:
     return (
         f'<rect x="{x - half:g}" y="{y - half:g}" width="{2 * half:g}" height="{2 * half:g}" rx="4" '
         f'fill="{COLORS[exponent]}"/>'
-        f'<text x="{x:g}" y="{y:g}" text-anchor="middle" dominant-baseline="central" font-family="sans-serif" '
+        f'<text x="{x:g}" y="{y:g}" text-anchor="middle" dy="0.35em" font-family="sans-serif" '
         f'font-weight="bold" font-size="{(20, 20, 20, 17, 14, 12)[len(text)]}" '
         f'fill="{"#5f574f" if exponent < 3 else "#ffffff"}">{text}</text>'
     )

@@ -2,7 +2,8 @@
 
 open_spiel ends the game at the tile 2048, which random play does not reach, and numbers moves otherwise. Its list of
 legal moves (2.0.2) leaves out merges of a tile that the last move made, so here a move is legal that changes its
-board; spawns, merges, points and the end are as ours. Pgx numbers them as we do, but draws the new tile within its step: its boards are given to ours.
+board; spawns, merges, points and the end are as ours. Pgx numbers moves as we do, but draws the new tile within its
+step: its boards are given to ours.
 """
 
 import jax
