@@ -95,7 +95,7 @@ def removed(checkers: Side, point: jax.Array) -> Side:
 
 def number(checkers: Side) -> jax.Array:
     """i32[]: checkers on the board and the bar."""
-    return sum(jax.lax.population_count(checkers[k]).astype(jnp.int32) << k for k in range(4))
+    return (jax.lax.population_count(checkers).astype(jnp.int32) << np.arange(4, dtype=np.int32)).sum(dtype=jnp.int32)
 
 
 def highest(points: jax.Array) -> jax.Array:
@@ -275,7 +275,7 @@ class Backgammon(Env):
             shapes += stack(player, 0, off) if off else []
         dice = "" if state.terminated or state.chance else moves_left(state)
         for i, die in enumerate(dice):
-            x, y = cell_center(5, 13 - len(dice) / 2 - 3 + i)
+            x, y = cell_center(5, 10 - (len(dice) + 1) // 2 + i)
             shapes.append(
                 f'<rect x="{x - 16:g}" y="{y - 16:g}" width="32" height="32" rx="5" fill="{FILL[state.player]}" '
                 f'stroke="#33302a"/>{label(x, y, die, FILL[1 - state.player])}'

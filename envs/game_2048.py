@@ -88,8 +88,9 @@ def slide(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
 def move(board: Board, action: jax.Array) -> tuple[Board, jax.Array]:
     """The board before a tile appears, and the sum of the tiles made u32[]."""
 
-    def turned(board):
-        return tuple(jnp.where(action % 2 == 1, t, word) for word, t in zip(board, transpose(board), strict=True))
+    def turned(board: Board) -> Board:
+        upper, lower = transpose(board)
+        return jnp.where(action % 2 == 1, upper, board[0]), jnp.where(action % 2 == 1, lower, board[1])
 
     def flipped(word):
         return jnp.where(action >= 2, mirror(word), word)
