@@ -9,6 +9,8 @@ from envs.connect_four import ConnectFour
 from envs.core import Env, State, auto_reset
 from envs.gomoku import Gomoku
 from envs.othello import Othello
+from envs.backgammon import Backgammon
+from envs.game_2048 import Game2048
 from envs.tic_tac_toe import TicTacToe
 from envs.ur import Ur
 
@@ -19,6 +21,8 @@ GAMES: dict[str, type[Env]] = {
     "breakthrough": Breakthrough,
     "gomoku": Gomoku,
     "ur": Ur,
+    "2048": Game2048,
+    "backgammon": Backgammon,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]

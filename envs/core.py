@@ -101,7 +101,7 @@ class Env:
         """`step`, then a sampled chance outcome where one is due: the next decision of any game."""
         state = self.step(state, action)
         if self.num_outcomes:
-            state = self.resolve(state, jax.random.categorical(key, self.outcome_logits(state)))
+            state = self.resolve(state, sample_outcome(key, self.outcome_logits(state)))
         return state
 
 
@@ -127,6 +127,12 @@ def _square_symmetry(size: int, extra_actions: int, turns: int, mirror: bool) ->
     source = transform(np.arange(squares).reshape(size, size)).reshape(-1)
     actions = np.concatenate([np.argsort(source), np.arange(squares, squares + extra_actions)])
     return transform, actions.astype(np.int32)
+
+
+def sample_outcome(key: jax.Array, logits: jax.Array) -> jax.Array:
+    """i32[], drawn from log-probabilities f32[K] with one random number (`categorical` takes K, and logs of them)."""
+    total = jnp.cumsum(jnp.exp(logits))
+    return jnp.argmax(total > jax.random.uniform(key) * total[-1]).astype(jnp.int32)
 
 
 def where(condition: jax.Array, on_true: State, on_false: State) -> State:

@@ -55,8 +55,9 @@ class Play(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def random_games(env: Env, count: int, plies: int, key: jax.Array) -> Play:
-    """`count` games of uniformly random legal actions, `plies` plies each; after its end a game stands still."""
+def random_games(env: Env, count: int, plies: int, key: jax.Array) -> tuple[Any, Play]:
+    """`count` games of uniformly random legal actions, `plies` plies each; after its end a game stands still.
+    Returns their first positions [G, …] and the plies."""
 
     def ply(state, key):
         choose, chance = jax.random.split(key)
@@ -72,20 +73,22 @@ def random_games(env: Env, count: int, plies: int, key: jax.Array) -> Play:
 
     def game(key):
         begin, moves = jax.random.split(key)
-        return jax.lax.scan(ply, env.init(begin), jax.random.split(moves, plies))[1]
+        first = env.init(begin)
+        return first, jax.lax.scan(ply, first, jax.random.split(moves, plies))[1]
 
-    return jax.vmap(game, out_axes=1)(jax.random.split(key, count))
+    return jax.vmap(game, out_axes=(0, 1))(jax.random.split(key, count))
 
 
-def compare(env: Env, oracle: Callable[[], Oracle], count: int, seed: int = 0, batch: int = 250) -> int:
-    """Plays `count` random games to the end beside `oracle()`, comparing legal actions, mover, end and rewards at
-    every ply. Returns the number of plies compared."""
+def compare(env: Env, oracle: Callable[..., Oracle], count: int, seed: int = 0, batch: int = 250) -> int:
+    """Plays `count` random games to the end beside `oracle()`, or `oracle(first position)` if the game has chance,
+    comparing legal actions, mover, end and rewards at every ply. Returns the number of plies compared."""
     compared = 0
     for first in range(0, count, batch):
         key = jax.random.fold_in(jax.random.key(seed), first)
-        play = jax.device_get(random_games(env, min(batch, count - first), env.max_plies + 1, key))
+        starts, play = jax.device_get(random_games(env, min(batch, count - first), env.max_plies + 1, key))
         for game in range(play.action.shape[1]):
-            compared += follow(jax.tree.map(lambda leaf: leaf[:, game], play), oracle())  # noqa: B023
+            start = [jax.tree.map(lambda leaf: leaf[game], starts)] if env.num_outcomes else []  # noqa: B023
+            compared += follow(jax.tree.map(lambda leaf: leaf[:, game], play), oracle(*start))  # noqa: B023
     return compared
 
 

@@ -1,7 +1,9 @@
 """Every registered game keeps the contract, and the contract catches games that break one rule each."""
 
 import dataclasses
+import itertools
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -343,12 +345,12 @@ def test_auto_reset_leaks_nothing(name):
     env = envs.make(name)
     key = jax.random.key(3)
     state = fresh = env.init(key)
-    step, legal = jax.jit(env.advance), jax.jit(env.legal_actions)
-    reset = jax.jit(lambda state: envs.auto_reset(env, state, key))
+    legal, step, renew = (jax.jit(f) for f in (env.legal_actions, env.advance, partial(envs.auto_reset, env)))
+    plies = map(jax.random.key, itertools.count())
     while not state.terminated:
-        renewed = reset(state)
+        renewed = renew(state, key)
         assert all(map(np.array_equal, jax.tree.leaves(renewed), jax.tree.leaves(state)))
-        state = step(state, legal(state).argmax(), key)
-    renewed = reset(state)
+        state = step(state, jnp.argmax(legal(state)), next(plies))
+    renewed = renew(state, key)
     assert not np.array_equal(jax.tree.leaves(state)[0], jax.tree.leaves(fresh)[0])
     assert all(map(np.array_equal, jax.tree.leaves(renewed), jax.tree.leaves(fresh)))
