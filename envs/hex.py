@@ -31,6 +31,7 @@ AROUND = ((-1, 0), (-1, 1), (0, 1), (1, 0), (1, -1), (0, -1))  # each of these t
 class State:
     groups: jax.Array  # i8[n²] (i16 from n = 16)  0 = empty, else the group's label, negative for player 1
     last: jax.Array  # i16[]  cell of the newest stone, -1 before the first: where a swap finds it
+    plies: jax.Array  # i16[]  a swap is one
     player: jax.Array  # i8[]
     terminated: jax.Array  # bool[]
     rewards: jax.Array  # f32[2]
@@ -64,13 +65,15 @@ def place(n: int, groups: jax.Array, player: jax.Array, cell: jax.Array) -> tupl
     lone = jnp.asarray(table.label)[player, cell]
     around = groups.at[jnp.asarray(table.near)[cell]].get(mode="fill", fill_value=0)
     around = jnp.where(player == 0, around, -around)
-    joined = around.reshape(3, 2).max(1)  # cells of two are neighbours: own stones on both are of one group
-    joined = jnp.where(joined > 0, joined, lone)
-    won = ((joined == FIRST).any() | (lone == FIRST)) & ((joined == SECOND).any() | (lone == SECOND))
-    label = jnp.minimum(joined.min(), lone)
-    mine = jnp.where(player == 0, groups, -groups)
-    changed = (mine == joined[0]) | (mine == joined[1]) | (mine == joined[2]) | (jnp.arange(n * n) == cell)
-    return jnp.where(changed, jnp.where(player == 0, label, -label), groups), won
+    # cells of two are neighbours: own stones on both are of one group
+    pairs = [jnp.maximum(around[i], around[i + 1]) for i in (0, 2, 4)]
+    a, b, c = (jnp.where(pair > 0, pair, lone) for pair in pairs)
+    first = (a == FIRST) | (b == FIRST) | (c == FIRST) | (lone == FIRST)
+    second = (a == SECOND) | (b == SECOND) | (c == SECOND) | (lone == SECOND)
+    label = jnp.minimum(jnp.minimum(a, b), jnp.minimum(c, lone))
+    side = jnp.where(player == 0, 1, -1).astype(groups.dtype)
+    changed = (groups == a * side) | (groups == b * side) | (groups == c * side) | (jnp.arange(n * n) == cell)
+    return jax.lax.optimization_barrier(jnp.where(changed, label * side, groups)), first & second
 
 
 def groups_of(n: int, own: np.ndarray, player: int) -> np.ndarray:
@@ -130,7 +133,7 @@ class Hex(Env):
 
     def init(self, key: jax.Array) -> State:
         groups = jnp.zeros(self.cells, tables(self.size).label.dtype)
-        return State(groups, jnp.int16(-1), jnp.int8(0), jnp.bool(False), jnp.zeros(2, jnp.float32))
+        return State(groups, jnp.int16(-1), jnp.int16(0), jnp.int8(0), jnp.bool(False), jnp.zeros(2, jnp.float32))
 
     def step(self, state: State, action: jax.Array) -> State:
         swapped = (action == self.cells) & ~state.terminated
@@ -138,13 +141,14 @@ class Hex(Env):
         cell = jnp.where(state.terminated, self.cells, jnp.where(swapped, taken, action)).astype(jnp.int16)
         groups, won = place(self.size, jnp.where(swapped, 0, state.groups), state.player, cell)
         last = jnp.where(state.terminated, state.last, cell)
+        plies = state.plies + ~state.terminated
         sign = jnp.where(jnp.arange(2, dtype=jnp.int8) == state.player, 1.0, -1.0).astype(jnp.float32)
         player = jnp.where(state.terminated, state.player, 1 - state.player).astype(jnp.int8)
-        return State(groups, last, player, state.terminated | won, jnp.where(won, sign, 0.0))
+        return State(groups, last, plies, player, state.terminated | won, jnp.where(won, sign, 0.0))
 
     def may_swap(self, state: State) -> jax.Array:
-        """bool[]: one stone on the board, player 1 to move."""
-        return ((state.groups != 0).sum() == 1) & (state.player == 1)
+        """bool[]: player 1 is to reply to the first stone."""
+        return state.plies == 1
 
     def legal_actions(self, state: State) -> jax.Array:
         legal = state.groups == 0
