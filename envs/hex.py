@@ -267,7 +267,7 @@ def rhombus_board(stones: np.ndarray, last: tuple[int, int] | None) -> str:
             shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="16" fill="{fill}" stroke="#33302a"/>')
         if (r, c) == last:
             shapes.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="#fff"/>')
-    names = [(center(-0.95, i + 0.4), string.ascii_lowercase[i]) for i in along]
+    names = [(center(-1.1, i + 0.45), string.ascii_lowercase[i]) for i in along]
     names += [(center(i, -0.95), str(i + 1)) for i in along]
     for (x, y), name in names:
         shapes.append(f'<text x="{x:.1f}" y="{y + 5:.1f}">{name}</text>')

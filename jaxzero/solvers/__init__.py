@@ -1,0 +1,1 @@
+"""Exact solvers of small games: oracles for tests and evaluation, slow and plain."""
