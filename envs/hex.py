@@ -206,7 +206,7 @@ class Hex(Env):
             raise ValueError(f"{wrong}{stones[0].sum()} X and {stones[1].sum()} O, and {mover} to move")
         names = {self.action_to_str(None, cell): cell for cell in range(self.cells)}
         last = names.get(newest, -1)
-        if last >= 0 and not stones[1 - player][last] or last < 0 and (newest != "-" or set(board) != {"."}):
+        if (last >= 0 and not stones[1 - player][last]) or (last < 0 and (newest != "-" or set(board) != {"."})):
             raise ValueError(f"{wrong}the newest stone is one of the player who moved, '-' before the first")
         if joins_edges(self.size, stones[player], player) or joins_edges(
             self.size, stones[1 - player] & (np.arange(self.cells) != last), 1 - player
@@ -245,7 +245,7 @@ def rhombus_board(stones: np.ndarray, last: tuple[int, int] | None) -> str:
     """A slanted board [n, n] of hexagons: 1 = a stone of player 0, -1 of player 1, with coloured edges and names."""
     n = len(stones)
     shapes = []
-    # Each edge is the zigzag of the outer sides of its cells; corners of a cell: 0 top, 1, 2 right, 3 bottom, 4, 5 left.
+    # Each edge is the zigzag of its cells' outer sides; corners of a cell: 0 top, 1, 2 right, 3 bottom, 4, 5 left.
     along = range(n)
     edges = [
         (0, [corner(0, i, k) for i in along for k in (5, 0)] + [corner(0, n - 1, 1)]),

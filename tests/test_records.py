@@ -110,7 +110,7 @@ def test_a_file_cut_anywhere_gives_whole_games_and_at_most_one_problem(tmp_path)
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(ValueError, match="unknown format '.xyz' of game records; known: .trmph"):
+    with pytest.raises(ValueError, match=r"unknown format '\.xyz' of game records; known: \.trmph"):
         records.write(tmp_path / "games.xyz", [])
     path = tmp_path / "games.trmph"
     path.write_text("kept")

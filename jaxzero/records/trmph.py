@@ -56,7 +56,9 @@ def parse_line(file: str, number: int, line: str) -> Game | Problem:
     while position < len(text):
         move = MOVE.match(text, position)
         if not move:
-            return Problem(file, number, len(moves) + 1, f"no move, or a truncated one: {text[position : position + 8]!r}")
+            return Problem(
+                file, number, len(moves) + 1, f"no move, or a truncated one: {text[position : position + 8]!r}"
+            )
         column, row = ord(move[2] or "a") - ord("a"), int(move[3] or 1) - 1
         if max(column, row) >= size:
             return Problem(file, number, len(moves) + 1, f"{move[0]} is off the board of size {size}")

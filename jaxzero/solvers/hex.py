@@ -1,6 +1,6 @@
 """Hex solved by search over bitboards, up to 4 × 4: who wins after each move. Bit i of a board is cell i.
 
-    Solver(4, swap=True).move_values(0, 0, player=0)   # {0: -1, 1: -1, …}: 1 = the mover wins after that move
+Solver(4, swap=True).move_values(0, 0, player=0)   # {0: -1, 1: -1, …}: 1 = the mover wins after that move
 """
 
 import functools
@@ -31,7 +31,9 @@ class Solver:
     def neighbours(self, stones: int) -> int:
         """The stones and all cells beside them."""
         n, left, right = self.size, stones & self.not_left, stones & self.not_right
-        return (stones | left >> 1 | right << 1 | stones >> n | stones << n | right >> n - 1 | left << n - 1) & self.full
+        return (
+            stones | left >> 1 | right << 1 | stones >> n | stones << n | right >> n - 1 | left << n - 1
+        ) & self.full
 
     def joined(self, stones: int, player: int) -> bool:
         """Whether the stones join the player's edges."""

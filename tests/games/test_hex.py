@@ -6,6 +6,7 @@ compared. Pgx plays only 11 × 11 rightly, always with swap; like ours, its swap
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -41,10 +42,10 @@ class OpenSpiel:
         self.state.apply_action(action)
 
 
-@pytest.mark.parametrize(("size", "count"), [(3, 300), (11, 100), (16, 8)])  # labels are i16 from 16 on
+@pytest.mark.parametrize(("size", "count"), [(3, 250), (11, 40), (16, 4)])  # labels are i16 from 16 on
 def test_random_games_as_in_open_spiel(size, count):
     oracle = functools.partial(OpenSpiel, size)
-    assert compare(envs.make("hex", size=size, swap=False), oracle, games(count, 10_000 if size < 16 else 100)) > 1000
+    assert compare(envs.make("hex", size=size, swap=False), oracle, games(count, 10_000 if size < 16 else 100)) > 500
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -89,9 +90,8 @@ def test_random_games_as_in_pgx():
         assert 80 < swapped.sum() < 170
 
 
-@pytest.mark.parametrize("options", [{"size": 3, "swap": False}, {"size": 4}])
-def test_contract(options):
-    check_contract(envs.make("hex", **options), games=16)
+def test_contract_without_swap():
+    check_contract(envs.make("hex", size=3, swap=False), games=16)
 
 
 def winding(n: int) -> list[int]:
@@ -104,7 +104,7 @@ def winding(n: int) -> list[int]:
     return [row * n + column for row, column in chain]
 
 
-@pytest.mark.parametrize(("size", "player"), [(3, 0), (7, 1), (11, 0), (11, 1), (19, 0)])
+@pytest.mark.parametrize(("size", "player"), [(3, 0), (11, 0), (11, 1), (19, 0)])
 def test_winding_chain_wins_with_its_last_stone_only(size, player):
     """Each stone of the chain comes last once, the others before it in random order."""
     cells = np.array(winding(size))
@@ -125,10 +125,15 @@ def test_winding_chain_wins_with_its_last_stone_only(size, player):
     assert not won[:, :-1].any()
     assert won[:, -1].all()
     sign = 1 - 2 * player
-    for order, history in zip(orders[::5], groups[::5], strict=True):
+    for order, history in zip(orders[::9], groups[::9], strict=True):
         for t, found in enumerate(history):
             own = np.isin(np.arange(size * size), order[: t + 1])
             assert (found == sign * groups_of(size, own, player)).all()
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def step(env, state, action):
+    return env.step(state, action)
 
 
 def line(env: envs.Env, moves: str):
@@ -136,7 +141,7 @@ def line(env: envs.Env, moves: str):
     state = env.init(jax.random.key(0))
     for move in moves.split():
         assert not state.terminated
-        state = env.step(state, jnp.int32(env.action_from_str(state, move)))
+        state = step(env, state, jnp.int32(env.action_from_str(state, move)))
     return state
 
 
@@ -169,9 +174,7 @@ def test_swap_mirrors_the_stone(first, taken):
     assert (view == np.array([[0, cell == stone, 1, 0] for cell in range(25)])).all()
     legal = np.flatnonzero(np.asarray(env.legal_actions(state))).tolist()
     assert legal == [cell for cell in range(25) if cell != stone]
-    assert int(state.groups[stone]) == -int(line(env, first).groups[env.action_from_str(line(env, ""), first)]) or (
-        first in ("b2", "e4")  # inside the board the label is that of the cell
-    )
+    assert (state.groups == -groups_of(5, np.arange(25) == stone, 1)).all()
 
 
 def test_swapped_edge_stone_wins():
@@ -183,7 +186,9 @@ def test_swapped_edge_stone_wins():
 
 def test_swap_is_the_first_reply_only():
     env = envs.make("hex", size=3)
-    legal = {moves: bool(env.legal_actions(line(env, moves))[9]) for moves in ("", "a1", "a1 swap", "a1 b1", "a1 b1 c1")}
+    legal = {
+        moves: bool(env.legal_actions(line(env, moves))[9]) for moves in ("", "a1", "a1 swap", "a1 b1", "a1 b1 c1")
+    }
     assert legal == {"": False, "a1": True, "a1 swap": False, "a1 b1": False, "a1 b1 c1": False}
     assert env.observe(line(env, "a1"))[..., 3].min() == 1
     assert envs.make("hex", size=3, swap=False).num_actions == 9
@@ -220,37 +225,36 @@ def test_sizes(size):
         envs.make("hex", size=size)
 
 
-def exhaustive_values(first: frozenset, second: frozenset, player: int, winners: dict) -> dict[int, int]:
-    """3 × 3 by another way: every game is played on until the board is full, then its one winner is looked up."""
+def exhaustive() -> Callable[[frozenset, frozenset, int], dict[int, int]]:
+    """Values of moves on 3 × 3 by another way: every game is played on until the board is full and has one winner."""
+    full = [frozenset(cells) for cells in itertools.combinations(range(9), 5)]
+    winners = {cells: 0 if joins_edges(3, np.isin(np.arange(9), list(cells)), 0) else 1 for cells in full}
+
+    def moves(first: frozenset, second: frozenset, player: int) -> dict[int, int]:
+        free = sorted(set(range(9)) - first - second)
+        return {
+            c: -value(first | {c} if not player else first, second | {c} if player else second, 1 - player)
+            for c in free
+        }
 
     @functools.cache
     def value(first: frozenset, second: frozenset, player: int) -> int:
-        free = set(range(9)) - first - second
-        if not free:
+        if len(first) == 5:
             return 1 if winners[first] == player else -1
-        after = [(first | {c}, second) if player == 0 else (first, second | {c}) for c in free]
-        return max(-value(*boards, 1 - player) for boards in after)
+        return max(moves(first, second, player).values())
 
-    free = set(range(9)) - first - second
-    after = {c: (first | {c}, second) if player == 0 else (first, second | {c}) for c in free}
-    return {c: -value(*boards, 1 - player) for c, boards in after.items()}
+    return moves
 
 
 def test_solver_agrees_with_brute_force():
     """All positions of up to four stones where no one has won, 3 × 3."""
-    solver, everything = Solver(3), range(9)
-    winners = {
-        frozenset(cells): 0 if joins_edges(3, np.isin(np.arange(9), cells), 0) else 1
-        for cells in itertools.combinations(everything, 5)
-    }
+    solver, expected = Solver(3), exhaustive()
     for stones in range(5):
-        for cells in itertools.permutations(everything, stones):
-            first, second = frozenset(cells[::2]), frozenset(cells[1::2])
-            if list(cells[::2]) != sorted(first) or list(cells[1::2]) != sorted(second):
-                continue
-            expected = exhaustive_values(first, second, stones % 2, winners)
-            boards = (sum(1 << cell for cell in own) for own in (first, second))
-            assert solver.move_values(*boards, stones % 2) == expected
+        for cells in itertools.combinations(range(9), stones):
+            for own in itertools.combinations(cells, (stones + 1) // 2):
+                first, second = frozenset(own), frozenset(cells) - frozenset(own)
+                boards = (sum(1 << cell for cell in side) for side in (first, second))
+                assert solver.move_values(*boards, stones % 2) == expected(first, second, stones % 2)
 
 
 def test_solver_known_openings():
