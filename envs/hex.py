@@ -159,7 +159,7 @@ class Hex(Env):
         return state.terminated | legal
 
     def observe(self, state: State) -> jax.Array:
-        """Planes: stones of the mover, of the other; the mover joins top and bottom; the mover may swap (with that rule).
+        """Planes: stones of the mover, of the other; the mover joins top and bottom; may swap (only with that rule).
 
         The board is not turned for player 1, because actions are not: a policy over cells sees each cell where its
         action is. The third plane says which edges the mover joins.
@@ -172,7 +172,7 @@ class Hex(Env):
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """Identity and the half turn. (The mirror at the diagonal also changes the players: no symmetry of one's own.)"""
+        """Identity and the half turn. (The mirror at the diagonal would also exchange the players.)"""
         turned = np.arange(self.num_actions, dtype=np.int32)
         turned[: self.cells] = turned[: self.cells][::-1].copy()
         return identity_symmetry(self.num_actions), (rotate, turned)
