@@ -112,26 +112,14 @@ class Hex(Env):
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) or not 3 <= self.size <= 19:
             raise ValueError(f"hex: size must be 3 to 19, got {self.size!r}")
+        cells, swap = self.cells, bool(self.swap)
+        facts = {"num_actions": cells + swap, "max_plies": cells + swap, "max_legal": cells}
+        for fact, value in (facts | {"observation_shape": (self.size, self.size, 3 + swap)}).items():
+            object.__setattr__(self, fact, value)  # the one way to set an attribute here: the class is frozen
 
     @property
     def cells(self) -> int:
         return self.size**2
-
-    @property
-    def num_actions(self) -> int:
-        return self.cells + self.swap
-
-    @property
-    def max_plies(self) -> int:
-        return self.cells + self.swap
-
-    @property
-    def max_legal(self) -> int:
-        return self.cells
-
-    @property
-    def observation_shape(self) -> tuple[int, ...]:
-        return (self.size, self.size, 3 + self.swap)
 
     def init(self, key: jax.Array) -> State:
         groups = jnp.zeros(self.cells, tables(self.size).label.dtype)
@@ -177,7 +165,7 @@ class Hex(Env):
         turned[: self.cells] = turned[: self.cells][::-1].copy()
         return identity_symmetry(self.num_actions), (rotate, turned)
 
-    def action_to_str(self, state: State, action: int) -> str:
+    def action_to_str(self, state: State | None, action: int) -> str:
         if action == self.cells:
             return "swap"
         return f"{string.ascii_lowercase[action % self.size]}{action // self.size + 1}"

@@ -253,8 +253,8 @@ def test_solver_agrees_with_brute_force():
         for cells in itertools.combinations(range(9), stones):
             for own in itertools.combinations(cells, (stones + 1) // 2):
                 first, second = frozenset(own), frozenset(cells) - frozenset(own)
-                boards = (sum(1 << cell for cell in side) for side in (first, second))
-                assert solver.move_values(*boards, stones % 2) == expected(first, second, stones % 2)
+                bits = [sum(1 << cell for cell in side) for side in (first, second)]
+                assert solver.move_values(bits[0], bits[1], stones % 2) == expected(first, second, stones % 2)
 
 
 def test_solver_known_openings():
