@@ -11,6 +11,7 @@ from envs.gomoku import Gomoku
 from envs.othello import Othello
 from envs.backgammon import Backgammon
 from envs.game_2048 import Game2048
+from envs.hex import Hex
 from envs.tic_tac_toe import TicTacToe
 from envs.ur import Ur
 
@@ -23,6 +24,7 @@ GAMES: dict[str, type[Env]] = {
     "ur": Ur,
     "2048": Game2048,
     "backgammon": Backgammon,
+    "hex": Hex,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]
