@@ -68,9 +68,9 @@ def where(condition, yes: Board, no: Board) -> Board:
     return Board(jnp.where(condition, yes.lo, no.lo), jnp.where(condition, yes.hi, no.hi))
 
 
-def rotate(board: Board, amount: np.ndarray) -> Board:
-    """Every bit moved up by `amount` squares (0 ≤ amount < 64, one a lane), around the end of the board."""
-    crosses, amount = amount >= 32, (amount % 32).astype(np.uint32)
+def rotate(board: Board, amount) -> Board:
+    """Every bit moved up by `amount` u32 squares (below 64, one a lane), around the end of the board."""
+    crosses, amount = amount >= 32, amount & np.uint32(31)
     lo, hi = jnp.where(crosses, board.hi, board.lo), jnp.where(crosses, board.lo, board.hi)
     back = np.uint32(32) - amount  # a shift by 32 gives 0
     return Board(lo << amount | hi >> back, hi << amount | lo >> back)
@@ -85,22 +85,20 @@ WALKS = [[(k * x, k * y) for x, y in RAYS] for k in range(1, 8)]  # by distance 
 
 
 class Leap(NamedTuple):
-    """Steps, one a lane: how far in squares, and where they arrive and start without leaving the board."""
+    """Steps, one a lane: how far in squares modulo 64, and where they arrive and start without leaving the board."""
 
-    offset: np.ndarray  # i64[…]
+    up: np.ndarray  # u32[…]
+    down: np.ndarray  # u32[…]  the same backwards
     arrive: Board  # of numpy
     start: Board
 
-    def lanes(self, index) -> "Leap":
-        return Leap(self.offset[index], self.arrive.lanes(index), self.start.lanes(index))
-
     def forth(self, board: Board) -> Board:
         """Where the pieces on `board` arrive."""
-        return rotate(board, self.offset % 64) & self.arrive
+        return rotate(board, self.up) & self.arrive
 
     def back(self, board: Board) -> Board:
         """Where pieces start that arrive on `board`."""
-        return rotate(board, -self.offset % 64) & self.start
+        return rotate(board, self.down) & self.start
 
 
 def leap(steps) -> Leap:
@@ -111,11 +109,13 @@ def leap(steps) -> Leap:
     def inside(files, ranks):
         return constant((0 <= file + files) & (file + files < 8) & (0 <= rank + ranks) & (rank + ranks < 8))
 
-    return Leap((8 * ranks + files)[..., 0], inside(-files, -ranks), inside(files, ranks))
+    offset = (8 * ranks + files)[..., 0]
+    up, down = (offset % 64).astype(np.uint32), (-offset % 64).astype(np.uint32)
+    return Leap(up, down, inside(-files, -ranks), inside(files, ranks))
 
 
 WALK, JUMP = leap(WALKS), leap(JUMPS)  # lanes [7, 8], [8]
-SLIDE = WALK.lanes(0)
+SLIDE, DOUBLE = leap(WALKS[0]), leap(WALKS[1])
 # Row 0: from the king; rows 1, 2: the same after an en passant capture to NE, NW; row 3: from the sliders of the
 # other player, in the opposite direction, so that lane d of row 3 looks at the king along the ray of lane d of row 0.
 LOOK = leap(np.stack([WALKS] * 3 + [np.roll(WALKS, 4, axis=1)], 1))  # lanes [7, 4, 8]
@@ -210,7 +210,7 @@ KINDS = {"P": 0b001, "N": 0b010, "B": 0b101, "R": 0b110, "Q": 0b111, "K": 0b100}
 
 
 class Moves(NamedTuple):
-    origins: Board  # u32[73]  where a move of each plane may start
+    origins: jax.Array  # u32[2, 73]  where a move of each plane may start
     checked: jax.Array  # bool[]  the mover's king is attacked
     en_passant: jax.Array  # bool[]  such a capture is legal
 
@@ -232,10 +232,12 @@ def legal_moves(board: jax.Array, castling: jax.Array, file: jax.Array) -> Moves
     through = where(ROW == 1, empty ^ right ^ victim ^ passed, where(ROW == 2, empty ^ left ^ victim ^ passed, empty))
     through = through | where(ROW == 3, king, constant(0))  # a king does not hide the squares behind it
     begin = where(ROW == 3, Board(hostile.lo[None], hostile.hi[None]), king)
-    seen = LOOK.lanes(6).forth(begin)
-    for k in range(5, -1, -1):  # arrived in k + 1 steps, or over an empty square from farther away
-        seen = LOOK.lanes(k).forth(begin) | rotate(through, LOOK.offset[k] % 64) & seen
 
+    def look(seen: Board, step: Leap) -> tuple[Board, None]:  # arrives by this step, or on from farther away
+        return step.forth(begin) | rotate(through, step.up) & seen, None
+
+    nothing = Board(jnp.zeros_like(begin.lo), jnp.zeros_like(begin.lo))
+    seen, _ = jax.lax.scan(look, nothing, LOOK, reverse=True)
     ray = seen.lanes(0)  # [D] from the king up to the first piece
     pinned = ray & mine & seen.lanes(3)
     near, jumps = SLIDE.forth(king), JUMP.forth(king)
@@ -254,24 +256,31 @@ def legal_moves(board: jax.Array, castling: jax.Array, file: jax.Array) -> Moves
     free = ~any_pin | pinned | Board(*(jnp.roll(word, 4) for word in pinned))  # [D] may move along this line
 
     goal = cover & ~mine
-    path = sliders & mine & free  # starts from which the squares before the k-th are empty
-    origins = []
-    for k in range(7):
-        origins.append(path & WALK.lanes(k).back(goal))
-        path = path & rotate(empty, -WALK.offset[k] % 64)
     ahead = pawns & free & SLIDE.back(cover & (empty & lane_mask(N) | theirs & CAPTURES))
     passing = where(right.some() & ~stopped[0], right & lane_mask(NE), constant(0)) | where(
         left.some() & ~stopped[1], left & lane_mask(NW), constant(0)
     )
-    origins[0] = origins[0] | king & SLIDE.back(~mine & ~attacked) | ahead | passing
-    double = pawns & free & ranks(2) & SLIDE.back(empty) & WALK.lanes(1).back(empty & cover) & lane_mask(N)
-    origins[1] = origins[1] | double | castle(castling, taken.lo, attacked.lo)
+    first = king & SLIDE.back(~mine & ~attacked) | ahead | passing
+    double = pawns & free & ranks(2) & SLIDE.back(empty) & DOUBLE.back(empty & cover) & lane_mask(N)
+    second = double | castle(castling, taken.lo, attacked.lo)
     hops = pieces.knights & mine & ~any_pin & JUMP.back(goal)
     top = ahead & ranks(7)
-    low = [Board(*(jnp.concatenate([word[NW:], word[: NE + 1]]) for word in top))] * 3
-    planes = Board(*(jnp.concatenate(words) for words in zip(*origins, hops, *low, strict=True)))
-    checked = (cover.lo & cover.hi) != ALL
-    return Moves(planes, checked, passing.some().any())
+
+    def join(first, second, hops, top):
+        low = [top[NW:], top[: NE + 1]] * 3
+        return jnp.concatenate([first, second, jnp.zeros(40, jnp.uint32), hops, *low])
+
+    def slide(carry: tuple[Board, jax.Array], step: tuple[jax.Array, Leap]):
+        """`path`: the starts from which all squares before this step are empty."""
+        path, origins = carry
+        k, leap = step
+        here = jnp.stack(path & leap.back(goal)) | jax.lax.dynamic_slice(origins, (0, 8 * k), (2, 8))
+        origins = jax.lax.dynamic_update_slice(origins, here, (0, 8 * k))
+        return (path & rotate(empty, leap.down), origins), None
+
+    origins = jnp.stack([join(*words) for words in zip(first, second, hops, top, strict=True)])
+    (_, origins), _ = jax.lax.scan(slide, (sliders & mine & free, origins), (np.arange(7, dtype=np.int32), WALK))
+    return Moves(origins, (cover.lo & cover.hi) != ALL, passing.some().any())
 
 
 def castle(castling: jax.Array, taken: jax.Array, attacked: jax.Array) -> Board:
@@ -283,11 +292,11 @@ def castle(castling: jax.Array, taken: jax.Array, attacked: jax.Array) -> Board:
     return Board(goal, jnp.zeros_like(goal))
 
 
-def spread(boards: Board) -> jax.Array:
-    """Bitboards [K] -> u8[8, 8, K] by rank and file, not 0 where the bit is set."""
-    words = jnp.stack(boards)[:, None] >> np.arange(0, 32, 8, dtype=np.uint32)[None, :, None]
-    rows = words.astype(jnp.uint8).reshape(8, 1, -1)
-    return rows & (1 << np.arange(8)).astype(np.uint8)[None, :, None]
+def spread(boards: jax.Array) -> jax.Array:
+    """u32[2, K] -> bool[8, 8, K] by rank and file."""
+    words = boards[:, None, None] >> np.arange(0, 32, 8, dtype=np.uint32)[None, :, None, None]
+    bits = words.astype(jnp.uint8) & (1 << np.arange(8)).astype(np.uint8)[None, None, :, None]  # [2, 4, 8, K]
+    return (bits != 0).reshape(8, 8, -1)
 
 
 def after_move(
