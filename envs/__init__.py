@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 from typing import Any
 
+from envs.chess import Chess
 from envs.connect_four import ConnectFour
 from envs.core import Env, State, auto_reset
 from envs.tic_tac_toe import TicTacToe
@@ -11,6 +12,7 @@ from envs.tic_tac_toe import TicTacToe
 GAMES: dict[str, type[Env]] = {
     "tic_tac_toe": TicTacToe,
     "connect_four": ConnectFour,
+    "chess": Chess,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]
