@@ -228,7 +228,7 @@ class Chess(Env):
         goal = origin + int(rules.OFFSETS[plane])
         kind = "nbr"[(plane - 64) // 3] if plane >= 64 else ""
         pawn = rules.unpack(np.asarray(state.board)).pawns  # pyright: ignore[reportArgumentType]
-        if plane < 64 and goal >= 56 and int(pawn.hi) >> origin - 32 & 1:
+        if plane < 64 and goal >= 56 and int(pawn.hi) << 32 >> origin & 1:
             kind = "q"
         return square_name(origin, player) + square_name(goal, player) + kind
 

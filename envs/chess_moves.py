@@ -16,6 +16,7 @@ Letters: D = 8 directions.
 """
 
 from functools import reduce
+from itertools import chain
 from operator import or_
 from typing import NamedTuple
 
@@ -107,7 +108,8 @@ def leap(steps) -> Leap:
     file, rank = np.arange(64) % 8, np.arange(64) // 8
 
     def inside(files, ranks):
-        return constant((0 <= file + files) & (file + files < 8) & (0 <= rank + ranks) & (rank + ranks < 8))
+        to_file, to_rank = file + files, rank + ranks
+        return constant((to_file >= 0) & (to_file < 8) & (to_rank >= 0) & (to_rank < 8))
 
     offset = (8 * ranks + files)[..., 0]
     up, down = (offset % 64).astype(np.uint32), (-offset % 64).astype(np.uint32)
@@ -121,7 +123,7 @@ SLIDE, DOUBLE = leap(WALKS[0]), leap(WALKS[1])
 LOOK = leap(np.stack([WALKS] * 3 + [np.roll(WALKS, 4, axis=1)], 1))  # lanes [7, 4, 8]
 ROW = np.arange(4)[:, None]
 DIAGONAL = LANE % 2 == 1
-OFFSETS = np.array([8 * up + right for right, up in sum(WALKS, []) + JUMPS + UP * 3])  # i64[73]
+OFFSETS = np.array([8 * up + right for right, up in [*chain(*WALKS), *JUMPS, *UP * 3]])  # i64[73]
 
 
 def lane_mask(*lanes: int) -> Board:
@@ -250,7 +252,9 @@ def legal_moves(board: jax.Array, castling: jax.Array, file: jax.Array) -> Moves
     others = by_knight | by_pawn & ~victim
     stopped = (hits.some() | others.some()[None]).any(-1)  # bool[2]
     attacked = lane_or(
-        seen.lanes(3) | JUMP.forth(pieces.knights & theirs) | SLIDE.forth(theirs & (pieces.kings | pieces.pawns & BELOW))
+        seen.lanes(3)
+        | JUMP.forth(pieces.knights & theirs)
+        | SLIDE.forth(theirs & (pieces.kings | pieces.pawns & BELOW))
     )
     any_pin = lane_or(pinned)
     free = ~any_pin | pinned | Board(*(jnp.roll(word, 4) for word in pinned))  # [D] may move along this line
@@ -302,9 +306,11 @@ def spread(boards: jax.Array) -> jax.Array:
 def after_move(
     board: jax.Array, castling: jax.Array, file: jax.Array, action: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array, jax.Array]:
-    """The position as the other player sees it -> (board, castling, file, whether the move can be undone, from-to u8[2]).
+    """The position after a move, as the other player sees it.
 
-    `file` is that of a pawn which went two squares, whether or not it can be captured.
+    Returns:
+        board, castling, `file` of a pawn that went two squares (whether or not it can be captured), whether the move
+        was neither capture nor pawn move, u8[2] its squares in the view of who made it.
     """
     pieces = unpack(board)
     origin, plane = action // PLANES, action % PLANES
