@@ -5,6 +5,7 @@ import difflib
 from typing import Any
 
 from envs.breakthrough import Breakthrough
+from envs.chess import Chess
 from envs.connect_four import ConnectFour
 from envs.core import Env, State, auto_reset
 from envs.gomoku import Gomoku
@@ -25,6 +26,7 @@ GAMES: dict[str, type[Env]] = {
     "2048": Game2048,
     "backgammon": Backgammon,
     "hex": Hex,
+    "chess": Chess,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]

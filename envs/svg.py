@@ -46,3 +46,32 @@ def cross(row: int, column: int, stroke: str) -> str:
         f'<path d="M{x - r:g} {y - r:g}l{2 * r:g} {2 * r:g}m0 {-2 * r:g}l{-2 * r:g} {2 * r:g}" '
         f'stroke="{stroke}" stroke-width="6" stroke-linecap="round"/>'
     )
+
+
+BASE = "M11 41h26v-5q-3 -3 -6 -4h-14q-3 1 -6 4z"  # what every piece stands on
+PIECES = {  # silhouettes on a square of CELL × CELL
+    "P": BASE + "M17 32q4 -5 4 -11h6q0 6 4 11zM16 21h16v-3h-16zM24 18a6 6 0 1 1 .01 0z",
+    "R": BASE + "M16 32l1 -14h14l1 14zM13 18v-10h5v4h3.500v-4h5v4h3.500v-4h5v10z",
+    "N": BASE + "M15 32q0 -7 8 -12l-7 2l-4 3l-3 -4l6 -9l3 -6l3 3q13 1 13 14q0 6 -2 9z",
+    "B": BASE + "M18 32l-1 -3q-3 -4 -2 -8q2 -6 9 -11q7 5 9 11q1 4 -2 8l-1 3zM24 10a3 3 0 1 1 .01 0z",
+    "Q": BASE + "M15 32l-6 -18l8 7l1 -12l6 11l6 -11l1 12l8 -7l-6 18z",
+    "K": BASE + "M16 32q-8 -6 -6 -12q4 -6 11 -1l1.500 1v-7h-4v-4h4v-4h3v4h4v4h-4v7l1.500 -1q7 -5 11 1q2 6 -6 12z",
+}
+
+
+def chess_board(rows: list[str], marked: set[tuple[int, int]]) -> str:
+    """An 8 × 8 board of `rows`, top row first, of letters `PNBRQK` (white), `pnbrqk` (black) and `.`; `marked` squares
+    (row, column) in another colour."""
+    shapes = []
+    for r, row in enumerate(rows):
+        for c, mark in enumerate(row):
+            dark = (r + c) % 2
+            color = ("#ecd66a", "#cfae3c")[dark] if (r, c) in marked else ("#efe4cf", "#b08b62")[dark]
+            shapes.append(f'<rect x="{c * CELL}" y="{r * CELL}" width="{CELL}" height="{CELL}" fill="{color}"/>')
+            if mark != ".":
+                fill, stroke = ("#fffdf6", "#2b2722") if mark.isupper() else ("#2b2722", "#f3ead9")
+                shapes.append(
+                    f'<path transform="translate({c * CELL} {r * CELL})" d="{PIECES[mark.upper()]}" fill="{fill}" '
+                    f'stroke="{stroke}" stroke-width="1.5" stroke-linejoin="round"/>'
+                )
+    return grid_board(len(rows), len(rows[0]), shapes)
