@@ -6,11 +6,13 @@ from typing import Any
 
 from envs.connect_four import ConnectFour
 from envs.core import Env, State, auto_reset
+from envs.go import Go
 from envs.tic_tac_toe import TicTacToe
 
 GAMES: dict[str, type[Env]] = {
     "tic_tac_toe": TicTacToe,
     "connect_four": ConnectFour,
+    "go": Go,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]
