@@ -139,7 +139,9 @@ def place(
     one = seen >> 8 & np.array([1, 2, 4, 8, 16, 32], np.uint16) == 0  # no chain here is without liberty
     freed = (near_byte & 32 != 0) & ~empty & (inside & 48 == 0) & (old != wall(chains))
     words = len(atari)
-    clear = point_set(root(old).reshape(n, n + 1), freed.reshape(n, n + 1), words) | point_set(near, own | captured, words)
+    clear = point_set(root(old).reshape(n, n + 1), freed.reshape(n, n + 1), words) | point_set(
+        near, own | captured, words
+    )
     put = point_set(jnp.append(near, root(joined)), jnp.append(alive & one[:4], played & one[4]), words)
     is_ko = one[4] & one[5] & captured.any() & ~own.any()
     away = jnp.where(captured, np.array([-n, n, -1, 1]), 0).sum()
@@ -211,13 +213,20 @@ def repeating(chains: jax.Array, atari: jax.Array, player: jax.Array, hashes: ja
     member = root(board)[None] == np.arange(n * n, dtype=np.uint32)[:, None]
     chain = xor(jnp.where((member & prey[None])[:, :, None], stone[None], np.uint32(0)), 1)  # [N, 2] by root
     place, column = np.arange(n * n), np.arange(n * n) % n
-    sides = [(place - n, place >= n), (place + n, place < n * n - n), (place - 1, column > 0), (place + 1, column < n - 1)]
+    sides = [
+        (place - n, place >= n),
+        (place + n, place < n * n - n),
+        (place - 1, column > 0),
+        (place + 1, column < n - 1),
+    ]
     after = now[None] ^ jnp.asarray(zobrist(n))[player]
     taken = []
     for side, on in sides:
         side = np.where(on, side, 0)
         first = jnp.where(on & prey[side], root(board[side]), n * n)
-        new = (first < n * n) & ~functools.reduce(jnp.logical_or, [first == other for other in taken], np.zeros(n * n, bool))
+        new = (first < n * n) & ~functools.reduce(
+            jnp.logical_or, [first == other for other in taken], np.zeros(n * n, bool)
+        )
         after ^= jnp.where(new[:, None], chain[jnp.minimum(first, n * n - 1)], np.uint32(0))
         taken.append(first)
     same = (after[:, None, 0] == hashes[None, :, 0]) & (after[:, None, 1] == hashes[None, :, 1])

@@ -21,7 +21,10 @@ def grid_board(rows: int, columns: int, shapes: Iterable[str], fill: str = "#e8e
 def line_board(size: int, stars: Iterable[tuple[int, int]], shapes: Iterable[str], fill: str = "#dcb673") -> str:
     """A board whose size × size points are crossings of lines, dots at `stars`, with `shapes` on it."""
     first, last = cell_center(0, 0)[0], cell_center(0, size - 1)[0]
-    lines = "".join(f'<path d="M{x:g} {first:g}V{last:g}M{first:g} {x:g}H{last:g}"/>' for x, _ in map(cell_center, [0] * size, range(size)))
+    lines = "".join(
+        f'<path d="M{x:g} {first:g}V{last:g}M{first:g} {x:g}H{last:g}"/>'
+        for x, _ in map(cell_center, [0] * size, range(size))
+    )
     dots = "".join(f'<circle cx="{x:g}" cy="{y:g}" r="4"/>' for x, y in (cell_center(*star) for star in stars))
     width = size * CELL
     return (
