@@ -20,6 +20,13 @@ import envs
 from benchmarks.timing import interleave, row
 
 
+# Ours for Pgx's name, where it is not that name without options; each is a side of its own.
+OURS = {
+    f"go_{n}x{n}": {"ours": {"name": "go", "size": n}, "ours, superko": {"name": "go", "size": n, "ko": "positional"}}
+    for n in (9, 19)
+}
+
+
 class Side(NamedTuple):
     """One library's game, batched over B games."""
 
@@ -28,8 +35,8 @@ class Side(NamedTuple):
     see: Callable[[Any], tuple[jax.Array, jax.Array]]  # states -> legal bool[B, A], observations [B, …]
 
 
-def ours(name: str) -> Side:
-    env = envs.make(name)
+def ours(name: str, **options: Any) -> Side:
+    env = envs.make(name, **options)
 
     def step(state, action, key):
         play, renew = jax.random.split(key)
@@ -90,7 +97,8 @@ def main() -> None:
     parser.add_argument("--games", default="tic_tac_toe,connect_four")
     args = parser.parse_args()
     for game in args.games.split(","):
-        sides = {"ours": ours(game), "pgx": theirs(game)}
+        sides = {label: ours(**options) for label, options in OURS.get(game, {"ours": {"name": game}}).items()}
+        sides["pgx"] = theirs(game)
         seconds = interleave({name: runner(side, args.batch, args.plies) for name, side in sides.items()}, args.rounds)
         for name in sides:
             print(row(f"{game} {name}", args.batch * args.plies, seconds[name], "steps/s"))

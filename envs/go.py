@@ -225,7 +225,7 @@ def repeating(chains: jax.Array, atari: jax.Array, player: jax.Array, hashes: ja
         side = np.where(on, side, 0)
         first = jnp.where(on & prey[side], root(board[side]), n * n)
         new = (first < n * n) & ~functools.reduce(
-            jnp.logical_or, [first == other for other in taken], np.zeros(n * n, bool)
+            jnp.logical_or, [first == before for before in taken], np.zeros(n * n, bool)
         )
         after ^= jnp.where(new[:, None], chain[jnp.minimum(first, n * n - 1)], np.uint32(0))
         taken.append(first)
