@@ -19,7 +19,6 @@ from pgx.experimental import auto_reset as pgx_auto_reset
 import envs
 from benchmarks.timing import interleave, row
 
-
 # Ours for Pgx's name, where it is not that name without options; each is a side of its own.
 OURS = {
     f"go_{n}x{n}": {"ours": {"name": "go", "size": n}, "ours, superko": {"name": "go", "size": n, "ko": "positional"}}
