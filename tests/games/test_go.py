@@ -80,7 +80,7 @@ def margins(env: envs.Env, actions: jax.Array) -> jax.Array:
 
 
 @pytest.mark.parametrize(
-    ("size", "count"), [(9, games(40)), (5, games(40, 2000)), (13, games(4, 300)), (19, games(2, 100))]
+    ("size", "count"), [(9, games(40)), (5, games(40, 2000)), (13, games(3, 300)), (19, games(1, 100))]
 )
 def test_simple_ko_as_in_open_spiel(size, count):
     env, whole, plies, batch = envs.make("go", size=size), 0, 0, min(count, 250)
@@ -133,7 +133,8 @@ def test_simple_ko_as_in_pgx():
         first = env.init(start), other.init(start), jnp.bool(False)
         return jax.lax.scan(ply, first, jax.random.split(moves, env.max_plies))[1]
 
-    alike, compared = game(jax.random.split(jax.random.key(1), count))
+    with jax.numpy_rank_promotion("allow"):  # Pgx needs it
+        alike, compared = game(jax.random.split(jax.random.key(1), count))
     assert np.asarray(alike).all(), np.argwhere(~np.asarray(alike))[:5]
     assert np.asarray(compared).sum() > 40 * count
 
