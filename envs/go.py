@@ -16,7 +16,7 @@ by it. Letters: n size, N = n², H earlier positions seen, M = max_plies.
 import dataclasses
 import functools
 import re
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +55,7 @@ def label_type(n: int) -> type:
     return np.uint8 if 2 * n * n + 2 <= 255 else np.uint16
 
 
-def wall(x: jax.Array) -> np.ndarray:
+def wall(x: Any) -> np.ndarray:
     """The label on the border."""
     return np.array(np.iinfo(x.dtype).max - 1, x.dtype)
 
@@ -85,7 +85,7 @@ def root(label: jax.Array) -> jax.Array:
     return (label - 1 >> 1).astype(jnp.uint32)
 
 
-def stones_of(label: jax.Array, player: jax.Array) -> jax.Array:
+def stones_of(label: Any, player: Any) -> Any:
     return (label != 0) & (label != wall(label)) & (label - 1 & 1 == player.astype(label.dtype))
 
 
@@ -193,7 +193,7 @@ def zobrist(n: int) -> np.ndarray:
     return np.random.default_rng(1970).integers(0, 2**32, (2, n * n, 2), np.uint32)
 
 
-def xor(x: jax.Array, axis: int) -> jax.Array:
+def xor(x: Any, axis: int) -> jax.Array:
     return lax.reduce(x, np.uint32(0), lax.bitwise_xor, (axis,))
 
 
@@ -280,19 +280,19 @@ class Go(Env):
             raise ValueError(f"go: move_cap must be 1 to 10000 plies, or 0 for twice the points, got {self.move_cap}")
 
     @property
-    def num_actions(self) -> int:
+    def num_actions(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.size**2 + 1
 
     @property
-    def max_legal(self) -> int:
+    def max_legal(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.size**2 + 1
 
     @property
-    def max_plies(self) -> int:
+    def max_plies(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.move_cap or 2 * self.size**2
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:
+    def observation_shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self.size, self.size, 4 + 2 * self.history
 
     def init(self, key: jax.Array) -> State:
@@ -464,7 +464,7 @@ def read_vertex(text: str, n: int) -> int:
     return names.index(text)
 
 
-def drawn(stones: list[np.ndarray] | np.ndarray) -> list[str]:
+def drawn(stones: Any) -> list[str]:
     return ["".join(row) for row in np.where(stones[0], "X", np.where(stones[1], "O", "."))]
 
 

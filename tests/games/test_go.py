@@ -9,6 +9,7 @@ not only who won: with our margin as its komi, open_spiel must call the same gam
 
 import functools
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -83,7 +84,7 @@ def margins(env: envs.Env, actions: jax.Array) -> jax.Array:
     ("size", "count"), [(9, games(40)), (5, games(40, 2000)), (13, games(3, 300)), (19, games(1, 100))]
 )
 def test_simple_ko_as_in_open_spiel(size, count):
-    env, whole, plies, batch = envs.make("go", size=size), 0, 0, min(count, 250)
+    env, whole, plies, batch = make(size=size), 0, 0, min(count, 250)
     for first in range(0, count, batch):
         play = random_games(env, batch, env.max_plies + 1, jax.random.fold_in(jax.random.key(0), first))
         margin = np.asarray(margins(env, play.action))
@@ -106,15 +107,16 @@ def test_simple_ko_as_in_open_spiel(size, count):
 
 @pytest.mark.parametrize(("size", "count"), [(5, games(25, 5000)), (7, games(5, 300)), (9, games(2, 50))])
 def test_positional_superko_as_in_open_spiel(size, count):
-    env = envs.make("go", size=size, ko="positional")
+    env = make(size=size, ko="positional")
     assert compare(env, partial(OpenSpiel, size, positional=True), count, batch=min(count, 250)) > 20 * count
 
 
 def test_simple_ko_as_in_pgx():
     """Legal moves, ko, end and winner until a game's end or first repetition."""
-    env, other, count = envs.make("go"), pgx.go.Go(size=9), games(24, 1000)
+    env, count = make(), games(24, 1000)
+    other: Any = pgx.go.Go(size=9)
 
-    def ply(carry, key):
+    def ply(carry: Any, key):
         state, theirs, apart = carry
         legal = env.legal_actions(state)
         action = jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf))
@@ -139,13 +141,17 @@ def test_simple_ko_as_in_pgx():
     assert np.asarray(compared).sum() > 40 * count
 
 
+def make(**options: Any) -> Any:
+    return envs.make("go", **options)
+
+
 # Hand-made positions, 5×5 unless drawn larger.
 
 
 def position(board: str, mover: str = "X", **options):
     """(env, state) of a drawn position after a pass."""
     rows = board.split()
-    env = envs.make("go", size=len(rows), **options)
+    env = make(size=len(rows), **options)
     ply = 2 * max(board.count("X"), board.count("O")) + 2 + "XO".index(mover)
     text = "\n".join([*rows, f"{mover} to move, ply {ply}, last pass, ko -"])
     if env.ko == "positional":
@@ -324,7 +330,7 @@ def test_area_of_any_board(size):
 def test_two_passes_and_komi():
     """One stone owns a whole board of 25 points."""
     for komi, rewards in ((25.5, [-1, 1]), (25, [0, 0]), (24.5, [1, -1])):
-        env = envs.make("go", size=5, komi=komi)
+        env = make(size=5, komi=komi)
         state = play(env, env.init(jax.random.key(0)), "c3 pass")
         assert not state.terminated
         over = play(env, state, "pass")
@@ -335,7 +341,7 @@ def test_two_passes_and_komi():
 
 
 def test_move_cap():
-    env = envs.make("go", size=5, move_cap=3)
+    env = make(size=5, move_cap=3)
     state = play(env, env.init(jax.random.key(0)), "c3 pass")
     assert not state.terminated
     over = play(env, state, "a1")
@@ -348,7 +354,7 @@ def test_move_cap():
 
 def test_history_planes():
     """Each ply shows the boards that were, as the mover sees them."""
-    env = envs.make("go", size=5, history=2)
+    env = make(size=5, history=2)
     state, boards = env.init(jax.random.key(0)), [np.zeros((5, 5, 2))] * 2
     for move in ["c3", "pass", "a5", "b5", "e1", "a4"]:
         view = np.asarray(env.observe(state))
@@ -363,16 +369,16 @@ def test_history_planes():
 
 def test_state_bytes():
     for size, pgx_bytes in ((9, 5718), (19, 25318)):
-        state = envs.make("go", size=size).init(jax.random.key(0))
+        state = make(size=size).init(jax.random.key(0))
         assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) <= pgx_bytes / 10
 
 
 def test_options_keep_the_contract():
-    check_contract(envs.make("go", size=5, ko="positional", history=1), games=8)
+    check_contract(make(size=5, ko="positional", history=1), games=8)
 
 
 def test_vertices():
-    env = envs.make("go", size=19)
+    env = make(size=19)
     state = env.init(jax.random.key(0))
     names = [env.action_to_str(state, a) for a in (0, 18, 19 * 15 + 3, 360, 361)]
     assert names == ["a19", "t19", "d4", "t1", "pass"]
@@ -389,7 +395,7 @@ def test_vertices():
     ],
 )
 def test_impossible_positions_are_refused(text, reason):
-    env = envs.make("go", size=5)
+    env = make(size=5)
     ply = 6 if reason.startswith("more") else 10
     with pytest.raises(ValueError, match=reason):
         env.from_text("\n".join([*text.split(), f"X to move, ply {ply}, last pass, ko -"]))
@@ -408,4 +414,4 @@ def test_impossible_positions_are_refused(text, reason):
 )
 def test_options_are_checked(option, value):
     with pytest.raises(ValueError, match=f"go: {option}"):
-        envs.make("go", **{option: value})
+        make(**{option: value})
