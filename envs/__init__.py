@@ -13,6 +13,7 @@ from envs.othello import Othello
 from envs.backgammon import Backgammon
 from envs.game_2048 import Game2048
 from envs.hex import Hex
+from envs.go import Go
 from envs.tic_tac_toe import TicTacToe
 from envs.ur import Ur
 
@@ -27,6 +28,7 @@ GAMES: dict[str, type[Env]] = {
     "backgammon": Backgammon,
     "hex": Hex,
     "chess": Chess,
+    "go": Go,
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]

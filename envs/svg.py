@@ -18,6 +18,24 @@ def grid_board(rows: int, columns: int, shapes: Iterable[str], fill: str = "#e8e
     )
 
 
+def line_board(size: int, stars: Iterable[tuple[int, int]], shapes: Iterable[str], fill: str = "#dcb673") -> str:
+    """A board whose size × size points are crossings of lines, dots at `stars`, with `shapes` on it."""
+    first, last = cell_center(0, 0)[0], cell_center(0, size - 1)[0]
+    lines = "".join(
+        f'<path d="M{x:g} {first:g}V{last:g}M{first:g} {x:g}H{last:g}"/>'
+        for x, _ in map(cell_center, [0] * size, range(size))
+    )
+    dots = "".join(f'<circle cx="{x:g}" cy="{y:g}" r="4"/>' for x, y in (cell_center(*star) for star in stars))
+    width = size * CELL
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="-4 -4 {width + 8} {width + 8}" '
+        f'width="{width + 8}" height="{width + 8}">'
+        f'<rect width="{width}" height="{width}" rx="6" fill="{fill}" stroke="#6b6457" stroke-width="3"/>'
+        f'<g stroke="#5d4b2c" stroke-width="1.5" stroke-linecap="square">{lines}</g>'
+        f'<g fill="#5d4b2c">{dots}</g>{"".join(shapes)}</svg>'
+    )
+
+
 def cell_center(row: int, column: int) -> tuple[float, float]:
     return (column + 0.5) * CELL, (row + 0.5) * CELL
 
