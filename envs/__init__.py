@@ -4,16 +4,16 @@ import dataclasses
 import difflib
 from typing import Any
 
+from envs.backgammon import Backgammon
 from envs.breakthrough import Breakthrough
 from envs.chess import Chess
 from envs.connect_four import ConnectFour
 from envs.core import Env, State, auto_reset
-from envs.gomoku import Gomoku
-from envs.othello import Othello
-from envs.backgammon import Backgammon
 from envs.game_2048 import Game2048
-from envs.hex import Hex
 from envs.go import Go
+from envs.gomoku import Gomoku
+from envs.hex import Hex
+from envs.othello import Othello
 from envs.tic_tac_toe import TicTacToe
 from envs.ur import Ur
 

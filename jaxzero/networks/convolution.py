@@ -9,7 +9,6 @@ time (faster than over all at once), and the input's gradient is a forward convo
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 LAYOUT = ("NHWC", "HWIO", "NHWC")
 SAMPLES = 64
