@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-import logging
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,6 @@ from jaxzero.games import make_env
 
 CONFIG = "config.toml"
 OURS = {".lock", CONFIG + ".tmp"}  # all that a start killed at once leaves
-_log = logging.getLogger(__name__)
 
 
 class Loaded(NamedTuple):

@@ -1,7 +1,10 @@
-"""Strict JAX for every test: implicit rank promotion raises; compiled programs are kept between runs."""
+"""Strict JAX for every test (implicit rank promotion raises; compiled programs are kept between runs), the command."""
 
 import os
 import pathlib
+from collections.abc import Callable
+
+import pytest
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -10,3 +13,21 @@ import jax
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent.parent / ".cache" / "jax"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Run:
+    """`jaxzero` with these words: exit status, stdout and stderr."""
+    from jaxzero import cli  # late: JAX is configured above
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*tokens: str) -> tuple[int, str, str]:
+        status = cli.main(tokens)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return call

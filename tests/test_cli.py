@@ -13,7 +13,7 @@ import pytest
 
 import envs
 import jaxzero
-from jaxzero import cli, dry_run, settings
+from jaxzero import dry_run, settings
 from jaxzero.config import Config, ConfigError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -29,7 +29,7 @@ class Recorder:
     rows: int = 0
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
 
@@ -55,19 +55,6 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation", types.ModuleType("jaxzero.evaluation"))
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation.players", players)
     return recorder
-
-
-@pytest.fixture
-def run(asked: Recorder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*tokens: str) -> tuple[int, str, str]:
-        status = cli.main(tokens)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 def test_train(run: Run, asked: Recorder):

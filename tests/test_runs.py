@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from envs.tic_tac_toe import TicTacToe
-from jaxzero import cli, metrics, settings, train
+from jaxzero import metrics, settings, train
 from jaxzero.checkpoint import Checkpointer
 
 HERE = Path(__file__).parent.parent
@@ -129,20 +129,6 @@ PROMISED = {
     "positions_per_s", "simulations_per_s", "samples_per_s", "self_play_s", "learn_s", "cpu_percent", "memory_mb",
     "window",
 }  # fmt: skip
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """`jaxzero` with these words: exit status, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*tokens: str) -> tuple[int, str, str]:
-        status = cli.main(tokens)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return call
 
 
 def test_train_resume_and_export(run: Run, tmp_path: Path):
