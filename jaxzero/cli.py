@@ -15,9 +15,9 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.table import Column, Table
 
 import jaxzero
-from envs import suggest
+from envs import GAMES, suggest
 from jaxzero import settings
-from jaxzero.config import Config, ConfigError, validate
+from jaxzero.config import Config, ConfigError, GameConfig, validate
 from jaxzero.games import make_env
 from jaxzero.hardware import use_all_cores
 from jaxzero.progress import Progress
@@ -26,11 +26,10 @@ app = App(name="jaxzero", version=jaxzero.__version__, help=jaxzero.__doc__, hel
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Runs a command line; a mistake of the user is one line on stderr and exit status 2."""
+    """Runs a command line -> exit status; a mistake of the user is one line on stderr and status 2."""
     use_all_cores()
     try:
-        app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-        return 0
+        return app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except ConfigError as error:
         message = str(error)
     except CycloptsError as error:
@@ -165,6 +164,33 @@ def export(run: str, /, *, step: Step = None, format: Literal["pt"] = "pt") -> N
     from jaxzero import train as training
 
     print(training.export_run(folder, step=step, format=format))
+
+
+@app.command
+def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_number)] = 32) -> int:
+    """Check the rules of a game: published counts of lines, moves and positions as text, and the whole contract of
+    games (legality, ends, rewards, symmetries, chance) on random play. Exit status 1 if a check fails.
+
+    Parameters
+    ----------
+    game
+        A registered game, or FILE.py:FUNCTION for one of your own; all registered games if not given.
+    games
+        Random games of the contract.
+    """
+    if games < 1:
+        raise ConfigError(f"--games: must be at least 1, got {games}")
+    configs = [GameConfig(source=game) if ":" in game else GameConfig(name) for name in ([game] if game else GAMES)]
+    environments = [make_env(config) for config in configs]
+    from jaxzero import prechecks
+
+    failed = 0
+    for env in environments:
+        for result in prechecks.full(env, games):
+            failed += not result.passed
+            verdict = "ok" if result.passed else "FAILED"
+            print(f"{env.name}: {result.name} {verdict}: {result.detail} ({result.seconds:.1f} s)", flush=True)
+    return int(failed > 0)
 
 
 def find_run(run: str) -> Path:

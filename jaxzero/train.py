@@ -18,7 +18,7 @@ import numpy as np
 import jaxzero
 from envs import GAMES, Env
 from envs.contract import check_contract
-from jaxzero import evaluation, export, hardware, iteration, learner, metrics, networks, plot, runs
+from jaxzero import evaluation, export, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError, GameConfig, validate
 from jaxzero.dry_run import dry_run
@@ -67,6 +67,7 @@ def run(
     with runs.opened(config, allow_change, overwrite) as (folder, changes):
         log = metrics.open_log(folder)
         try:
+            precheck(env, folder)
             with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints, Interrupt() as interrupt:
                 yield from Trainer(config, env, folder, checkpoints, interrupt).rows(changes, from_step)
         except Exception as error:
@@ -121,6 +122,17 @@ def check_game(env: Env) -> None:
         raise ConfigError(f"game: {'; '.join(str(error).splitlines())}") from error
     except Exception as error:
         raise ConfigError(f"game: {type(env).__name__}: {type(error).__name__}: {error}") from error
+
+
+def precheck(env: Env, folder: Path) -> None:
+    """The quick checks of a run's game, once a run; the result is kept in the run's folder."""
+    if (folder / prechecks.FILE).is_file():
+        return
+    checks = list(prechecks.quick(env))
+    prechecks.record(folder, env, checks)
+    if failed := [check.detail for check in checks if not check.passed]:
+        (folder / prechecks.FILE).unlink()
+        raise ConfigError(f"game: {'; '.join(failed)}; `jaxzero check` says more")
 
 
 def explained(error: Exception, folder: Path) -> str | None:

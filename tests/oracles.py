@@ -1,6 +1,6 @@
-"""What the conformance tests of games share: line counts (perft), and play beside another implementation.
+"""What the conformance tests of games share: play beside another implementation.
 
-Letters: T plies, G games, A actions, P players. `CONFORMANCE=1` (`make conformance`) makes both go deep.
+Letters: T plies, G games, A actions, P players. `CONFORMANCE=1` (`make conformance`) makes tests go deep.
 """
 
 import os
@@ -15,7 +15,6 @@ import numpy as np
 from envs import Env
 
 FULL = os.environ.get("CONFORMANCE") == "1"
-CHUNK = 4096  # positions stepped at once
 
 
 def games(few: int, many: int = 10_000) -> int:
@@ -108,52 +107,3 @@ def follow(play: Play, other: Oracle) -> int:
         if play.due[t]:
             other.resolve(int(play.outcome[t]))  # pyright: ignore[reportAttributeAccessIssue]
     raise AssertionError(f"a game is longer than max_plies: {line}")
-
-
-def perft(env: Env, state: Any, depth: int) -> int:
-    """Lines of `depth` plies from one position; a line that ends earlier is not counted.
-
-    The last ply is counted by the legal actions, not played.
-    """
-    layer, count = jax.tree.map(lambda leaf: np.asarray(leaf)[None], state), 1
-    for ply in range(depth):
-        children, count = [], 0
-        for first in range(0, len(layer.terminated), CHUNK):
-            part = jax.tree.map(lambda leaf: leaf[first : first + CHUNK], layer)  # noqa: B023
-            rows, actions = np.nonzero(np.asarray(legal_moves(env, padded(part)))[: len(part.terminated)])
-            count += len(rows)
-            if ply < depth - 1:
-                children += expand(env, part, rows, actions)
-        if ply < depth - 1:
-            layer = jax.tree.map(lambda *leaves: np.concatenate(leaves), *children)
-    return count
-
-
-def expand(env: Env, part: Any, rows: np.ndarray, actions: np.ndarray) -> list[Any]:
-    """The positions after actions[i] in position rows[i], in chunks."""
-    chunks = []
-    for first in range(0, len(rows), CHUNK):
-        here = rows[first : first + CHUNK]
-        states = padded(jax.tree.map(lambda leaf: leaf[here], part))  # noqa: B023
-        move = np.zeros(CHUNK, np.int32)
-        move[: len(here)] = actions[first : first + CHUNK]
-        after = jax.device_get(step_all(env, states, move))
-        chunks.append(jax.tree.map(lambda leaf: leaf[: len(here)], after))  # noqa: B023
-    return chunks
-
-
-def padded(states: Any) -> Any:
-    """The first position repeated until there are `CHUNK`: one shape, one compilation."""
-    missing = CHUNK - len(states.terminated)
-    return jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[:1], missing, 0)]), states)
-
-
-@partial(jax.jit, static_argnums=0)
-def legal_moves(env: Env, states: Any) -> jax.Array:
-    """bool[N, A]; nothing in a terminal position."""
-    return jax.vmap(lambda state: env.legal_actions(state) & ~state.terminated)(states)
-
-
-@partial(jax.jit, static_argnums=0)
-def step_all(env: Env, states: Any, actions: jax.Array) -> Any:
-    return jax.vmap(env.step)(states, actions)

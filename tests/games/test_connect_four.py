@@ -1,4 +1,4 @@
-"""Connect Four beside open_spiel; perft stands in `tests/test_envs.py`."""
+"""Connect Four beside open_spiel."""
 
 import pyspiel
 from oracles import compare, games

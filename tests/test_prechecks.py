@@ -1,0 +1,89 @@
+"""The checks before training, on games that are right and games that are broken."""
+
+import dataclasses
+import json
+
+import jax.numpy as jnp
+import pytest
+
+import envs
+from envs.tic_tac_toe import TicTacToe
+from jaxzero import prechecks, train
+from jaxzero.config import ConfigError
+
+
+@dataclasses.dataclass(frozen=True)
+class Forgetful(TicTacToe):
+    """Never sees the last square as legal."""
+
+    def legal_actions(self, state):
+        return super().legal_actions(state) & (jnp.arange(9) < 8) | state.terminated
+
+
+@dataclasses.dataclass(frozen=True)
+class Mumbling(TicTacToe):
+    def action_to_str(self, state, action):
+        return "a1"
+
+
+@dataclasses.dataclass(frozen=True)
+class Upside(TicTacToe):
+    """Reads another position than it writes."""
+
+    def from_text(self, text):
+        return super().from_text("\n".join(reversed(text.split())))
+
+
+def test_quick_checks_of_a_right_game():
+    perft, round_trip = prechecks.quick(envs.make("tic_tac_toe"))
+    assert (perft.passed, perft.detail) == (True, "published counts to depth 4")
+    assert round_trip.passed
+    assert round_trip.detail.endswith("positions")
+
+
+@pytest.mark.parametrize(("game", "name", "said"), [
+    (Forgetful, "perft", "tic_tac_toe has 8 lines of 1 plies, not 9"),
+    (Mumbling, "round trip", "two legal actions are written alike"),
+    (Upside, "round trip", "is read as another"),
+])  # fmt: skip
+def test_quick_checks_of_a_broken_game(monkeypatch, game, name, said):
+    monkeypatch.setitem(envs.GAMES, "tic_tac_toe", game)
+    results = {check.name: check for check in prechecks.quick(game())}
+    assert not results[name].passed
+    assert said in results[name].detail
+
+
+def test_a_game_with_options_has_no_published_counts():
+    assert prechecks.count_lines(envs.make("othello", size=6), 10) == "no published counts"
+
+
+def test_the_result_is_kept(tmp_path):
+    train.precheck(TicTacToe(), tmp_path)
+    kept = json.loads((tmp_path / prechecks.FILE).read_text())
+    assert kept["passed"]
+    assert [check["name"] for check in kept["checks"]] == ["perft", "round trip"]
+
+
+def test_a_broken_game_is_not_trained(tmp_path, monkeypatch):
+    monkeypatch.setitem(envs.GAMES, "tic_tac_toe", Forgetful)
+    with pytest.raises(ConfigError, match="8 lines of 1 plies"):
+        train.precheck(Forgetful(), tmp_path)
+    assert not (tmp_path / prechecks.FILE).exists()
+
+
+@pytest.mark.parametrize(("words", "status", "said"), [
+    (("check", "tic_tac_toe", "--games", "4"), 0, "tic_tac_toe: contract ok: 4 random games, 8 symmetries"),
+    (("check", "tic_tac_to"), 2, "did you mean 'tic_tac_toe'?"),
+    (("check", "tic_tac_toe", "--games", "0"), 2, "--games: must be at least 1, got 0"),
+])  # fmt: skip
+def test_command(run, words, status, said):
+    got, out, error = run(*words)
+    assert got == status
+    assert said in out + error
+
+
+def test_command_on_a_broken_game(run, monkeypatch):
+    monkeypatch.setitem(envs.GAMES, "tic_tac_toe", Forgetful)
+    status, out, _ = run("check", "tic_tac_toe", "--games", "2")
+    assert status == 1
+    assert "tic_tac_toe: perft FAILED: tic_tac_toe has 8 lines" in out
