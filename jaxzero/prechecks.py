@@ -1,5 +1,6 @@
 """What is checked of a game before networks learn from it: `jaxzero check`, and a quick form before every run."""
 
+import contextlib
 import json
 import os
 import time
@@ -67,8 +68,8 @@ def round_trip(env: Env) -> str:
     random = np.random.default_rng(0)
     keys = iter(jax.random.split(jax.random.key(0), QUICK_PLIES + 1))
     state, legal_actions, advance = env.init(next(keys)), jax.jit(env.legal_actions), jax.jit(env.advance)
-    moves = 0
-    for ply in range(QUICK_PLIES):
+    moves = positions = 0
+    for _ in range(QUICK_PLIES):
         if state.terminated:
             break
         legal = np.flatnonzero(np.asarray(legal_actions(state)))
@@ -80,14 +81,21 @@ def round_trip(env: Env) -> str:
         assert read == action, f"{env.name}: action {action} is written {name!r}, which is read as {read}"
         text = env.to_text(state)
         assert env.to_text(env.from_text(text)) == text, f"{env.name}: position {text!r} is read as another"
-        moves += len(legal)
+        moves, positions = moves + len(legal), positions + 1
         state = advance(state, np.int32(action), next(keys))
-    return f"{moves} moves, {ply + 1} positions"
+    return f"{moves} moves, {positions} positions"
 
 
 def contract(env: Env, games: int) -> str:
     check_contract(env, games)
     return f"{games} random games, {len(env.symmetries)} symmetries"
+
+
+def passed(folder: Path) -> bool:
+    """Whether the game of this run has passed before."""
+    with contextlib.suppress(OSError, ValueError):
+        return bool(json.loads((folder / FILE).read_text())["passed"])
+    return False
 
 
 def record(folder: Path, env: Env, checks: list[Check]) -> None:

@@ -126,12 +126,11 @@ def check_game(env: Env) -> None:
 
 def precheck(env: Env, folder: Path) -> None:
     """The quick checks of a run's game, once a run; the result is kept in the run's folder."""
-    if (folder / prechecks.FILE).is_file():
+    if prechecks.passed(folder):
         return
     checks = list(prechecks.quick(env))
     prechecks.record(folder, env, checks)
     if failed := [check.detail for check in checks if not check.passed]:
-        (folder / prechecks.FILE).unlink()
         raise ConfigError(f"game: {'; '.join(failed)}; `jaxzero check` says more")
 
 

@@ -61,6 +61,7 @@ def test_the_result_is_kept(tmp_path):
     train.precheck(TicTacToe(), tmp_path)
     kept = json.loads((tmp_path / prechecks.FILE).read_text())
     assert kept["passed"]
+    assert prechecks.passed(tmp_path)
     assert [check["name"] for check in kept["checks"]] == ["perft", "round trip"]
 
 
@@ -68,7 +69,8 @@ def test_a_broken_game_is_not_trained(tmp_path, monkeypatch):
     monkeypatch.setitem(envs.GAMES, "tic_tac_toe", Forgetful)
     with pytest.raises(ConfigError, match="8 lines of 1 plies"):
         train.precheck(Forgetful(), tmp_path)
-    assert not (tmp_path / prechecks.FILE).exists()
+    assert not prechecks.passed(tmp_path)
+    assert "not 9" in (tmp_path / prechecks.FILE).read_text()
 
 
 @pytest.mark.parametrize(("words", "status", "said"), [
