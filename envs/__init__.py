@@ -42,11 +42,18 @@ def suggest(word: str, known: list[str]) -> str:
 
 
 def make(name: str, **options: Any) -> Env:
-    """Builds a registered game.
+    """Builds a registered game, or one of Pgx by a name such as "pgx:shogi".
 
     Raises:
         ValueError: unknown name or option (with a suggestion), or a value that the game refuses.
     """
+    library, colon, rest = name.partition(":")
+    if colon and library == "pgx":
+        from envs.pgx import Pgx  # late: only who asks for it needs Pgx
+
+        if options:
+            raise ValueError(f"game {name!r} has no option {next(iter(options))!r}; it takes none")
+        return Pgx(rest)
     if name not in GAMES:
         raise ValueError(f"unknown game {name!r}; {suggest(name, list(GAMES))}")
     game = GAMES[name]

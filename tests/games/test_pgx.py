@@ -1,0 +1,70 @@
+"""The adapter of Pgx's games beside Pgx itself."""
+
+import jax
+import pgx
+import pytest
+from oracles import compare, games
+
+import envs
+from envs.contract import check_contract
+from envs.pgx import DICE, LIMITS
+
+
+class Original:
+    """A game in Pgx, with the first player as number 0."""
+
+    def __init__(self, game: str):
+        env = pgx.make(game)  # pyright: ignore[reportArgumentType]
+        self.step = jax.jit(env.step)
+        self.state = env.init(jax.random.key(7))
+        self.first = int(self.state.current_player)
+
+    def legal(self) -> set[int]:
+        return set(self.state.legal_action_mask.nonzero()[0].tolist())
+
+    def player(self) -> int:
+        return int(self.state.current_player != self.first)
+
+    def terminated(self) -> bool:
+        return bool(self.state.terminated)
+
+    def rewards(self) -> list[float]:
+        rewards = self.state.rewards.tolist()
+        return rewards[::-1] if self.first else rewards
+
+    def play(self, action: int) -> None:
+        self.state = self.step(self.state, action)
+
+
+@pytest.mark.parametrize("game", ["tic_tac_toe", "connect_four", "animal_shogi"])
+def test_random_games_as_in_pgx(game):
+    assert compare(envs.make(f"pgx:{game}"), lambda: Original(game), games(4, 100), batch=4) > 20
+
+
+@pytest.mark.parametrize("game", ["connect_four", "animal_shogi"])
+def test_contract(game):
+    check_contract(envs.make(f"pgx:{game}"), games=8)
+
+
+@pytest.mark.parametrize("game", LIMITS)
+def test_facts(game):
+    env = envs.make(f"pgx:{game}")
+    state = env.init(jax.random.key(0))
+    assert env.name == f"pgx:{game}"
+    assert env.observe(state).shape == env.observation_shape
+    assert 0 < env.legal_actions(state).sum() <= env.max_legal <= env.num_actions
+
+
+@pytest.mark.parametrize(("name", "said"), [
+    *((f"pgx:{game}", f"use '{game}'") for game in DICE),
+    ("pgx:kuhn_poker", "perfect information"),
+    ("pgx:no_such", "known: animal_shogi"),
+])  # fmt: skip
+def test_other_games_are_refused(name, said):
+    with pytest.raises(ValueError, match=said):
+        envs.make(name)
+
+
+def test_options_are_refused():
+    with pytest.raises(ValueError, match="takes none"):
+        envs.make("pgx:shogi", size=9)
