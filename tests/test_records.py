@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from oracles import random_games
+from sgfmill import sgf, sgf_moves
 
 import envs
 from jaxzero import records
@@ -12,15 +13,16 @@ from jaxzero.records import Game, Problem
 WON = "#3,a1b1a2b2a3"  # the first player fills column a
 
 
-def played(size: int, count: int) -> list[Game]:
-    """Random games of Hex to their end."""
-    env = envs.make("hex", size=size)
+def played(size: int, count: int, game: str = "hex", **options) -> list[Game]:
+    """Random games to their end."""
+    env = envs.make(game, size=size, **options)
     play = jax.device_get(random_games(env, count, env.max_plies + 1, jax.random.key(size)))
     games = []
     for g in range(count):
         length = int(play.terminated[:, g].argmax())
         result = tuple(play.rewards[length - 1, g].tolist())
-        games.append(Game("hex", {"size": size, "swap": True}, play.action[:length, g].tolist(), result))
+        kept = options or {"swap": True}
+        games.append(Game(game, {"size": size, **kept}, play.action[:length, g].tolist(), result))
     return games
 
 
@@ -74,7 +76,7 @@ def test_dialects(tmp_path, line, moves, result):
         ("#3,a1b1swap", 3, "swap is not legal here"),
         ("#3,b1swapa2", 3, "a2 is not legal here"),  # the mirrored stone stands there
         (f"{WON}c1", 6, "c1 is after the end"),
-        (f"{WON} 2", 5, "another winner than the moves: 1"),
+        (f"{WON} 2", 5, "gives the result (-1.0, 1.0), its moves lead to (1.0, -1.0)"),
         ("#3,a1b", 2, "truncated one: 'b'"),
         ("#3,a1b0", 2, "truncated one: 'b0'"),
         ("#3,a1swa", 2, "truncated one: 'swa'"),
@@ -110,10 +112,75 @@ def test_a_file_cut_anywhere_gives_whole_games_and_at_most_one_problem(tmp_path)
 
 
 def test_refusals(tmp_path):
-    with pytest.raises(ValueError, match=r"unknown format '\.xyz' of game records; known: \.trmph"):
+    with pytest.raises(ValueError, match=r"unknown format '\.xyz' of game records; known: \.trmph, \.sgf"):
         records.write(tmp_path / "games.xyz", [])
     path = tmp_path / "games.trmph"
     path.write_text("kept")
     with pytest.raises(ValueError, match="TRMPH records hold Hex, not connect_four"):
         records.write(path, [Game("connect_four", {}, [3])])
     assert path.read_text() == "kept"
+
+
+# SGF
+
+TREE = "(;FF[4]GM[1]SZ[5]KM[6.5]PB[Someone \\[1d\\]]RE[W+R]\n;B[cc];W[]\n(;B[aa]C[the main; line)])(;B[bb]))"
+
+
+def read_sgf(tmp_path, text: str) -> tuple[list[Game], list[Problem]]:
+    path = tmp_path / "games.sgf"
+    path.write_text(text)
+    return records.read(path)
+
+
+def test_sgf_written_games_are_read_again_and_by_sgfmill(tmp_path):
+    games = played(5, 40, "go", komi=0.5)
+    records.write(tmp_path / "games.sgf", games)
+    again, problems = records.read(tmp_path / "games.sgf")
+    assert problems == []
+    assert [(g.options, g.moves, g.result) for g in again] == [(g.options, g.moves, g.result) for g in games]
+    for game in games[:10]:
+        records.write(tmp_path / "one.sgf", [game])
+        other = sgf.Sgf_game.from_bytes((tmp_path / "one.sgf").read_bytes())
+        _, plays = sgf_moves.get_setup_and_moves(other)
+        actions = [25 if point is None else (4 - point[0]) * 5 + point[1] for _, point in plays]
+        assert actions == game.moves
+        assert "".join(color for color, _ in plays) == ("bw" * len(actions))[: len(actions)]
+        assert (other.get_size(), other.get_komi()) == (5, 0.5)
+        assert other.get_winner() == ("b" if game.result == (1, -1) else "w")
+
+
+def test_sgf_main_line_headers_and_escapes(tmp_path):
+    (game,), problems = read_sgf(tmp_path, TREE)
+    assert problems == []
+    assert game == Game("go", {"size": 5, "komi": 6.5}, [12, 25, 0], (-1, 1), {"PB": "Someone [1d]", "RE": "W+R"})
+    records.write(tmp_path / "again.sgf", [game])
+    assert records.read(tmp_path / "again.sgf") == ([game], [])
+
+
+@pytest.mark.parametrize(("text", "line", "move", "message"), [
+    ("(;GM[1]SZ[5]\n;B[aa]\n;W[aa])", 4, 2, "a5 is not legal here"),
+    ("(;GM[1]SZ[5];B[];W[]\n;B[aa])", 3, 3, "after the end"),
+    ("(;GM[1]SZ[5];B[aa];B[bb])", 2, 2, "W is to move"),
+    ("(;GM[1]SZ[5];B[az])", 2, 1, "no point of a board of size 5"),
+    ("(;GM[1]SZ[5];B[aaa])", 2, 1, "no point"),
+    ("(;GM[1]SZ[5]AB[aa];W[bb])", 2, 0, "stones are set up"),
+    ("(;GM[1]SZ[25])", 2, 0, "SZ[25]"),
+    ("(;GM[1]SZ[5]KM[x])", 2, 0, "KM[x]"),
+    ("(;GM[2]SZ[5])", 2, 0, "another game than Go"),
+    ("(;GM[1]SZ[5];B[aa];W[", 2, 1, "no SGF: 'W['"),
+    ("(;GM[1]SZ[5];B[aa]", 2, 1, "cut off"),
+    ("(;GM[1]SZ[5]KM[0.5]RE[B+2];B[];W[])", 2, 2, "its moves lead to (-1.0, 1.0)"),
+])  # fmt: skip
+def test_sgf_problems_name_line_and_move_and_the_rest_is_read(tmp_path, text, line, move, message):
+    good = "(;GM[1]SZ[5];B[aa])"
+    games, problems = read_sgf(tmp_path, f"{good}\n{text}\n{good}")
+    assert [game.moves for game in games] == [[0], [0]]
+    assert [(problem.line, problem.move) for problem in problems] == [(line, move)]
+    assert message in problems[0].message
+
+
+@pytest.mark.parametrize("text", ["hello", ";B[aa]", "C[x]", ")("])
+def test_what_is_no_sgf(tmp_path, text):
+    games, problems = read_sgf(tmp_path, text)
+    assert games == []
+    assert len(problems) == 1

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from jaxzero.records import trmph
+from jaxzero.records import sgf, trmph
 from jaxzero.records.game import Game, Problem, Replayed, replay
 
 __all__ = ["FORMATS", "Format", "Game", "Problem", "Replayed", "read", "replay", "write"]
@@ -18,6 +18,7 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     ".trmph": Format(trmph.parse, trmph.dump),
+    ".sgf": Format(sgf.parse, sgf.dump),
 }
 
 

@@ -82,3 +82,36 @@ def replay(env: envs.Env, games: list[list[int]]) -> list[Replayed]:
             for n, end, earned, _ in zip(played, over, rewards, part, strict=False)
         ]
     return found
+
+
+Entry = tuple[list[int], Game]  # lines of the record's begin and of each move, and the game that it claims
+
+
+def sift(file: str, entries: list[Entry]) -> tuple[list[Game], list[Problem]]:
+    """The records that replay through the rules, in order, with the results of their replay; what is wrong with the
+    others."""
+    alike: dict[tuple, list[int]] = {}
+    for i, (_, game) in enumerate(entries):
+        alike.setdefault((game.game, *game.options.items()), []).append(i)
+    judged: dict[int, Game | Problem] = {}
+    for group in alike.values():
+        games = [entries[i][1] for i in group]
+        outcomes = replay(games[0].env, [game.moves for game in games])
+        judged |= {i: judge(file, entries[i], outcome) for i, outcome in zip(group, outcomes, strict=True)}
+    found = [judged[i] for i in range(len(entries))]
+    return [x for x in found if isinstance(x, Game)], [x for x in found if isinstance(x, Problem)]
+
+
+def judge(file: str, entry: Entry, outcome: Replayed) -> Game | Problem:
+    """The game with the result of its replay, or what the rules object to."""
+    lines, game = entry
+    if outcome.played < len(game.moves):
+        move = game.env.action_to_str(None, game.moves[outcome.played])
+        why = "after the end of the game" if outcome.over else "not legal here"
+        return Problem(file, lines[outcome.played + 1], outcome.played + 1, f"{move} is {why}")
+    if not outcome.over:
+        return game  # given up, agreed, or still going on
+    if game.result not in (None, outcome.result):
+        said = f"the record gives the result {game.result}, its moves lead to {outcome.result}"
+        return Problem(file, lines[-1], len(game.moves), said)
+    return dataclasses.replace(game, result=outcome.result)

@@ -9,35 +9,26 @@ import re
 from collections.abc import Iterable
 
 import envs
-from jaxzero.records.game import Game, Problem, Replayed, replay
+from jaxzero.records.game import Entry, Game, Problem, sift
 
 LINE = re.compile(r"(?:https?://(?:www\.)?trmph\.com/hex/board)?#(\d+)(?:,(\S*))?(?:\s+(\S+))?")
 MOVE = re.compile(r"(swap)|([a-s])([1-9]\d?)")
 RESULTS = {"1": (1.0, -1.0), "b": (1.0, -1.0), "2": (-1.0, 1.0), "r": (-1.0, 1.0)}
-Entry = tuple[int, Game]  # number of the line, and the game that it claims
 
 
 def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
     """The sound records of a file, and what is wrong with the others."""
-    games: list[Entry] = []
+    entries: list[Entry] = []
     problems: list[Problem] = []
-    entries: dict[tuple, list[Entry]] = {}
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip() and not line.startswith(";"):
-            entry = parse_line(file, number, line.strip())
-            if isinstance(entry, Problem):
-                problems.append(entry)
+            found = parse_line(file, number, line.strip())
+            if isinstance(found, Problem):
+                problems.append(found)
             else:
-                entries.setdefault(tuple(entry.options.items()), []).append((number, entry))
-    for same in entries.values():
-        replayed = replay(same[0][1].env, [game.moves for _, game in same])
-        for (number, game), outcome in zip(same, replayed, strict=True):
-            checked = check(file, number, game, outcome)
-            if isinstance(checked, Problem):
-                problems.append(checked)
-            else:
-                games.append((number, checked))
-    return [game for _, game in sorted(games, key=lambda entry: entry[0])], sorted(problems, key=lambda p: p.line)
+                entries.append(([number] * (len(found.moves) + 1), found))
+    games, more = sift(file, entries)
+    return games, sorted(problems + more, key=lambda problem: problem.line)
 
 
 def parse_line(file: str, number: int, line: str) -> Game | Problem:
@@ -67,24 +58,6 @@ def parse_line(file: str, number: int, line: str) -> Game | Problem:
     return Game("hex", {"size": size, "swap": True}, moves, RESULTS[winner] if winner else None)
 
 
-def check(file: str, number: int, game: Game, outcome: Replayed) -> Game | Problem:
-    """The game with the result of its replay, or what the rules object to."""
-    if outcome.played < len(game.moves):
-        move = name(game, game.moves[outcome.played])
-        why = "after the end of the game" if outcome.over else "not legal here"
-        return Problem(file, number, outcome.played + 1, f"{move} is {why}")
-    if not outcome.over:
-        return game  # given up, agreed, or still going on
-    if game.result not in (None, outcome.result):
-        winner = 1 if outcome.result[0] > 0 else 2
-        return Problem(file, number, len(game.moves), f"the record names another winner than the moves: {winner}")
-    return Game(game.game, game.options, game.moves, outcome.result, game.headers)
-
-
-def name(game: Game, action: int) -> str:
-    return game.env.action_to_str(None, action)
-
-
 def dump(games: Iterable[Game]) -> str:
     """The games as lines of a file.
 
@@ -96,6 +69,6 @@ def dump(games: Iterable[Game]) -> str:
         if game.game != "hex":
             raise ValueError(f"TRMPH records hold Hex, not {game.game}")
         winner = "" if game.result is None else " 1" if game.result[0] > 0 else " 2"
-        moves = "".join(name(game, action) for action in game.moves)
+        moves = "".join(game.env.action_to_str(None, action) for action in game.moves)
         lines.append(f"#{game.options.get('size', 11)},{moves}{winner}\n")
     return "".join(lines)
