@@ -36,6 +36,7 @@ class Env:
         max_plies: no game is longer; the game's own rules end it there.
         max_legal: no position has more legal actions.
         num_outcomes: K, the number of chance outcomes; 0 for a deterministic game.
+        packed: states are as small as the contract asks; an adapter of another library's states may say False.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Env:
     max_plies: int
     max_legal: int
     num_outcomes: int = 0
+    packed: bool = True
 
     def init(self, key: jax.Array) -> State:
         """First position of a new game; where a game begins with a roll, it is already resolved."""

@@ -48,7 +48,7 @@ def make_pgx(game: str) -> Any:
 @functools.cache
 def beginning(game: str) -> Any:
     """Pgx's first position, in numpy."""
-    with jax.ensure_compile_time_eval():
+    with jax.ensure_compile_time_eval(), jax.numpy_rank_promotion("allow"):
         return jax.device_get(make_pgx(game).init(jax.random.key(0)))
 
 
@@ -58,6 +58,8 @@ class Pgx(Env):
 
     game: str
 
+    packed = False
+
     def __post_init__(self):
         if self.game in DICE:
             raise ValueError(f"pgx:{self.game} rolls inside its step, which a search cannot see; use {self.game!r}")
@@ -65,10 +67,10 @@ class Pgx(Env):
             raise ValueError(
                 f"pgx:{self.game} is no game of perfect information without chance; known: {', '.join(LIMITS)}"
             )
-        env, (max_plies, max_legal) = make_pgx(self.game), LIMITS[self.game]
+        first, (max_plies, max_legal) = beginning(self.game), LIMITS[self.game]
         facts = {
-            "name": f"pgx:{self.game}", "num_actions": env.num_actions, "max_plies": max_plies,
-            "max_legal": max_legal, "observation_shape": tuple(env.observation_shape),
+            "name": f"pgx:{self.game}", "num_actions": len(first.legal_action_mask), "max_plies": max_plies,
+            "max_legal": max_legal, "observation_shape": first.observation.shape,
         }  # fmt: skip
         for fact, value in facts.items():
             object.__setattr__(self, fact, value)  # the one way to set an attribute here: the class is frozen
@@ -101,13 +103,15 @@ class Pgx(Env):
         return self.store(jax.tree.map(jnp.asarray, beginning(self.game)))
 
     def step(self, state: State, action: jax.Array) -> State:
-        return self.store(make_pgx(self.game).step(self.restore(state), action))
+        with jax.numpy_rank_promotion("allow"):  # Pgx relies on it
+            return self.store(make_pgx(self.game).step(self.restore(state), action))
 
     def legal_actions(self, state: State) -> jax.Array:
         return jnp.unpackbits(state.legal, count=self.num_actions).astype(bool)
 
     def observe(self, state: State) -> jax.Array:
-        return make_pgx(self.game).observe(self.restore(state)).astype(jnp.float32)
+        with jax.numpy_rank_promotion("allow"):
+            return make_pgx(self.game).observe(self.restore(state)).astype(jnp.float32)
 
     def action_to_str(self, state: State, action: int) -> str:
         return str(action)

@@ -16,7 +16,7 @@ WON = "#3,a1b1a2b2a3"  # the first player fills column a
 def played(size: int, count: int, game: str = "hex", **options) -> list[Game]:
     """Random games to their end."""
     env = envs.make(game, size=size, **options)
-    play = jax.device_get(random_games(env, count, env.max_plies + 1, jax.random.key(size)))
+    _, play = jax.device_get(random_games(env, count, env.max_plies + 1, jax.random.key(size)))
     games = []
     for g in range(count):
         length = int(play.terminated[:, g].argmax())
