@@ -143,7 +143,7 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
     ),
     (
         ["tic_tac_toe_test", "--game.name", "conect_four"],
-        "game: unknown game 'conect_four'; did you mean 'connect_four'? known: tic_tac_toe, connect_four",
+        f"game: unknown game 'conect_four'; did you mean 'connect_four'? known: {', '.join(envs.GAMES)}",
     ),
     (
         ["tic_tac_toe_test", "--game.options.size", "3"],
