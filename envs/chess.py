@@ -11,6 +11,7 @@ that the 50-move clock had.
 
 import dataclasses
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -158,7 +159,7 @@ class Chess(Env):
             raise ValueError(f"chess: history is {self.history}, not 0 to 100")
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def observation_shape(self) -> tuple[int, ...]:
         return 8, 8, FIELDS + 12 * self.history
 
     def init(self, key: jax.Array) -> State:
@@ -294,7 +295,7 @@ class Chess(Env):
         state = settle(state, self.max_plies)
         return dataclasses.replace(state, rewards=jnp.zeros(2, jnp.float32))
 
-    def extras(self, parts: list[str], clock: int, player: int) -> dict[str, jax.Array | None]:
+    def extras(self, parts: list[str], clock: int, player: int) -> dict[str, Any]:
         """The leaves that FEN lacks, from the fields after it."""
         given = dict(part.split(":", 1) for part in parts if ":" in part)
         if len(given) < len(parts) or set(given) - {"last", "seen"} - ({"past"} if self.history else set()):

@@ -18,7 +18,7 @@ Letters: D = 8 directions.
 from functools import reduce
 from itertools import chain
 from operator import or_
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,8 +33,8 @@ K_SIDE, Q_SIDE = 1, 2  # castling rights of the mover; those of the other are fo
 class Board(NamedTuple):
     """Bitboards, u32[…] twice. A NamedTuple, so that it is a pytree."""
 
-    lo: jax.Array | np.ndarray | np.uint32  # ranks 1–4
-    hi: jax.Array | np.ndarray | np.uint32  # ranks 5–8
+    lo: Any  # ranks 1–4
+    hi: Any  # ranks 5–8
 
     def __and__(self, other):
         return Board(self.lo & other.lo, self.hi & other.hi)
@@ -157,11 +157,11 @@ def mirror(board: Board) -> Board:
 
 
 def lane_or(board: Board, axis: int = -1) -> Board:
-    return Board(*(jnp.bitwise_or.reduce(word, axis) for word in board))
+    return Board(*(jnp.bitwise_or.reduce(word, axis) for word in board))  # pyright: ignore[reportCallIssue]
 
 
 def lane_and(board: Board) -> Board:
-    return Board(*(jnp.bitwise_and.reduce(word, -1) for word in board))
+    return Board(*(jnp.bitwise_and.reduce(word, -1) for word in board))  # pyright: ignore[reportCallIssue]
 
 
 class Pieces(NamedTuple):
@@ -284,7 +284,8 @@ def legal_moves(board: jax.Array, castling: jax.Array, file: jax.Array) -> Moves
         return (path & rotate(empty, leap.down), origins), None
 
     origins = jnp.stack([join(*words) for words in zip(first, second, hops, top, strict=True)])
-    (_, origins), _ = jax.lax.scan(slide, (sliders & mine & free, origins), (np.arange(7, dtype=np.int32), WALK))
+    steps: Any = np.arange(7, dtype=np.int32), WALK
+    (_, origins), _ = jax.lax.scan(slide, (sliders & mine & free, origins), steps)
     return Moves(origins, (cover.lo & cover.hi) != ALL, passing.some().any())
 
 

@@ -315,7 +315,11 @@ def check_state_is_small(env: Env, positions: list[tuple[State, jax.Array]]) -> 
         demand(env, not mask, f"{name} repeats the legal actions: compute them in legal_actions")
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(positions[0][0]))
     bound = 64 + math.prod(env.observation_shape)
-    demand(env, size <= bound or not env.packed, f"a state takes {size} bytes, more than {bound} (64 + one for each observed number)")
+    demand(
+        env,
+        size <= bound or not env.packed,
+        f"a state takes {size} bytes, more than {bound} (64 + one for each observed number)",
+    )
 
 
 def check_text(env: Env, state: State) -> None:

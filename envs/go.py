@@ -280,19 +280,19 @@ class Go(Env):
             raise ValueError(f"go: move_cap must be 1 to 10000 plies, or 0 for twice the points, got {self.move_cap}")
 
     @property
-    def num_actions(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def num_actions(self) -> int:
         return self.size**2 + 1
 
     @property
-    def max_legal(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def max_legal(self) -> int:
         return self.size**2 + 1
 
     @property
-    def max_plies(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def max_plies(self) -> int:
         return self.move_cap or 2 * self.size**2
 
     @property
-    def observation_shape(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def observation_shape(self) -> tuple[int, ...]:
         return self.size, self.size, 4 + 2 * self.history
 
     def init(self, key: jax.Array) -> State:

@@ -66,7 +66,7 @@ class Gomoku(Env):
     def num_actions(self) -> int:
         return self.size**2
 
-    max_plies = max_legal = num_actions
+    max_plies = max_legal = num_actions  # pyright: ignore[reportAssignmentType]
 
     @property
     def observation_shape(self) -> tuple[int, ...]:
@@ -106,7 +106,7 @@ class Gomoku(Env):
         """The eight of the square."""
         return square_symmetries(self.size)
 
-    def action_to_str(self, state: State, action: int) -> str:
+    def action_to_str(self, state: State | None, action: int) -> str:
         row, column = divmod(action, self.size)
         return square_name(self.size - 1 - row, column)
 

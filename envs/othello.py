@@ -207,7 +207,7 @@ class Othello(Env):
         eight = square_symmetries(self.size, extra_actions=1)
         return tuple(eight[i] for i in (0, 2, 5, 7))
 
-    def action_to_str(self, state: State, action: int) -> str:
+    def action_to_str(self, state: State | None, action: int) -> str:
         return "pass" if action == self.size**2 else square_name(*divmod(action, self.size))
 
     def action_from_str(self, state: State, text: str) -> int:

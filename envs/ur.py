@@ -110,11 +110,11 @@ class Ur(Env):
             raise ValueError(f"ur: max_plies is 1 to {(1 << 16) - 1}, got {self.max_plies!r}")
 
     @property
-    def num_actions(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def num_actions(self) -> int:
         return self.pieces + 1
 
     @property
-    def max_legal(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def max_legal(self) -> int:
         return self.pieces
 
     def init(self, key: jax.Array) -> State:

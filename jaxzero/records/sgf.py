@@ -12,9 +12,7 @@ from jaxzero.records.game import Entry, Game, Problem, sift
 
 TOKEN = re.compile(r"\s*(?:([();])|([A-Za-z]+)((?:\s*\[(?:\\.|[^\]\\])*\])+))", re.DOTALL)
 # A value, unless the root of another tree begins in it: then it was cut off.
-BRACKET = re.compile(
-    r"\[(?:\\.|(?!\n\s*\(\s*;\s*(?:FF|GM|SZ)\b)[^\]\\])*\]|\)|\((\s*;\s*(?:FF|GM|SZ)\b)?", re.DOTALL
-)
+BRACKET = re.compile(r"\[(?:\\.|(?!\n\s*\(\s*;\s*(?:FF|GM|SZ)\b)[^\]\\])*\]|\)|\((\s*;\s*(?:FF|GM|SZ)\b)?", re.DOTALL)
 VALUE = re.compile(r"\[((?:\\.|[^\]\\])*)\]", re.DOTALL)
 ESCAPED, PREFIX = re.compile(r"([]\\])"), r"\\\1"
 RESULT = re.compile(r"([BW])\+.*|(0|Draw)", re.DOTALL)

@@ -13,11 +13,12 @@ import oracles
 import pytest
 
 import envs
+from envs.chess import Chess
 from envs.perft import perft
 
 RAYS = [(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)]
 JUMPS = [(1, 2), (2, 1), (2, -1), (1, -2), (-1, -2), (-2, -1), (-2, 1), (-1, 2)]
-ENV = envs.make("chess")
+ENV = Chess()
 STEP, LEGAL = jax.jit(ENV.step), jax.jit(ENV.legal_actions)
 
 
@@ -216,7 +217,7 @@ def observed(board: chess.Board) -> np.ndarray:
     view, planes = board if board.turn else board.mirror(), np.zeros((8, 8, 21), np.float32)
     for square, piece in view.piece_map().items():
         planes[square // 8, square % 8, piece.piece_type - 1 + 6 * (piece.color == chess.BLACK)] = 1
-    if view.has_legal_en_passant():
+    if view.ep_square is not None and view.has_legal_en_passant():
         planes[view.ep_square // 8, view.ep_square % 8, 12] = 1
     planes[..., 13] = board.is_repetition(2)
     for i, color in enumerate((chess.WHITE, chess.BLACK)):
@@ -237,7 +238,7 @@ def test_fen_observation_and_history(seed):
     repeated = 0
     while not state.terminated and board.ply() < 120:
         seen = np.asarray(observe(state))
-        assert env.fen(state) == board.fen()
+        assert env.fen(state) == board.fen()  # pyright: ignore[reportAttributeAccessIssue]
         np.testing.assert_allclose(seen[..., :21], observed(board), rtol=1e-6)
         flipped = [np.concatenate([past[::-1, :, 6:], past[::-1, :, :6]], -1) for past in boards[-1:]] + boards[-2:-1]
         np.testing.assert_array_equal(seen[..., 21:], np.concatenate(flipped, -1))
