@@ -86,7 +86,7 @@ def margins(env: envs.Env, actions: jax.Array) -> jax.Array:
 def test_simple_ko_as_in_open_spiel(size, count):
     env, whole, plies, batch = make(size=size), 0, 0, min(count, 250)
     for first in range(0, count, batch):
-        play = random_games(env, batch, env.max_plies + 1, jax.random.fold_in(jax.random.key(0), first))
+        _, play = random_games(env, batch, env.max_plies + 1, jax.random.fold_in(jax.random.key(0), first))
         margin = np.asarray(margins(env, play.action))
         play = jax.device_get(play)
         for game in range(batch):

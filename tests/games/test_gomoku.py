@@ -90,7 +90,7 @@ def test_random_games_as_in_the_plain_program(exact):
 
 
 def test_draws_and_wins_of_either_side_occur():
-    play = jax.device_get(random_games(envs.make("gomoku", size=6), 300, 37, jax.random.key(5)))
+    _, play = jax.device_get(random_games(envs.make("gomoku", size=6), 300, 37, jax.random.key(5)))
     assert set(play.rewards.sum(0)[:, 0]) == {-1, 0, 1}
 
 

@@ -217,7 +217,7 @@ def test_equal_discs_are_a_draw():
 
 
 def test_results_of_both_signs_and_draws_occur():
-    play = jax.device_get(random_games(envs.make("othello", size=6), 300, 63, jax.random.key(5)))
+    _, play = jax.device_get(random_games(envs.make("othello", size=6), 300, 63, jax.random.key(5)))
     assert set(play.rewards.sum(0)[:, 0]) == {-1, 0, 1}
 
 

@@ -66,7 +66,7 @@ def start_value(solution: Solution) -> float:
 
 def test_one_piece_is_forced_play():
     """With one piece there is nothing to choose: the value is how often player 0 wins."""
-    play = random_games(Ur(1, max_plies=100), games(8_000, 100_000), 100, jax.random.key(5))
+    _, play = random_games(Ur(1, max_plies=100), games(8_000, 100_000), 100, jax.random.key(5))
     assert (np.asarray(play.legal).sum(-1)[~np.asarray(play.terminated)] == 1).all()
     assert_share(np.asarray(play.rewards).sum(0)[:, 0] > 0, start_value(solve(1)))
 
