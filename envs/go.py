@@ -267,6 +267,11 @@ class Go(Env):
 
     name = "go"
 
+    @property
+    def packed(self) -> bool:
+        """Superko needs the hash of every earlier position."""
+        return self.ko == "simple"
+
     def __post_init__(self):
         if not 5 <= self.size <= 19:
             raise ValueError(f"go: size must be 5 to 19, got {self.size}")

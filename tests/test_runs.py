@@ -177,6 +177,7 @@ def check_folder(folder: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         ".lock", "config.toml", "run.log", "metrics.jsonl", "tensorboard", "checkpoints", "exports", "evaluations",
         "learning_curve.png",
+        "prechecks.json",
     }  # fmt: skip
     assert list((folder / "tensorboard").iterdir())
     results = json.loads((folder / "evaluations" / "iteration_3" / "results.json").read_text())
