@@ -48,10 +48,9 @@ def test_random_games_as_in_open_spiel(size, count):
     assert compare(envs.make("hex", size=size, swap=False), oracle, games(count, 10_000 if size < 16 else 100)) > 500
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def beside_pgx(env, key):
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def beside_pgx(env, other, key):
     """Games whose second player swaps half of the time -> (agreement at each ply [G, T], over [G], swapped [G])."""
-    other = pgx.make("hex")
 
     def agree(state, theirs):
         first = jnp.where(theirs._step_count % 2 == 0, theirs.current_player, 1 - theirs.current_player)
@@ -84,7 +83,7 @@ def beside_pgx(env, key):
 
 def test_random_games_as_in_pgx():
     for batch in range(games(500) // 250):
-        same, over, swapped = map(np.asarray, beside_pgx(envs.make("hex"), jax.random.key(batch)))
+        same, over, swapped = map(np.asarray, beside_pgx(envs.make("hex"), pgx.make("hex"), jax.random.key(batch)))
         assert over.all()
         assert same.all(), np.argwhere(~same)[:5]
         assert 80 < swapped.sum() < 170
