@@ -58,8 +58,16 @@ class SearchConfig:
     """gumbel (Gumbel AlphaZero) or puct (AlphaZero)."""
     simulations: int = 16
     """Simulations a move."""
+    engine: Literal["tree", "mctx"] = "tree"
+    """tree (ours) or stock mctx: the same search, slower."""
     max_considered: int = 16
     """gumbel: actions considered at the root."""
+    rounds: bool = False
+    """gumbel: visits all candidates of a round at once, so that a search takes few, large network calls."""
+    max_depth: int = 0
+    """Deepest node below the root; 0 = no limit."""
+    slots: int = 0
+    """Likeliest actions kept in a node; 0 = all that can be needed."""
     c_puct: float = 1.25
     """puct: exploration constant."""
     dirichlet_alpha: float = 0.3

@@ -1,58 +1,199 @@
-"""Gumbel AlphaZero (Danihelka et al. 2022, "Policy improvement by planning with Gumbel"), through mctx.
+"""Gumbel AlphaZero (Danihelka et al. 2022, "Policy improvement by planning with Gumbel") on our tree.
 
-The root's Gumbel noise is drawn with one key a game, which mctx's own policy function cannot do; the rest of that
-function is repeated here from mctx's public parts. The value of a search is that of its improved policy: the mean over
-visits that mctx gives counts moves that sequential halving tried and dropped.
+At the root, sequential halving over the candidates with the highest Gumbel noise + logit (section 3); below it, the
+action whose visits lag most behind the improved policy (section 5); untried actions count with the mixed value
+(appendix D). The value of a search is that of its improved policy: the mean over all visits would count moves that
+halving tried and dropped.
+
+Letters as in `tree`; M candidates, A actions.
 """
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
-
+import itertools
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import mctx
+import numpy as np
 
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
+from jaxzero.search import tree as trees
 from jaxzero.search.base import Search, SearchResult, sample_action
+
+VISIT_OFFSET, VALUE_SCALE = 50.0, 0.1  # c_visit and c_scale of the paper, for values rescaled to [0, 1]
+
+
+def schedule(candidates: int, simulations: int) -> list[int]:
+    """Sequential halving as the number of candidates in each round; the rounds visit each of theirs once.
+
+    The paper's figure 1: as many rounds of a phase as share the budget evenly over log2(candidates) phases, then the
+    better half goes on, down to two.
+    """
+    phases = max(1, int(np.ceil(np.log2(candidates))))
+    rounds: list[int] = []
+    left = candidates
+    while sum(rounds) < simulations:
+        rounds += [left] * max(1, simulations // (phases * left))
+        left = max(min(2, candidates), left // 2)
+    while sum(rounds) > simulations:
+        excess = sum(rounds) - simulations
+        last = rounds.pop()
+        if excess < last:
+            rounds.append(last - excess)
+    return rounds
+
+
+def considered_visits(most: int, simulations: int) -> np.ndarray:
+    """i32[M + 1, S]: how often a candidate must have been visited to be visited now, by their number and simulation."""
+    table = np.zeros((most + 1, simulations), np.int32)
+    for candidates in range(1, most + 1):
+        table[candidates] = np.repeat(*zip(*enumerate(schedule(candidates, simulations)), strict=True))
+    return table
+
+
+def completed(near: trees.Family) -> tuple[jax.Array, jax.Array]:
+    """Values for choosing, of the children [W, L, B] and of any untried action [L, B]: rescaled to [0, 1] by the
+    extremes around, times (c_visit + most visits) · c_scale (equation 8 and appendix D)."""
+    prior = jnp.where(near.tried, jnp.maximum(jnp.exp(near.logit), jnp.finfo(near.logit.dtype).tiny), 0.0)
+    visits = jnp.where(near.tried, near.visits, 0.0)
+    total = visits.sum(0)
+    mean = (prior * near.qvalue).sum(0) / jnp.maximum(prior.sum(0), jnp.finfo(prior.dtype).tiny)
+    mixed = (near.raw + total * mean) / (total + 1)
+    low = jnp.where(near.tried, near.qvalue, jnp.inf).min(0)
+    high = jnp.where(near.tried, near.qvalue, -jnp.inf).max(0)
+    low = jnp.where(near.complete, low, jnp.minimum(low, mixed))
+    high = jnp.where(near.complete, high, jnp.maximum(high, mixed))
+    scale = (VISIT_OFFSET + visits.max(0)) * VALUE_SCALE / jnp.maximum(high - low, 1e-8)
+    return (near.qvalue - low[None]) * scale[None], (mixed - low) * scale
+
+
+def interior(near: trees.Family) -> tuple[jax.Array, jax.Array]:
+    """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
+    values, other = completed(near)
+    tried, other = jnp.where(near.tried, near.logit + values, -jnp.inf), near.untried.logit + other
+    highest = jnp.maximum(tried.max(0), other)
+    weights, weight = jnp.exp(tried - highest[None]), jnp.exp(other - highest)
+    total = weights.sum(0) + near.untried.mass * weight
+    visits = jnp.where(near.tried, near.visits, 0.0)
+    return weights / total[None] - visits / (1 + visits.sum(0))[None], weight / total
+
+
+class Candidates(NamedTuple):
+    """The root's candidates, best Gumbel noise + logit first."""
+
+    action: jax.Array  # i32[M, B]
+    score: jax.Array  # f32[M, B]  Gumbel noise + logit; -inf where there are fewer
+    logit: jax.Array  # f32[M, B]  log-prior
+    child: jax.Array  # i32[M, B]  node; 0: not visited yet
+
+
+def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most: int) -> Candidates:
+    """All [B, A] -> the `most` with the highest score."""
+    priors = jax.nn.log_softmax(jnp.where(legal, logits, -jnp.inf))
+    score, action = jax.lax.top_k(jnp.where(legal, logits + gumbel, -jnp.inf), most)
+    logit = jnp.take_along_axis(priors, action, -1)
+    return Candidates(action.T, score.T, logit.T, jnp.zeros_like(action.T))
+
+
+def judge(tree: trees.Tree, at_root: Candidates, num_actions: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """Of the candidates: visits [M, B], action values [M, B], these completed [M, B]; completed value of others [B]."""
+    child = at_root.child[:, None]
+    tried, real = child > 0, tree.raw.dtype
+    visits, qvalue = trees.at(tree.visits, child).astype(real), trees.at(tree.qvalue, child)
+    near = trees.Family(
+        tried=tried, qvalue=qvalue, visits=visits, logit=at_root.logit[:, None], raw=tree.raw[:1],
+        node_visits=tree.visits[:1].astype(real), untried=None, complete=tried.sum(0) >= num_actions,
+    )  # fmt: skip
+    values, other = completed(near)
+    tried = tried[:, 0]
+    return jnp.where(tried, visits[:, 0], 0), qvalue[:, 0], jnp.where(tried, values[:, 0], other), other[0]
+
+
+def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> trees.Start:
+    """Lanes that begin with the candidates of index `chosen` [L, B]."""
+    pick = lambda field: jnp.take_along_axis(field, chosen, 0)  # noqa: E731
+    return trees.Start(pick(at_root.action), pick(at_root.child), active)
+
+
+def with_new(at_root: Candidates, chosen: jax.Array, start: trees.Start, new: jax.Array) -> Candidates:
+    """Notes the nodes `new`, `new` + 1, … of candidates that had none."""
+    lanes, batch = chosen.shape
+    node = jnp.where(start.child > 0, start.child, new + jnp.arange(lanes)[:, None])
+    where = jnp.where(start.active, chosen, at_root.child.shape[0])
+    game = jnp.broadcast_to(jnp.arange(batch), chosen.shape)
+    return at_root._replace(child=at_root.child.at[where, game].set(node, mode="drop", unique_indices=True))
+
+
+def one_at_a_time(search: trees.Search, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int):
+    """Each simulation goes to the best of the least visited candidates still considered, as in mctx."""
+    number = (at_root.score > -jnp.inf).sum(0)
+    table = considered_visits(at_root.child.shape[0], simulations)
+
+    def step(i, carry):
+        tree, at_root = carry
+        visits, _, values, _ = judge(tree, at_root, search.num_actions)
+        due = visits == jnp.asarray(table)[number, i][None]
+        chosen = first_highest(jnp.where(due, at_root.score + values, -jnp.inf))[None]
+        start = start_lanes(at_root, chosen, chosen >= 0)
+        tree = trees.simulate(search, tree, jax.random.fold_in(key, i), 1 + i, start)
+        return tree, with_new(at_root, chosen, start, 1 + i)
+
+    return jax.lax.fori_loop(0, simulations, step, (tree, at_root))
+
+
+def first_highest(scores: jax.Array) -> jax.Array:
+    """i32[B]: index of the first highest of [M, B]."""
+    order = jnp.arange(scores.shape[0])[:, None]
+    return jnp.where(scores == scores.max(0)[None], order, scores.shape[0] - 1).min(0)
+
+
+def round_by_round(search: trees.Search, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int):
+    """All candidates of a round at once: the paper's algorithm, where a round's candidates are the best by what was
+    known before it. A game with fewer candidates than a round has lanes leaves some unused."""
+    most = at_root.child.shape[0]
+
+    def visit(width, i, carry):
+        tree, at_root, new, alive = carry
+        _, _, values, _ = judge(tree, at_root, search.num_actions)
+        rank, chosen = jax.lax.top_k(jnp.where(alive, at_root.score + values, -jnp.inf).T, width)
+        chosen, active = chosen.T, rank.T > -jnp.inf
+        start = start_lanes(at_root, chosen, active)
+        tree = trees.simulate(search, tree, jax.random.fold_in(key, new), new, start)
+        alive = ((jnp.arange(most)[:, None, None] == chosen[None]) & active[None]).any(1)
+        return tree, with_new(at_root, chosen, start, new), new + width, alive
+
+    carry = tree, at_root, jnp.int32(1), jnp.ones(at_root.child.shape, bool)
+    for width, rounds in itertools.groupby(schedule(most, simulations)):
+        carry = jax.lax.fori_loop(0, len(list(rounds)), partial(visit, width), carry)
+    return carry[:2]
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    halving = partial(
-        mctx.gumbel_muzero_root_action_selection,
-        num_simulations=simulations,
-        max_num_considered_actions=min(config.max_considered, simulations),
-    )
+    most = min(config.max_considered, simulations, env.num_actions)
+    kept = trees.num_slots(env.num_actions, env.max_legal, simulations, config.slots)
+    visit = round_by_round if config.rounds else one_at_a_time
+    depth = config.max_depth or simulations
 
     def run(params, keys, states, carry, temperature, explore):
         root = model.root(params, states)
         legal = jax.vmap(env.legal_actions)(states)
         sub = jax.vmap(partial(jax.random.split, num=3))(keys)
         noise = jax.vmap(lambda key: jax.random.gumbel(key, (env.num_actions,)))(sub[:, 0]) if explore else 0.0
-        gumbel = noise * jnp.ones_like(root.prior_logits)
-        tree = mctx.search(
-            params, sub[0, 1], root=root, recurrent_fn=model.decision, num_simulations=simulations,
-            root_action_selection_fn=halving,
-            interior_action_selection_fn=mctx.gumbel_muzero_interior_action_selection,
-            invalid_actions=~legal, extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=gumbel),
-        )  # fmt: skip
-        summary = tree.summary()
-        completed = jax.vmap(mctx.qtransform_completed_by_mix_value, in_axes=(0, None))(tree, tree.ROOT_INDEX)
-        logits = jnp.where(legal, root.prior_logits + completed, -jnp.inf)
-        most = summary.visit_counts == summary.visit_counts.max(-1, keepdims=True)
-        best = jnp.argmax(jnp.where(most & legal, logits + gumbel, -jnp.inf), -1)
-        policy = jax.nn.softmax(logits)
+        at_root = find_candidates(root.prior_logits, noise * jnp.ones_like(root.prior_logits), legal, most)
+        tree = trees.plant(root, 1 + simulations, kept, simulations)
+        search = trees.Search(model, params, interior, env.num_actions, depth)
+        tree, at_root = visit(search, tree, at_root, sub[0, 1], simulations)
+        visits, qvalues, values, other = judge(tree, at_root, env.num_actions)
+        best = first_highest(jnp.where(visits == visits.max(0)[None], at_root.score + values, -jnp.inf))
+        best = jnp.take_along_axis(at_root.action, best[None], 0)[0]
+        game = jnp.arange(len(keys))[:, None]
+        improved = jnp.tile(other[:, None], (1, env.num_actions)).at[game, at_root.action.T].set(values.T)
+        policy = jax.nn.softmax(jnp.where(legal, root.prior_logits + improved, -jnp.inf))
+        weights = jnp.where(visits > 0, policy[game.T, at_root.action], 0.0)
+        value = (weights * qvalues).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
         action = sample_action(sub[:, 2], policy, best, legal, temperature, config.epsilon if explore else 0.0)
-        value = policy_value(policy, summary.qvalues, summary.visit_counts > 0)
         return SearchResult(action, policy, value, jnp.ones_like(value)), carry
 
     return Search(lambda states: (), run)
-
-
-def policy_value(policy: jax.Array, qvalues: jax.Array, visited: jax.Array) -> jax.Array:
-    """Mean of the root's action values under the policy, over the visited actions; all [B, A] -> f32[B]."""
-    weights = jnp.where(visited, policy, 0.0)
-    return (weights * qvalues).sum(-1) / jnp.maximum(weights.sum(-1), 1e-30)
