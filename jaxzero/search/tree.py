@@ -275,17 +275,25 @@ def simulate(search: Search, tree: Tree, key: jax.Array, new: jax.Array, start: 
     if start is not None:
         action = jnp.where(parent == 0, start.action, action)
 
+    logit, raw = at(tree.untried.logit, parent), at(tree.raw, parent)
+    new += zero_after(down.depth, slot, logit, raw)
+    leaf = new + jnp.arange(lanes)[:, None]
+    tree = link(tree, jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size), slot, leaf)
+
     def flat(x):
         return x.reshape(-1, *x.shape[2:])
 
     before = jax.tree.map(lambda field: flat(at(field, parent)), tree.embedding)
     said, after = search.model.decision(search.params, key, flat(action), before)
-    logit = flat(at(tree.priors, parent, slot))
-    tree = write(tree, new, after, said.prior_logits, said.value, said.reward, said.discount, flat(action), logit)
-    gain = jnp.where(expand, (said.reward + said.discount * said.value).reshape(lanes, batch), at(tree.raw, parent))
-    tree = back_up(tree, down, gain, jnp.ones_like(expand) if start is None else start.active)
-    leaf = new + jnp.arange(lanes)[:, None]
-    return link(tree, jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size), slot, leaf)
+    tree = write(tree, new, after, said.prior_logits, said.value, said.reward, said.discount, flat(action), flat(logit))
+    gain = jnp.where(expand, (said.reward + said.discount * said.value).reshape(lanes, batch), raw)
+    return back_up(tree, down, gain, jnp.ones_like(expand) if start is None else start.active)
+
+
+def zero_after(*read: jax.Array) -> jax.Array:
+    """0 that cannot be known before all these values are: an index plus this writes after they were read, and XLA,
+    which cannot see that an order would do, need not copy what is read and written."""
+    return sum(((x.astype(jnp.float32) > 3e38).any() for x in read), jnp.bool(False)).astype(jnp.int32)
 
 
 def back_up(tree: Tree, down: Descent, gain: jax.Array, active: jax.Array) -> Tree:
@@ -315,11 +323,12 @@ def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tre
     inside = jnp.minimum(parent, tree.size - 1)
     number = at(tree.children, inside)
     game = jnp.broadcast_to(jnp.arange(parent.shape[1]), parent.shape)
-    child = tree.child.at[parent, number, game].set(leaf.astype(jnp.int16), mode="drop", unique_indices=True)
     left = jnp.where(jnp.arange(tree.priors.shape[-1]) == slot[..., None], -jnp.inf, at(tree.priors, inside))
     found = find_untried(left, at(tree.dropped, inside))
+    parent += zero_after(found.mass, number)
     return dataclasses.replace(
-        tree, child=child, children=put_at(tree.children, parent, number + 1),
+        tree, child=tree.child.at[parent, number, game].set(leaf.astype(jnp.int16), mode="drop", unique_indices=True),
+        children=put_at(tree.children, parent, number + 1),
         priors=put_at(tree.priors, parent, jnp.full(slot.shape, -jnp.inf), slot),
         untried=jax.tree.map(lambda field, x: put_at(field, parent, x), tree.untried, found),
     )  # fmt: skip
