@@ -5,14 +5,19 @@ from collections.abc import Callable
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search import gumbel, puct
+from jaxzero.search import gumbel, puct, stock
 from jaxzero.search.base import Search, SearchResult
 
 __all__ = ["SEARCHES", "Search", "SearchResult", "make"]
 
-SEARCHES: dict[str, Callable[[SearchConfig, Env, Model, int], Search]] = {"gumbel": gumbel.make, "puct": puct.make}
+Make = Callable[[SearchConfig, Env, Model, int], Search]
+
+SEARCHES: dict[str, dict[str, Make]] = {  # kind -> engine
+    "gumbel": {"tree": gumbel.make, "mctx": stock.gumbel},
+    "puct": {"tree": puct.make, "mctx": stock.puct},
+}
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int | None = None) -> Search:
     """The search of a configuration (checked by `jaxzero.config.validate`), with another budget if given."""
-    return SEARCHES[config.kind](config, env, model, simulations or config.simulations)
+    return SEARCHES[config.kind][config.engine](config, env, model, simulations or config.simulations)

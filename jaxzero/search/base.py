@@ -1,4 +1,4 @@
-"""What a search is, and what every search shares: keys, move sampling.
+"""What a search is, and what every search shares: the root, keys, move sampling.
 
 Letters: B batch (games), A actions.
 """
@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import mctx
 
-from jaxzero.models import Params
+from envs import Env
+from jaxzero.config import SearchConfig
+from jaxzero.models import Model, Params
 
 
 class SearchResult(NamedTuple):
@@ -17,6 +20,7 @@ class SearchResult(NamedTuple):
     policy: jax.Array  # f32[B, A]  improved policy, the training target; 0 on illegal actions
     value: jax.Array  # f32[B]  root value after the search, mover's view
     policy_weight: jax.Array  # f32[B]  how far `policy` may be trained on; 0 = not at all
+    visits: jax.Array  # f32[B, A]  visits of the root's actions
 
 
 class Search(NamedTuple):
@@ -29,6 +33,33 @@ class Search(NamedTuple):
 
     init: Callable[[Any], Any]
     run: Callable[[Params, jax.Array, Any, Any, jax.Array, bool], tuple[SearchResult, Any]]
+
+
+class Finding(NamedTuple):
+    """What was found about a root."""
+
+    policy: jax.Array  # f32[B, A]
+    value: jax.Array  # f32[B]
+    visits: jax.Array  # f32[B, A]
+    best: jax.Array  # i32[B]  the search's own choice
+
+
+Find = Callable[[Params, jax.Array, mctx.RootFnOutput, jax.Array, bool], Finding]
+"""`find(params, keys[B], root, legal[B, A], explore)`: the part in which searches differ."""
+
+
+def make(config: SearchConfig, env: Env, model: Model, find: Find) -> Search:
+    """A search that keeps nothing between moves."""
+
+    def run(params, keys, states, carry, temperature, explore):
+        root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
+        sub = jax.vmap(jax.random.split)(keys)
+        found = find(params, sub[:, 0], root, legal, explore)
+        epsilon = config.epsilon if explore else 0.0
+        action = sample_action(sub[:, 1], found.policy, found.best, legal, temperature, epsilon)
+        return SearchResult(action, found.policy, found.value, jnp.ones_like(found.value), found.visits), carry
+
+    return Search(lambda states: (), run)
 
 
 def sample_action(

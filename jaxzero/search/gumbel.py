@@ -19,8 +19,9 @@ import numpy as np
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
+from jaxzero.search import base
 from jaxzero.search import tree as trees
-from jaxzero.search.base import Search, SearchResult, sample_action
+from jaxzero.search.base import Finding, Search
 
 VISIT_OFFSET, VALUE_SCALE = 50.0, 0.1  # c_visit and c_scale of the paper, for values rescaled to [0, 1]
 
@@ -176,24 +177,34 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
     visit = round_by_round if config.rounds else one_at_a_time
     depth = config.max_depth or simulations
 
-    def run(params, keys, states, carry, temperature, explore):
-        root = model.root(params, states)
-        legal = jax.vmap(env.legal_actions)(states)
-        sub = jax.vmap(partial(jax.random.split, num=3))(keys)
-        noise = jax.vmap(lambda key: jax.random.gumbel(key, (env.num_actions,)))(sub[:, 0]) if explore else 0.0
-        at_root = find_candidates(root.prior_logits, noise * jnp.ones_like(root.prior_logits), legal, most)
+    def find(params, keys, root, legal, explore) -> Finding:
+        gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
+        at_root = find_candidates(root.prior_logits, gumbel, legal, most)
         tree = trees.plant(root, 1 + simulations, kept, simulations)
         search = trees.Search(model, params, interior, env.num_actions, depth)
-        tree, at_root = visit(search, tree, at_root, sub[0, 1], simulations)
+        tree, at_root = visit(search, tree, at_root, keys[0], simulations)
         visits, qvalues, values, other = judge(tree, at_root, env.num_actions)
         best = first_highest(jnp.where(visits == visits.max(0)[None], at_root.score + values, -jnp.inf))
-        best = jnp.take_along_axis(at_root.action, best[None], 0)[0]
-        game = jnp.arange(len(keys))[:, None]
-        improved = jnp.tile(other[:, None], (1, env.num_actions)).at[game, at_root.action.T].set(values.T)
-        policy = jax.nn.softmax(jnp.where(legal, root.prior_logits + improved, -jnp.inf))
-        weights = jnp.where(visits > 0, policy[game.T, at_root.action], 0.0)
-        value = (weights * qvalues).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
-        action = sample_action(sub[:, 2], policy, best, legal, temperature, config.epsilon if explore else 0.0)
-        return SearchResult(action, policy, value, jnp.ones_like(value)), carry
+        game, action = jnp.arange(len(keys))[:, None], at_root.action.T
+        improved = jnp.tile(other[:, None], (1, env.num_actions)).at[game, action].set(values.T)
+        policy = improved_policy(root.prior_logits, improved, legal)
+        value = policy_value(policy[game, action], qvalues.T, visits.T > 0)
+        visits = jnp.zeros_like(policy).at[game, action].set(visits.T)
+        return Finding(policy, value, visits, jnp.take_along_axis(at_root.action, best[None], 0)[0])
 
-    return Search(lambda states: (), run)
+    return base.make(config, env, model, find)
+
+
+def gumbel_noise(keys: jax.Array, num_actions: int) -> jax.Array:
+    return jax.vmap(lambda key: jax.random.gumbel(key, (num_actions,)))(keys)
+
+
+def improved_policy(logits: jax.Array, values: jax.Array, legal: jax.Array) -> jax.Array:
+    """Equation 10, with values completed and scaled; all [B, A]."""
+    return jax.nn.softmax(jnp.where(legal, logits + values, -jnp.inf))
+
+
+def policy_value(policy: jax.Array, qvalues: jax.Array, visited: jax.Array) -> jax.Array:
+    """Mean of the root's action values under the policy, over the visited actions; all [B, A] -> f32[B]."""
+    weights = jnp.where(visited, policy, 0.0)
+    return (weights * qvalues).sum(-1) / jnp.maximum(weights.sum(-1), 1e-30)

@@ -1,52 +1,52 @@
-"""AlphaZero's PUCT search (Silver et al. 2018, supplementary pseudocode) with Dirichlet noise, through mctx.
+"""AlphaZero's PUCT search (Silver et al. 2018, supplementary pseudocode) with Dirichlet noise, on our tree.
 
-Values are scaled to [0, 1] and an unvisited action counts as lost, as in the pseudocode. The noise is drawn over the
+Values are scaled to [0, 1] and an untried action counts as lost, as in the pseudocode. The noise is drawn over the
 legal actions only, with one key a game.
 """
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportAttributeAccessIssue=false
 
 from functools import partial
 
 import jax
 import jax.numpy as jnp
-import mctx
 
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search.base import Search, SearchResult, sample_action
+from jaxzero.search import base
+from jaxzero.search import tree as trees
+from jaxzero.search.base import Finding, Search
+
+C_BASE = 19652.0  # visits after which exploration starts to grow
+
+
+def rule(c_puct: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
+    """Value + exploration, of the children [W, L, B] and of the likeliest untried action [L, B]."""
+    explore = (c_puct + jnp.log((near.node_visits + C_BASE + 1) / C_BASE)) * jnp.sqrt(near.node_visits)
+    tried = (near.qvalue + 1) / 2 + explore[None] * jnp.exp(near.logit) / (near.visits + 1)
+    return tried, explore * jnp.exp(near.untried.logit)
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    def select(key, tree, node_index, depth):
-        del key  # it would depend on the batch; ties are broken by the game's own key
-        tie_key = jax.random.fold_in(tree.extra_data, tree.node_visits[0] * (simulations + 1) + node_index)
-        qtransform = partial(mctx.qtransform_by_min_max, min_value=-1.0, max_value=1.0)
-        return mctx.muzero_action_selection(
-            tie_key, tree, node_index, depth, pb_c_init=config.c_puct, qtransform=qtransform
-        )
+    kept = trees.num_slots(env.num_actions, env.max_legal, simulations, config.slots)
+    depth = config.max_depth or simulations
 
-    def run(params, keys, states, carry, temperature, explore):
-        root = model.root(params, states)
-        legal = jax.vmap(env.legal_actions)(states)
-        sub = jax.vmap(partial(jax.random.split, num=3))(keys)
+    def find(params, keys, root, legal, explore) -> Finding:
         if explore:
-            noisy = jax.vmap(partial(noisy_logits, config))(sub[:, 0], root.prior_logits, legal)
-            root = root.replace(prior_logits=noisy)
-        tree = mctx.search(
-            params, sub[0, 1], root=root, recurrent_fn=model.decision, num_simulations=simulations,
-            root_action_selection_fn=partial(select, depth=0), interior_action_selection_fn=select,
-            invalid_actions=~legal, extra_data=sub[:, 1],
-        )  # fmt: skip
-        summary = tree.summary()
-        policy = summary.visit_probs
-        best = jnp.argmax(jnp.where(legal, policy, -1.0), -1)
-        action = sample_action(sub[:, 2], policy, best, legal, temperature, config.epsilon if explore else 0.0)
-        return SearchResult(action, policy, summary.value, jnp.ones_like(summary.value)), carry
+            root = root.replace(prior_logits=jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal))
+        search = trees.Search(model, params, partial(rule, config.c_puct), env.num_actions, depth)
 
-    return Search(lambda states: (), run)
+        def step(i, tree):
+            return trees.simulate(search, tree, jax.random.fold_in(keys[0], i), 1 + i)
+
+        tree = jax.lax.fori_loop(0, simulations, step, trees.plant(root, 1 + simulations, kept, simulations))
+        visits = trees.root_visits(tree, env.num_actions)
+        policy = visits / visits.sum(-1, keepdims=True)
+        return Finding(policy, tree.value[0], visits, jnp.argmax(policy, -1).astype(jnp.int32))
+
+    return base.make(config, env, model, find)
 
 
 def noisy_logits(config: SearchConfig, key: jax.Array, logits: jax.Array, legal: jax.Array) -> jax.Array:

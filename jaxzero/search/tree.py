@@ -332,3 +332,13 @@ def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tre
         priors=put_at(tree.priors, parent, jnp.full(slot.shape, -jnp.inf), slot),
         untried=jax.tree.map(lambda field, x: put_at(field, parent, x), tree.untried, found),
     )  # fmt: skip
+
+
+def root_visits(tree: Tree, num_actions: int) -> jax.Array:
+    """f32[B, A]: visits of the root's children, where `simulate` keeps account of them."""
+    child = tree.child[0].astype(jnp.int32)
+    tried = jnp.arange(child.shape[0])[:, None] < tree.children[0][None]
+    action = jnp.where(tried, at(tree.action, child).astype(jnp.int32), num_actions)
+    game = jnp.arange(child.shape[1])[None]
+    visits = jnp.zeros((child.shape[1], num_actions), tree.raw.dtype)
+    return visits.at[game, action].set(at(tree.visits, child).astype(visits.dtype), mode="drop")

@@ -1,0 +1,75 @@
+"""The same searches by stock mctx: what our tree is measured against.
+
+The root's Gumbel noise is drawn with one key a game, which mctx's own policy functions cannot do; the rest of them is
+repeated here from mctx's public parts.
+"""
+
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import mctx
+
+from envs import Env
+from jaxzero.config import SearchConfig
+from jaxzero.models import Model
+from jaxzero.search import base
+from jaxzero.search.base import Finding, Search
+from jaxzero.search.gumbel import gumbel_noise, improved_policy, policy_value
+from jaxzero.search.puct import noisy_logits
+
+
+def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
+    halving = partial(
+        mctx.gumbel_muzero_root_action_selection,
+        num_simulations=simulations,
+        max_num_considered_actions=min(config.max_considered, simulations),
+    )
+
+    def find(params, keys, root, legal, explore) -> Finding:
+        noise = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
+        tree = mctx.search(
+            params, keys[0], root=root, recurrent_fn=model.decision, num_simulations=simulations,
+            max_depth=config.max_depth or None, root_action_selection_fn=halving,
+            interior_action_selection_fn=mctx.gumbel_muzero_interior_action_selection,
+            invalid_actions=~legal, extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=noise),
+        )  # fmt: skip
+        summary = tree.summary()
+        completed = jax.vmap(mctx.qtransform_completed_by_mix_value, in_axes=(0, None))(tree, tree.ROOT_INDEX)
+        most = summary.visit_counts == summary.visit_counts.max(-1, keepdims=True)
+        best = jnp.argmax(jnp.where(most & legal, root.prior_logits + completed + noise, -jnp.inf), -1)
+        policy = improved_policy(root.prior_logits, completed, legal)
+        value = policy_value(policy, summary.qvalues, summary.visit_counts > 0)
+        return Finding(policy, value, summary.visit_counts, best)
+
+    return base.make(config, env, model, find)
+
+
+def puct(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
+    qtransform = partial(mctx.qtransform_by_min_max, min_value=-1.0, max_value=1.0)
+
+    def select(key, tree, node_index, depth):
+        del key  # it would depend on the batch; ties are broken by the game's own key
+        tie_key = jax.random.fold_in(tree.extra_data, tree.node_visits[0] * (simulations + 1) + node_index)
+        return mctx.muzero_action_selection(
+            tie_key, tree, node_index, depth, pb_c_init=config.c_puct, qtransform=qtransform
+        )
+
+    def find(params, keys, root, legal, explore) -> Finding:
+        sub = jax.vmap(jax.random.split)(keys)
+        if explore:
+            noisy = jax.vmap(partial(noisy_logits, config))(sub[:, 0], root.prior_logits, legal)
+            root = root.replace(prior_logits=noisy)
+        tree = mctx.search(
+            params, keys[0], root=root, recurrent_fn=model.decision, num_simulations=simulations,
+            max_depth=config.max_depth or None, root_action_selection_fn=partial(select, depth=0),
+            interior_action_selection_fn=select, invalid_actions=~legal, extra_data=sub[:, 1],
+        )  # fmt: skip
+        summary = tree.summary()
+        best = jnp.argmax(jnp.where(legal, summary.visit_probs, -1.0), -1)
+        return Finding(summary.visit_probs, summary.value, summary.visit_counts, best)
+
+    return base.make(config, env, model, find)
