@@ -50,34 +50,35 @@ def considered_visits(most: int, simulations: int) -> np.ndarray:
     """i32[M + 1, S]: how often a candidate must have been visited to be visited now, by their number and simulation."""
     table = np.zeros((most + 1, simulations), np.int32)
     for candidates in range(1, most + 1):
-        table[candidates] = np.repeat(*zip(*enumerate(schedule(candidates, simulations)), strict=True))
+        rounds = schedule(candidates, simulations)
+        table[candidates] = np.repeat(np.arange(len(rounds)), rounds)
     return table
 
 
-def completed(near: trees.Family) -> tuple[jax.Array, jax.Array]:
-    """Values for choosing, of the children [W, L, B] and of any untried action [L, B]: rescaled to [0, 1] by the
-    extremes around, times (c_visit + most visits) · c_scale (equation 8 and appendix D)."""
-    prior = jnp.where(near.tried, jnp.maximum(jnp.exp(near.logit), jnp.finfo(near.logit.dtype).tiny), 0.0)
-    visits = jnp.where(near.tried, near.visits, 0.0)
+def completed(
+    tried: jax.Array, qvalue: jax.Array, visits: jax.Array, logit: jax.Array, raw: jax.Array, complete: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Values for choosing, of children [W, ...] and of any untried action [...]: rescaled to [0, 1] by the extremes
+    around, times (c_visit + most visits) · c_scale (equation 8; the untried by appendix D). `visits` are 0 where not
+    tried; `raw` and `complete` belong to the parent [...]."""
+    tiny = jnp.finfo(logit.dtype).tiny
+    prior = jnp.where(tried, jnp.maximum(jnp.exp(logit), tiny), 0.0)
     total = visits.sum(0)
-    mean = (prior * near.qvalue).sum(0) / jnp.maximum(prior.sum(0), jnp.finfo(prior.dtype).tiny)
-    mixed = (near.raw + total * mean) / (total + 1)
-    low = jnp.where(near.tried, near.qvalue, jnp.inf).min(0)
-    high = jnp.where(near.tried, near.qvalue, -jnp.inf).max(0)
-    low = jnp.where(near.complete, low, jnp.minimum(low, mixed))
-    high = jnp.where(near.complete, high, jnp.maximum(high, mixed))
+    mixed = (raw + total * (prior * qvalue).sum(0) / jnp.maximum(prior.sum(0), tiny)) / (total + 1)
+    low = jnp.minimum(jnp.where(tried, qvalue, jnp.inf).min(0), jnp.where(complete, jnp.inf, mixed))
+    high = jnp.maximum(jnp.where(tried, qvalue, -jnp.inf).max(0), jnp.where(complete, -jnp.inf, mixed))
     scale = (VISIT_OFFSET + visits.max(0)) * VALUE_SCALE / jnp.maximum(high - low, 1e-8)
-    return (near.qvalue - low[None]) * scale[None], (mixed - low) * scale
+    return (qvalue - low[None]) * scale[None], (mixed - low) * scale
 
 
 def interior(near: trees.Family) -> tuple[jax.Array, jax.Array]:
     """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
-    values, other = completed(near)
-    tried, other = jnp.where(near.tried, near.logit + values, -jnp.inf), near.untried.logit + other
-    highest = jnp.maximum(tried.max(0), other)
-    weights, weight = jnp.exp(tried - highest[None]), jnp.exp(other - highest)
-    total = weights.sum(0) + near.untried.mass * weight
     visits = jnp.where(near.tried, near.visits, 0.0)
+    values, other = completed(near.tried, near.qvalue, visits, near.logit, near.raw, near.complete)
+    logits, other = jnp.where(near.tried, near.logit + values, -jnp.inf), near.untried.logit + other
+    highest = jnp.maximum(logits.max(0), other)
+    weights, weight = jnp.exp(logits - highest[None]), jnp.exp(other - highest)
+    total = weights.sum(0) + near.untried.mass * weight
     return weights / total[None] - visits / (1 + visits.sum(0))[None], weight / total
 
 
@@ -100,16 +101,12 @@ def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most
 
 def judge(tree: trees.Tree, at_root: Candidates, num_actions: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     """Of the candidates: visits [M, B], action values [M, B], these completed [M, B]; completed value of others [B]."""
-    child = at_root.child[:, None]
-    tried, real = child > 0, tree.raw.dtype
-    visits, qvalue = trees.at(tree.visits, child).astype(real), trees.at(tree.qvalue, child)
-    near = trees.Family(
-        tried=tried, qvalue=qvalue, visits=visits, logit=at_root.logit[:, None], raw=tree.raw[:1],
-        node_visits=tree.visits[:1].astype(real), untried=None, complete=tried.sum(0) >= num_actions,
-    )  # fmt: skip
-    values, other = completed(near)
-    tried = tried[:, 0]
-    return jnp.where(tried, visits[:, 0], 0), qvalue[:, 0], jnp.where(tried, values[:, 0], other), other[0]
+    tried = at_root.child > 0
+    visits = jnp.where(tried, trees.at(tree.visits, at_root.child), 0).astype(tree.raw.dtype)
+    qvalue = trees.at(tree.qvalue, at_root.child)
+    complete = tried.sum(0) >= num_actions
+    values, other = completed(tried, qvalue, visits, at_root.logit, tree.raw[0], complete)
+    return visits, qvalue, jnp.where(tried, values, other[None]), other
 
 
 def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> trees.Start:
@@ -159,7 +156,7 @@ def round_by_round(search: trees.Search, tree: trees.Tree, at_root: Candidates, 
         tree, at_root, new, alive = carry
         _, _, values, _ = judge(tree, at_root, search.num_actions)
         rank, chosen = jax.lax.top_k(jnp.where(alive, at_root.score + values, -jnp.inf).T, width)
-        chosen, active = chosen.T, rank.T > -jnp.inf
+        chosen, active = chosen.T, jnp.isfinite(rank.T)
         start = start_lanes(at_root, chosen, active)
         tree = trees.simulate(search, tree, jax.random.fold_in(key, new), new, start)
         alive = ((jnp.arange(most)[:, None, None] == chosen[None]) & active[None]).any(1)

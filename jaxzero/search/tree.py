@@ -106,8 +106,8 @@ def num_slots(num_actions: int, max_legal: int, simulations: int, cap: int) -> i
 
 def plant(root: mctx.RootFnOutput, num_nodes: int, kept: int | None, num_children: int) -> Tree:
     """A tree of one node, with room for `num_nodes`; `kept` is `num_slots`."""
-    batch, num_actions = root.prior_logits.shape
-    slots = kept or num_actions
+    batch = root.value.shape[0]
+    slots = kept or root.prior_logits.shape[-1]
 
     def zeros(dtype, *more):
         return jnp.zeros((num_nodes, batch, *more), dtype)
@@ -167,8 +167,9 @@ def find_untried(priors: jax.Array, dropped: jax.Array) -> Untried:
 
 
 def weigh_dropped(logits: jax.Array, kept: jax.Array) -> jax.Array:
-    """log Σ exp over the logits [..., A] that are not among the highest, `kept` [..., K]. A difference of two sums would
-    lose small ones."""
+    """log Σ exp over the logits [..., A] that are not among the highest, `kept` [..., K].
+
+    A difference of two sums would lose the small ones."""
     highest, lowest = kept[..., :1], kept[..., -1:]
     scale = jnp.where(highest > -jnp.inf, highest, 0.0)
     below = jnp.where(logits < lowest, jnp.exp(logits - scale), 0.0).sum(-1)
