@@ -13,6 +13,7 @@ nowhere: what is written there is dropped.
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
 # pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportGeneralTypeIssues=false
 
 import dataclasses
 from collections.abc import Callable
