@@ -30,10 +30,16 @@ KEY = jax.random.key(0)
 SIZE = 4093  # rows of the table
 WEIGHTS = np.random.default_rng(0).integers(1, 1 << 20, 4096).astype(np.int32)  # what each input adds to the row
 
-each_search = pytest.mark.parametrize("kind", SEARCHES)
-# mctx keeps six arrays [B, N, A]: games with thousands of actions take too long here.
-SEARCHED = [name for name in envs.GAMES if envs.make(name).num_outcomes == 0 and envs.make(name).num_actions < 512]
-each_game = pytest.mark.parametrize("game", SEARCHED)
+SETTINGS = {
+    **{kind: {"kind": kind} for kind in SEARCHES},
+    **{f"{kind} by mctx": {"kind": kind, "engine": "mctx"} for kind in SEARCHES if "mctx" in SEARCHES[kind]},
+    "gumbel in rounds": {"kind": "gumbel", "rounds": True},
+}
+each_search = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+own_search = pytest.mark.parametrize(
+    "settings", [x for x in SETTINGS.values() if "engine" not in x], ids=[x for x in SETTINGS if "mctx" not in x]
+)
+each_game = pytest.mark.parametrize("game", ["tic_tac_toe", "connect_four", "othello"])
 
 
 def table(env: envs.Env, seed: int = 0):
@@ -71,6 +77,51 @@ def searcher(env: envs.Env, model: Model | None = None, explore: bool = False, *
     return run
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class Heap:
+    left: jax.Array  # i32[]
+    player: jax.Array  # i8[]
+    terminated: jax.Array  # bool[]
+    rewards: jax.Array  # f32[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Nim(envs.Env):
+    """Take one, two or three; three give another turn; who takes the last loses."""
+
+    name = "nim"
+    num_actions = 3
+    observation_shape = (21, 2)
+    max_plies = 20
+    max_legal = 3
+
+    def init(self, key):
+        return Heap(jnp.int32(20), jnp.int8(0), jnp.bool(False), jnp.zeros(2))
+
+    def step(self, state, action):
+        left = state.left - jnp.where(state.terminated, 0, action + 1)
+        end = left == 0
+        player = jnp.where((action == 2) & ~end | state.terminated, state.player, 1 - state.player).astype(jnp.int8)
+        won = jnp.where(jnp.arange(2) == state.player, -1.0, 1.0) * (end & ~state.terminated)
+        return Heap(left, player, end, won)
+
+    def legal_actions(self, state):
+        return (jnp.arange(3) < state.left) | state.terminated
+
+    def observe(self, state):
+        return jnp.zeros((21, 2)).at[state.left, state.player.astype(jnp.int32)].set(1.0)
+
+
+def nim_value(left: int, take: int = 0) -> int:
+    """Of a heap to the mover, or of taking so many from it."""
+    if not take:
+        return max(nim_value(left, take) for take in (1, 2, 3) if take <= left)
+    if take == left:
+        return -1
+    return nim_value(left - take) * (1 if take == 3 else -1)
+
+
 def legal_in(env: envs.Env, states) -> np.ndarray:
     return np.asarray(jax.vmap(env.legal_actions)(states))
 
@@ -83,36 +134,43 @@ def stack(states):
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 
-@pytest.fixture
-def root_visits(monkeypatch):
-    """(run, arguments) -> root visit counts [B, A] of the tree that mctx built."""
-    trees, original = [], mctx.search
-
-    def spy(*args, **kwargs):
-        trees.append(original(*args, **kwargs))
-        return trees[-1]
-
-    def visits(run, *args):
-        def traced(*args):
-            run.__wrapped__(*args)  # not its own jit: the tree belongs to this trace
-            return trees.pop().summary().visit_counts
-
-        return np.asarray(jax.jit(traced)(*args)).astype(int)
-
-    monkeypatch.setattr(mctx, "search", spy)
-    return visits
+# Our tree against mctx.
 
 
-# Gumbel against mctx's own policy and against schedules worked out by hand.
+@pytest.mark.parametrize(
+    ("settings", "game"),
+    [
+        ({"simulations": 32}, "othello"),
+        ({"simulations": 100}, "tic_tac_toe"),  # most lines end, below some roots all actions are tried
+        ({"simulations": 24, "max_considered": 4}, "connect_four"),
+        ({"simulations": 24, "max_depth": 2}, "connect_four"),
+        ({"simulations": 60}, "nim"),  # extra turns, single legal moves
+        ({"kind": "puct", "simulations": 100}, "tic_tac_toe"),
+        ({"kind": "puct", "simulations": 32, "c_puct": 3.0}, "othello"),
+        ({"kind": "puct", "simulations": 24, "max_depth": 2}, "connect_four"),
+        ({"kind": "puct", "simulations": 60}, "nim"),
+    ],
+    ids=str,
+)
+def test_the_tree_is_that_of_mctx(settings, game):
+    env = Nim() if game == "nim" else envs.make(game)
+    states = positions(env, 64)
+    ours, theirs = (searcher(env, explore=True, engine=engine, **settings) for engine in ("tree", "mctx"))
+    for seed in range(4):
+        params = table(env, seed)
+        result, expected = (run(params, keys(64, seed), states) for run in (ours, theirs))
+        np.testing.assert_array_equal(result.visits, expected.visits)
+        np.testing.assert_array_equal(result.action, expected.action)
+        np.testing.assert_allclose(result.policy, expected.policy, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(result.value, expected.value, atol=1e-5)
 
 
-@each_game
 @pytest.mark.parametrize(("simulations", "considered"), [(32, 16), (24, 4)])
-def test_gumbel_without_noise_is_that_of_mctx(game, simulations, considered):
-    env = envs.make(game)
+def test_stock_gumbel_without_noise_is_the_policy_of_mctx(simulations, considered):
+    env = envs.make("connect_four")
     model = simulator.make(env, look_up)
     states = positions(env, 64)
-    run = searcher(env, kind="gumbel", simulations=simulations, max_considered=considered)
+    run = searcher(env, engine="mctx", simulations=simulations, max_considered=considered)
 
     @jax.jit
     def reference(params):
@@ -122,15 +180,31 @@ def test_gumbel_without_noise_is_that_of_mctx(game, simulations, considered):
             max_num_considered_actions=considered,
         )  # fmt: skip
 
-    for seed in range(3):
-        params = table(env, seed)
-        result, expected = run(params, keys(64), states), reference(params)
-        np.testing.assert_array_equal(result.action, expected.action)
-        np.testing.assert_allclose(result.policy, expected.action_weights, rtol=1e-4, atol=1e-7)
-        summary = jax.device_get(expected.search_tree.summary())
-        weights = np.where(summary.visit_counts > 0, expected.action_weights, 0.0)
-        value = (weights * summary.qvalues).sum(-1) / weights.sum(-1)
-        np.testing.assert_allclose(result.value, value, atol=1e-5)
+    result, expected = run(table(env), keys(64), states), reference(table(env))
+    np.testing.assert_array_equal(result.action, expected.action)
+    np.testing.assert_allclose(result.policy, expected.action_weights, rtol=1e-4, atol=1e-7)
+    summary = jax.device_get(expected.search_tree.summary())
+    weights = np.where(summary.visit_counts > 0, expected.action_weights, 0.0)
+    np.testing.assert_allclose(result.value, (weights * summary.qvalues).sum(-1) / weights.sum(-1), atol=1e-5)
+
+
+def test_nodes_with_few_slots():
+    """Chess keeps the likeliest of 4,672 actions in a node, as many as simulations can try, which changes nothing; or
+    fewer, if told."""
+    env = envs.make("chess")
+    states, params = positions(env, 8), table(env)
+    exact, stock, capped = (
+        searcher(env, simulations=24, max_considered=2, **settings)(params, keys(8), states)
+        for settings in ({}, {"engine": "mctx"}, {"slots": 1})
+    )
+    np.testing.assert_array_equal(exact.visits, stock.visits)
+    np.testing.assert_allclose(exact.value, stock.value, atol=1e-5)
+    np.testing.assert_allclose(exact.policy, stock.policy, rtol=1e-4, atol=1e-6)
+    assert (exact.value != capped.value).any()
+    np.testing.assert_array_equal(capped.visits.sum(-1), np.full(8, 24))
+
+
+# Halving by schedules worked out by hand.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +226,8 @@ class Bandit(envs.Env):
         (8, 8, [1] * 8),  # too few for a second phase
     ],
 )
-def test_gumbel_halves_by_schedule(root_visits, simulations, considered, by_rank):
+@pytest.mark.parametrize("settings", [{}, {"rounds": True}, {"engine": "mctx"}], ids=str)
+def test_gumbel_halves_by_schedule(settings, simulations, considered, by_rank):
     """The arms are considered in the order of their logits (no noise) and dropped in that of their rewards."""
     env = Bandit()
     logits = -0.01 * jnp.arange(16.0)
@@ -167,77 +242,166 @@ def test_gumbel_halves_by_schedule(root_visits, simulations, considered, by_rank
         output = mctx.RecurrentFnOutput(reward=rewards[actions], discount=zero, prior_logits=priors, value=zero)
         return output, states
 
-    run = searcher(env, Model(root, decision), kind="gumbel", simulations=simulations, max_considered=considered)
-    visits = root_visits(run, (), keys(2), jnp.zeros(2))
+    model = Model(root, decision)
+    run = searcher(env, model, simulations=simulations, max_considered=considered, **settings)
     best_first = np.argsort(-np.asarray(rewards[:considered]))
-    for row in visits:
+    for row in np.asarray(run((), keys(2), jnp.zeros(2)).visits):
         assert row[best_first].tolist() == by_rank
         assert row.sum() == simulations
 
 
-# PUCT against plain Python.
+# PUCT and Gumbel in rounds against plain Python.
 
 LINES = ["012", "345", "678", "036", "147", "258", "048", "246"]
 
 
 class Node:
-    def __init__(self, prior: float):
-        self.prior, self.visits, self.total, self.children = prior, 0, 0.0, {}
+    """A position of tic-tac-toe: children by move, values to its mover."""
+
+    def __init__(self, logit: float, prior: float):
+        self.logit, self.prior, self.visits, self.total, self.raw, self.children = logit, prior, 0, 0.0, 0.0, {}
+
+    def q(self) -> float:
+        return -self.total / self.visits
 
 
-def ask(params, board: str, mover: str) -> tuple[dict[int, Node], float]:
-    """Children and value of a position of tic-tac-toe by the table; none and the outcome where the game is over."""
+def expand(node: Node, params, board: str) -> float:
+    """Gives a node its children by the table, none where the game is over; its value."""
+    mover = to_move(board)
     other = "XO"[mover == "X"]
-    if any(all(board[int(i)] == other for i in line) for line in LINES):
-        return {}, -1.0
     empty = [i for i, mark in enumerate(board) if mark == "."]
-    if not empty:
-        return {}, 0.0
-    row = sum(int(WEIGHTS[2 * i + (mark == other)]) for i, mark in enumerate(board) if mark != ".") % SIZE
-    exponents = [math.exp(params[0][row][i]) for i in empty]
-    return {i: Node(x / sum(exponents)) for i, x in zip(empty, exponents, strict=True)}, float(params[1][row])
+    if any(all(board[int(i)] == other for i in line) for line in LINES):
+        node.raw = -1.0
+    elif empty:
+        row = sum(int(WEIGHTS[2 * i + (mark == other)]) for i, mark in enumerate(board) if mark != ".") % SIZE
+        exponents = {i: math.exp(params[0][row][i]) for i in empty}
+        node.children = {i: Node(params[0][row][i], x / sum(exponents.values())) for i, x in exponents.items()}
+        node.raw = float(params[1][row])
+    return node.raw
 
 
-def plain_puct(params, board: str, simulations: int, c: float) -> list[int]:
-    """Root visit counts by the pseudocode of AlphaZero, but with the root's own evaluation counted as a visit."""
-    root = Node(1.0)
-    for _ in range(simulations + 1):
-        node, position, path = root, board, [root]
-        while node.children:
-            explore = (c + math.log((node.visits + 19652 + 1) / 19652)) * math.sqrt(node.visits)
-
-            def score(move, node=node, explore=explore):
-                child = node.children[move]
-                q = (1 - child.total / child.visits) / 2 if child.visits else 0.0
-                return q + explore * child.prior / (child.visits + 1)
-
-            move = max(node.children, key=score)
-            node = node.children[move]
-            position = position[:move] + to_move(position) + position[move + 1 :]
-            path.append(node)
-        node.children, value = ask(params, position, to_move(position))
-        for node in reversed(path):
-            node.visits += 1
-            node.total += value
-            value = -value
-    return [root.children[i].visits if i in root.children else 0 for i in range(9)]
+def play(board: str, move: int) -> str:
+    return board[:move] + to_move(board) + board[move + 1 :]
 
 
 def to_move(board: str) -> str:
     return "XO"[board.count("X") - board.count("O")]
 
 
+def simulate(params, node: Node, board: str, select) -> None:
+    """Down by `select(node) -> move`, expand, back up."""
+    path = [node]
+    while node.children and node.visits:
+        move = select(node)
+        node, board = node.children[move], play(board, move)
+        path.append(node)
+    value = expand(node, params, board) if not node.visits else node.raw
+    for node in reversed(path):
+        node.visits += 1
+        node.total += value
+        value = -value
+
+
+def plain_puct(params, board: str, simulations: int, c: float) -> Node:
+    """The pseudocode of AlphaZero, but with the root's own evaluation counted as a visit."""
+
+    def select(node: Node) -> int:
+        explore = (c + math.log((node.visits + 19652 + 1) / 19652)) * math.sqrt(node.visits)
+
+        def score(move):
+            child = node.children[move]
+            return ((1 + child.q()) / 2 if child.visits else 0.0) + explore * child.prior / (child.visits + 1)
+
+        return max(node.children, key=score)
+
+    root = Node(0.0, 1.0)
+    for _ in range(simulations + 1):
+        simulate(params, root, board, select)
+    return root
+
+
+def improved_logits(node: Node) -> dict[int, float]:
+    """Logit + σ(completed value) of each child: the paper's equations 8 and 10, and v_mix of its appendix D. The values
+    are rescaled by their extremes; squares that are taken count as untried, as in mctx."""
+    tried = [child for child in node.children.values() if child.visits]
+    visits, prior = sum(child.visits for child in tried), sum(child.prior for child in tried)
+    mean = sum(child.prior * child.q() for child in tried) / prior if tried else 0.0
+    mixed = (node.raw + visits * mean) / (1 + visits)
+    values = {move: child.q() if child.visits else mixed for move, child in node.children.items()}
+    around = [*values.values(), mixed] if len(tried) < 9 else list(values.values())
+    spread = max(max(around) - min(around), 1e-8)
+    scale = 0.1 * (50 + max((child.visits for child in tried), default=0))
+    return {move: node.children[move].logit + scale * (q - min(around)) / spread for move, q in values.items()}
+
+
+def plain_gumbel(params, board: str, rounds: list[int]) -> Node:
+    """The paper's figure 1 without noise: each round visits its candidates once, then the best stay."""
+
+    def select(node: Node) -> int:
+        logits = improved_logits(node)
+        total = sum(math.exp(x) for x in logits.values())
+        visits = sum(child.visits for child in node.children.values())
+        return max(logits, key=lambda move: math.exp(logits[move]) / total - node.children[move].visits / (1 + visits))
+
+    root = Node(0.0, 1.0)
+    root.visits, root.total = 1, expand(root, params, board)
+    left = list(root.children)
+    for number in rounds:
+        logits = improved_logits(root)
+        left = sorted(left, key=lambda move: -logits[move])[:number]
+        for move in left:
+            simulate(params, root.children[move], play(board, move), select)
+    return root
+
+
+def boards(env: envs.Env, states) -> list[str]:
+    one = lambda i: jax.tree.map(lambda x: x[i], states)  # noqa: E731
+    return [env.to_text(one(i)).replace("\n", "").replace(" ", "") for i in range(len(states.player))]
+
+
+def compare_visits(result, roots: list[Node]) -> None:
+    for visits, root in zip(np.asarray(result.visits), roots, strict=True):
+        assert visits.tolist() == [root.children[i].visits if i in root.children else 0 for i in range(9)]
+
+
 @pytest.mark.parametrize(("simulations", "c"), [(1, 1.25), (7, 1.25), (64, 1.25), (150, 1.25), (64, 3.0)])
-def test_puct_is_that_of_the_pseudocode(root_visits, simulations, c):
+def test_puct_is_that_of_the_pseudocode(simulations, c):
+    env = envs.make("tic_tac_toe")
+    states, params = positions(env, 24), table(env)
+    run = searcher(env, kind="puct", simulations=simulations, c_puct=c)
+    host = jax.tree.map(np.asarray, params)
+    result = run(params, keys(24), states)
+    compare_visits(result, [plain_puct(host, board, simulations, c) for board in boards(env, states)])
+
+
+@pytest.mark.parametrize(
+    ("simulations", "considered", "rounds"),
+    [
+        (32, 16, [9] + [4] * 2 + [2] * 7 + [1]),  # only nine actions: 4 phases of 8, then the rest
+        (24, 4, [4] * 3 + [2] * 6),
+        (16, 2, [2] * 8),
+        (5, 5, [5]),
+        (7, 1, [1] * 7),
+    ],
+)
+def test_rounds_are_those_of_the_paper(simulations, considered, rounds):
     env = envs.make("tic_tac_toe")
     states = positions(env, 24)
-    params = table(env)
-    run = searcher(env, kind="puct", simulations=simulations, c_puct=c)
-    visits = root_visits(run, params, keys(24), states)
-    host = jax.tree.map(np.asarray, params)
-    for i in range(24):
-        board = env.to_text(jax.tree.map(lambda x, i=i: x[i], states)).replace("\n", "")
-        assert visits[i].tolist() == plain_puct(host, board, simulations, c), board
+    run = searcher(env, rounds=True, simulations=simulations, max_considered=considered)
+    for seed in range(3):
+        params = table(env, seed)
+        result = run(params, keys(24), states)
+        host = jax.tree.map(np.asarray, params)
+        roots = [plain_gumbel(host, board, rounds) for board in boards(env, states)]
+        compare_visits(result, roots)
+        for i, root in enumerate(roots):
+            logits = improved_logits(root)
+            total = sum(math.exp(x) for x in logits.values())
+            policy = [math.exp(logits[move]) / total if move in logits else 0 for move in range(9)]
+            np.testing.assert_allclose(result.policy[i], policy, rtol=1e-4, atol=1e-6)
+            most = max(child.visits for child in root.children.values())
+            best = max((move for move in logits if root.children[move].visits == most), key=lambda move: logits[move])
+            assert result.action[i] == best
 
 
 def test_dirichlet_noise():
@@ -278,19 +442,30 @@ TACTICS = {  # board, the moves that hold what can be had
 
 @each_search
 @pytest.mark.parametrize("game", TACTICS)
-def test_tactics(kind, game):
+def test_tactics(settings, game):
     """With a network that knows nothing, the tree alone must find the move."""
     env = envs.make(game)
     states = [env.from_text(board) for board, _ in TACTICS[game]]
-    run = searcher(env, kind=kind, simulations=512)
+    run = searcher(env, simulations=512, **settings)
     result = run(uninformed(env), keys(len(states)), stack(states))
     played = [env.action_to_str(state, int(a)) for state, a in zip(states, result.action, strict=True)]
     assert played == [move for _, move in TACTICS[game]]
 
 
 @each_search
+def test_extra_turns(settings):
+    """With a network that knows nothing, in a game where the mover may move again."""
+    env, heaps = Nim(), np.arange(2, 10)
+    states = jax.vmap(lambda left: dataclasses.replace(env.init(KEY), left=left))(jnp.asarray(heaps, jnp.int32))
+    result = searcher(env, simulations=600, **settings)(uninformed(env), keys(len(heaps)), states)
+    for left, action, value in zip(heaps, result.action, result.value, strict=True):
+        assert nim_value(left, int(action) + 1) == nim_value(left)
+        assert value * nim_value(left) > 0.3
+
+
+@each_search
 @each_game
-def test_no_illegal_action_is_visited_at_any_depth(kind, game):
+def test_no_illegal_action_is_visited_at_any_depth(settings, game):
     """An illegal action pays a million here, so one visit anywhere would show in the root value."""
     env = envs.make(game)
     model = simulator.make(env, look_up)
@@ -301,17 +476,17 @@ def test_no_illegal_action_is_visited_at_any_depth(kind, game):
         return output.replace(reward=jnp.where(legal, output.reward, 1e6)), after  # pyright: ignore
 
     states = positions(env, 64)
-    run = searcher(env, Model(model.root, decision), kind=kind, explore=True, simulations=64)
+    run = searcher(env, Model(model.root, decision), explore=True, simulations=64, **settings)
     for params in (table(env), uninformed(env)):
         assert (jnp.abs(run(params, keys(64), states).value) <= 1).all()
 
 
 @each_search
 @each_game
-def test_a_row_does_not_depend_on_the_others(kind, game):
+def test_a_row_does_not_depend_on_the_others(settings, game):
     env = envs.make(game)
     states, params = positions(env, 8), table(env)
-    run = searcher(env, kind=kind, explore=True, simulations=24, epsilon=0.2)
+    run = searcher(env, explore=True, simulations=24, epsilon=0.2, **settings)
     result = run(params, keys(8), states, 1.0)
     for rows in (np.arange(8)[::-1], np.array([5])):
         part = run(params, keys(8)[rows], jax.tree.map(lambda x, rows=rows: x[rows], states), 1.0)
@@ -322,12 +497,12 @@ def test_a_row_does_not_depend_on_the_others(kind, game):
 
 @each_search
 @each_game
-def test_results_are_legal(kind, game):
+def test_results_are_legal(settings, game):
     env = envs.make(game)
     states = positions(env, 256)
     legal = legal_in(env, states)
     assert (~legal).any()
-    result = searcher(env, kind=kind, explore=True, epsilon=0.3)(table(env), keys(256), states, 1.0)
+    result = searcher(env, explore=True, epsilon=0.3, **settings)(table(env), keys(256), states, 1.0)
     assert legal[np.arange(256), result.action].all()
     assert (np.asarray(result.policy)[~legal] == 0).all()
     np.testing.assert_allclose(result.policy.sum(-1), 1, atol=1e-5)
@@ -336,10 +511,10 @@ def test_results_are_legal(kind, game):
 
 
 @each_search
-def test_only_exploration_depends_on_the_key(kind):
+def test_only_exploration_depends_on_the_key(settings):
     env = envs.make("connect_four")
     states, params = positions(env, 32), table(env)
-    settings = {"kind": kind, "simulations": 24, "epsilon": 0.5}
+    settings = settings | {"simulations": 24, "epsilon": 0.5}
     quiet, noisy = searcher(env, **settings), searcher(env, explore=True, **settings)
     first, second = (quiet(params, keys(32, seed), states) for seed in (0, 1))
     np.testing.assert_array_equal(first.action, second.action)
@@ -350,15 +525,15 @@ def test_only_exploration_depends_on_the_key(kind):
 
 @each_search
 @pytest.mark.parametrize("simulations", [1, 12])
-def test_the_sampled_move_is_independent_of_the_noise(kind, simulations):
+def test_the_sampled_move_is_independent_of_the_noise(settings, simulations):
     """Given the policy, the drawn move must not lean towards (or away from) the one that the noise has favoured."""
     env = envs.make("tic_tac_toe")
     count = 4096
     states = repeat(env.init(KEY), count)
-    run = searcher(env, kind=kind, explore=True, simulations=simulations, dirichlet_alpha=1.0)
+    run = searcher(env, explore=True, simulations=simulations, dirichlet_alpha=1.0, **settings)
     best, drawn = (run(uninformed(env), keys(count), states, temperature) for temperature in (0.0, 1.0))
     favoured = np.asarray(best.policy)[np.arange(count), best.action]
-    if kind == "gumbel" and simulations == 1:
+    if settings["kind"] == "gumbel" and simulations == 1:
         np.testing.assert_allclose(favoured, 1 / 9, rtol=1e-5)
     surprise = (best.action == drawn.action) - favoured
     assert abs(surprise.mean()) <= 4 * math.sqrt((favoured * (1 - favoured)).mean() / count) + 1e-6
@@ -393,12 +568,12 @@ def test_shares_of_the_moves_played(temperature, epsilon):
 
 
 @each_search
-def test_temperature(kind):
+def test_temperature(settings):
     """0 plays the search's own choice, the same for any key of the draw; 1 draws from the policy it returns."""
     env = envs.make("tic_tac_toe")
     count = 4096
     states = repeat(env.from_text("XO. ... ..."), count)
-    run = searcher(env, kind=kind, simulations=16)
+    run = searcher(env, simulations=16, **settings)
     params = table(env)
     assert len(set(run(params, keys(count), states).action.tolist())) == 1
     result = run(params, keys(count), states, 1.0)

@@ -59,14 +59,14 @@ def puct(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         )
 
     def find(params, keys, root, legal, explore) -> Finding:
-        sub = jax.vmap(jax.random.split)(keys)
+        ties = jax.vmap(partial(jax.random.fold_in, data=1))(keys)
         if explore:
-            noisy = jax.vmap(partial(noisy_logits, config))(sub[:, 0], root.prior_logits, legal)
+            noisy = jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal)
             root = root.replace(prior_logits=noisy)
         tree = mctx.search(
             params, keys[0], root=root, recurrent_fn=model.decision, num_simulations=simulations,
             max_depth=config.max_depth or None, root_action_selection_fn=partial(select, depth=0),
-            interior_action_selection_fn=select, invalid_actions=~legal, extra_data=sub[:, 1],
+            interior_action_selection_fn=select, invalid_actions=~legal, extra_data=ties,
         )  # fmt: skip
         summary = tree.summary()
         best = jnp.argmax(jnp.where(legal, summary.visit_probs, -1.0), -1)
