@@ -1,0 +1,224 @@
+"""What a search costs beside its network: our tree against stock mctx, on our games and on Pgx's.
+
+`trees`: the tree alone. Priors and values are hashes of the path, so that trees grow as deep as trained networks make
+them; the rules are one multiplication. Printed: µs a simulation and game, less those of the network and rules alone;
+depth; memory; seconds to compile.
+
+`games`: R = time of S pure network forwards at batch B / time of the whole search of S simulations, which is 1 where
+the network is all that costs. Every side searches like positions with a network of the same size.
+
+All sides run in one process, in turns, warm; on CPU each batch is shared out over the cores, for every side.
+
+    python -m benchmarks.search trees [--actions 7,82,362] [--simulations 256] [--batch 256]
+    python -m benchmarks.search games [--games connect_four,chess] [--network 64x4] [--simulations 32] [--batch 256]
+"""
+
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false, reportArgumentType=false
+
+# ruff: noqa: E402
+from jaxzero.hardware import use_all_cores
+
+use_all_cores()  # before JAX is used
+
+import argparse
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mctx
+import numpy as np
+
+import envs
+from benchmarks.timing import interleave, row
+from envs.core import random_opening
+from jaxzero import networks, search
+from jaxzero.config import NetworkConfig, SearchConfig
+from jaxzero.iteration import LANES, REPLICATED, make_mesh
+from jaxzero.models import Model, simulator
+
+ENGINES = {"sequential": SearchConfig(), "rounds": SearchConfig(rounds=True), "mctx": SearchConfig(engine="mctx")}
+GAMES = {"go_9x9": {"name": "go", "size": 9}}  # ours for Pgx's name, where it is not that name
+PLIES = {"connect_four": 12, "othello": 25, "hex": 40, "go_9x9": 40, "chess": 30}  # random plies before, at most
+
+
+@dataclasses.dataclass(frozen=True)
+class Anything(envs.Env):
+    """A game without rules: every action is legal, always."""
+
+    num_actions: int
+    name = "anything"
+    max_plies = max_legal = 1 << 14
+
+    def legal_actions(self, state):
+        return jnp.ones(self.num_actions, bool)
+
+
+def mix(x: jax.Array) -> jax.Array:
+    """A hash of u32, by two rounds of multiply and xor-shift."""
+    for factor in (0x9E3779B1, 0x85EBCA77):
+        x = (x ^ (x >> 15)) * jnp.uint32(factor)
+    return x ^ (x >> 13)
+
+
+def hashed(num_actions: int) -> Model:
+    """States are u32 hashes of the moves played; nobody ever wins."""
+
+    def judge(state):
+        order = jnp.arange(num_actions, dtype=jnp.uint32)[None]
+        uniform = (mix(state[:, None] * jnp.uint32(4099) + order).astype(jnp.float32) + 0.5) / 2.0**32
+        value = mix(state + jnp.uint32(77)).astype(jnp.float32) / 2.0**31 - 1
+        return -3 * jnp.log(-jnp.log(uniform)), value / 2
+
+    def root(params, state):
+        logits, value = judge(state)
+        return mctx.RootFnOutput(prior_logits=logits, value=value, embedding=state)
+
+    def decision(params, key, action, state):
+        state = mix(state * jnp.uint32(31) + action.astype(jnp.uint32))
+        (logits, value), zero = judge(state), jnp.zeros(len(state))
+        return mctx.RecurrentFnOutput(reward=zero, discount=zero - 1, prior_logits=logits, value=value), state
+
+    return Model(root, decision)
+
+
+def shared_out(function: Callable[..., Any]) -> jax.stages.Wrapped:
+    """`function(params, batch)` with the batch over all devices."""
+    mesh = make_mesh(jax.local_device_count())
+    return jax.jit(jax.shard_map(function, mesh=mesh, in_specs=(REPLICATED, LANES), out_specs=LANES, check_vma=False))
+
+
+def searching(env: envs.Env, model: Model, config: SearchConfig) -> jax.stages.Wrapped:
+    """A call (params, states) -> results without the visits, which would keep the tree's memory."""
+    made = search.make(config, env, model)
+
+    def run(params, states):
+        batch = jax.tree.leaves(states)[0].shape[0]
+        keys = jax.random.split(jax.random.key(0), batch)
+        result, _ = made.run(params, keys, states, made.init(states), jnp.zeros(batch), False)
+        return result.action, result.policy, result.value
+
+    return shared_out(run)
+
+
+def compiled(function: jax.stages.Wrapped, *args: Any) -> tuple[Callable[[], Any], float, float]:
+    """The call, seconds that compiling took, megabytes of temporary memory over all devices."""
+    lowered = function.lower(*args)
+    begin = time.perf_counter()
+    program = lowered.compile()
+    seconds = time.perf_counter() - begin
+    memory = program.memory_analysis().temp_size_in_bytes * jax.local_device_count() / 1e6
+    return partial(program, *args), seconds, memory
+
+
+def depths(actions: int, simulations: int, states: jax.Array) -> np.ndarray:
+    """Depth of every node [B, N] of mctx's trees."""
+    model = hashed(actions)
+    tree = mctx.gumbel_muzero_policy(
+        (), jax.random.key(0), model.root((), states), model.decision, simulations, gumbel_scale=0.0
+    ).search_tree
+    parents = np.asarray(tree.parents)
+    depth = np.zeros_like(parents)
+    for node in range(1, parents.shape[1]):  # parents come first
+        depth[:, node] = 1 + np.take_along_axis(depth, parents[:, node : node + 1], 1)[:, 0]
+    return depth
+
+
+def opening(env: envs.Env, plies: int, key: jax.Array) -> envs.State:
+    return random_opening(env, key, plies)[0]
+
+
+def measure_trees(args: argparse.Namespace) -> None:
+    states = jnp.arange(args.batch, dtype=jnp.uint32)
+    for actions in map(int, args.actions.split(",")):
+        model, env = hashed(actions), Anything(actions)
+
+        def alone(params, states, model=model):
+            def step(i, carry):
+                state, total = carry
+                said, state = model.decision((), None, i % 7 + jnp.zeros_like(state), state)
+                return state, total + said.prior_logits.max(-1) + said.value
+
+            return jax.lax.fori_loop(0, args.simulations, step, (states, jnp.zeros(len(states))))[1]
+
+        configs = {name: dataclasses.replace(x, simulations=args.simulations) for name, x in ENGINES.items()}
+        sides = {"alone": shared_out(alone)} | {name: searching(env, model, x) for name, x in configs.items()}
+        calls = {}
+        for name, side in sides.items():
+            calls[name], seconds, memory = compiled(side, (), states)
+            print(f"A = {actions}, {name}: {seconds:.1f} s to compile, {memory:.0f} MB")
+        depth = depths(actions, args.simulations, states[:32])
+        print(f"A = {actions}: mean depth of a node {depth[:, 1:].mean():.1f}, deepest {depth.max(1).mean():.1f}")
+        seconds = interleave(calls, args.rounds)
+        work = args.batch * args.simulations
+        spent = {name: [x - y for x, y in zip(seconds[name], seconds["alone"], strict=True)] for name in configs}
+        for name in configs:
+            print(row(f"A = {actions} {name}", 1e6 / work, [1 / x for x in spent[name]], "µs a simulation and game"))
+        for name in ("sequential", "rounds"):
+            print(row(f"A = {actions} mctx / {name}", spent["mctx"], spent[name], "ratio"))
+
+
+def measure_games(args: argparse.Namespace) -> None:
+    channels, blocks = map(int, args.network.split("x"))
+    for game in args.games.split(","):
+        own, pgx = envs.make(**GAMES.get(game, {"name": game})), envs.make(f"pgx:{game}")
+        calls: dict[str, Callable[[], Any]] = {}
+        for label, env, engines in (("", own, ENGINES), ("pgx ", pgx, {"mctx": ENGINES["mctx"]})):
+            if label and args.without_pgx:
+                continue
+            config = NetworkConfig(channels=channels, blocks=blocks, pooling=False)
+            network = networks.make(config, env)
+            params = network.fold(network.init(jax.random.key(0)))
+            begin = jax.jit(jax.vmap(partial(opening, env, PLIES.get(game, 20))))
+            states = jax.block_until_ready(begin(jax.random.split(jax.random.key(1), args.batch)))
+
+            def forwards(params, states, env=env, network=network):
+                seen = jax.vmap(env.observe)(states)
+
+                def step(i, total):
+                    said = network.infer(params, jnp.roll(seen, i, 0))
+                    return total + said.logits.sum(-1) + said.value
+
+                return jax.lax.fori_loop(0, args.simulations, step, jnp.zeros(len(seen)))
+
+            sides = {f"{label}forwards": shared_out(forwards)}
+            model = simulator.make(env, network.infer)
+            for name, config in engines.items():
+                config = dataclasses.replace(config, simulations=args.simulations)
+                sides[f"{label}{name}"] = searching(env, model, config)
+            for name, side in sides.items():
+                calls[name], seconds, memory = compiled(side, params, states)
+                print(f"{game} {name}: {seconds:.1f} s to compile, {memory:.0f} MB")
+        seconds = interleave(calls, args.rounds)
+        work = args.batch * args.simulations
+        for name in calls:
+            print(row(f"{game} {name}", work, seconds[name], "simulations/s"))
+        for name in calls:
+            if not name.endswith("forwards"):
+                ideal = seconds["pgx forwards" if name.startswith("pgx") else "forwards"]
+                print(row(f"{game} {name}: R", ideal, seconds[name], ""))
+                if "pgx mctx" in calls and not name.startswith("pgx"):
+                    print(row(f"{game} {name} / pgx mctx", seconds["pgx mctx"], seconds[name], "ratio"))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("what", choices=("trees", "games"))
+    parser.add_argument("--actions", default="7,82,362")
+    parser.add_argument("--games", default="connect_four,othello,hex,go_9x9,chess")
+    parser.add_argument("--network", default="64x4", help="channels x blocks")
+    parser.add_argument("--simulations", type=int, help="256 for trees, 32 for games")
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--without-pgx", action="store_true", help="leave the Pgx games out")
+    args = parser.parse_args()
+    args.simulations = args.simulations or (256 if args.what == "trees" else 32)
+    (measure_trees if args.what == "trees" else measure_games)(args)
+
+
+if __name__ == "__main__":
+    main()
