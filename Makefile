@@ -34,6 +34,8 @@ conformance: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.games
 	$(BIN)/python -m benchmarks.self_play
+	$(BIN)/python -m benchmarks.search trees --actions 7
+	$(BIN)/python -m benchmarks.search games --games connect_four
 
 clean:
 	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis dist

@@ -111,7 +111,8 @@ def compiled(function: jax.stages.Wrapped, *args: Any) -> tuple[Callable[[], Any
     begin = time.perf_counter()
     program = lowered.compile()
     seconds = time.perf_counter() - begin
-    memory = program.memory_analysis().temp_size_in_bytes * jax.local_device_count() / 1e6
+    usage = program.memory_analysis()
+    memory = usage.temp_size_in_bytes * jax.local_device_count() / 1e6 if usage else float("nan")
     return partial(program, *args), seconds, memory
 
 

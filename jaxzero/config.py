@@ -238,7 +238,8 @@ RANGES = {
         "log.plot_every",
     )),
     "0 or more": (lambda x: x >= 0, (
-        "devices", "search.c_puct", "search.temperature", "search.temperature_plies", "selfplay.opening_plies",
+        "devices", "search.c_puct", "search.max_depth", "search.slots", "search.temperature",
+        "search.temperature_plies", "selfplay.opening_plies",
         "learner.warmup", "learner.weight_decay", "learner.clip", "learner.value_weight", "evaluation.every",
         "evaluation.opening_plies",
     )),
@@ -287,6 +288,16 @@ def validate_choices(config: Config, env: Env) -> None:
     ):
         if kind not in known:
             raise ConfigError(f"{field}: unknown kind {kind!r}; {suggest(kind, known)}")
+    if config.search.engine == "mctx":
+        for field in ("rounds", "slots"):
+            if getattr(config.search, field):
+                raise ConfigError(
+                    f'search.{field}: stock mctx cannot do this; set search.engine = "tree", or leave it out'
+                )
+    if config.search.rounds and config.search.kind != "gumbel":
+        raise ConfigError(
+            f'search.rounds: {config.search.kind} has no rounds; set search.kind = "gumbel", or leave it out'
+        )
     if network.kind == "resnet" and len(env.observation_shape) != 3:
         raise ConfigError(
             f"network.kind: resnet needs observations [rows, columns, planes], {env.name} has shape "

@@ -212,6 +212,7 @@ class Bandit(envs.Env):
     """Sixteen arms, one pull; nothing but arms matters to the search."""
 
     name = "bandit"
+    max_legal = 16
     num_actions = 16
 
     def legal_actions(self, state):
@@ -232,15 +233,14 @@ def test_gumbel_halves_by_schedule(settings, simulations, considered, by_rank):
     env = Bandit()
     logits = -0.01 * jnp.arange(16.0)
     rewards = jax.random.permutation(KEY, jnp.linspace(-1, 1, 16))
-    zero = jnp.zeros(2)
 
     def root(params, states):
-        return mctx.RootFnOutput(prior_logits=jnp.tile(logits, (2, 1)), value=zero, embedding=states)
+        return mctx.RootFnOutput(prior_logits=jnp.tile(logits, (2, 1)), value=jnp.zeros(2), embedding=states)
 
     def decision(params, key, actions, states):
-        priors = jnp.zeros((2, 16))
-        output = mctx.RecurrentFnOutput(reward=rewards[actions], discount=zero, prior_logits=priors, value=zero)
-        return output, states
+        zero = jnp.zeros(len(actions))
+        priors = jnp.zeros((len(actions), 16))
+        return mctx.RecurrentFnOutput(reward=rewards[actions], discount=zero, prior_logits=priors, value=zero), states
 
     model = Model(root, decision)
     run = searcher(env, model, simulations=simulations, max_considered=considered, **settings)
