@@ -63,8 +63,16 @@ class SearchConfig:
     """gumbel (Gumbel AlphaZero) or puct (AlphaZero)."""
     simulations: int = 16
     """Simulations a move."""
+    schedule: tuple[int, ...] = ()
+    """Simulations a move in self-play, one number for each of as many equal parts of the run, such as 8 16 32: moves
+    are cheap while the network knows little. Empty = `simulations` throughout."""
     max_considered: int = 16
     """gumbel: actions considered at the root."""
+    value_scale: float = 0.1
+    """gumbel: weight of values against the network's logits, c_scale of the paper."""
+    rescale: bool = True
+    """gumbel: values are stretched to [0, 1] at each node; false takes them as they are, in [-1, 1]: no difference
+    between equally good moves is blown up."""
     c_puct: float = 1.25
     """puct: exploration constant."""
     dirichlet_alpha: float = 0.3
@@ -206,6 +214,11 @@ class Config:
         """Batches an iteration."""
         return max(1, round(self.selfplay.games * self.selfplay.plies * self.learner.reuse / self.learner.batch))
 
+    def simulations(self, iteration: int) -> int:
+        """Simulations a move in self-play after `iteration` iterations."""
+        schedule = self.search.schedule or (self.search.simulations,)
+        return schedule[min(iteration * len(schedule) // self.iterations, len(schedule) - 1)]
+
     def num_devices(self) -> int:
         """Devices that share the games and the batch equally."""
         work = math.gcd(self.selfplay.games, self.learner.batch)
@@ -235,11 +248,13 @@ RANGES = {
         "log.plot_every",
     )),
     "0 or more": (lambda x: x >= 0, (
-        "devices", "network.blocks", "network.dense", "search.c_puct", "search.temperature", "search.temperature_plies", "selfplay.opening_plies",
-        "learner.warmup", "learner.weight_decay", "learner.clip", "learner.value_weight", "evaluation.every",
-        "evaluation.opening_plies",
+        "devices", "network.blocks", "network.dense", "search.c_puct", "search.temperature",
+        "search.temperature_plies", "selfplay.opening_plies", "learner.warmup", "learner.weight_decay", "learner.clip",
+        "learner.value_weight", "evaluation.every", "evaluation.opening_plies",
     )),
-    "above 0": (lambda x: x > 0, ("search.dirichlet_alpha", "learner.reuse", "learner.lr")),
+    "above 0": (lambda x: x > 0, (
+        "search.dirichlet_alpha", "search.value_scale", "learner.reuse", "learner.lr",
+    )),
     "a share from 0 to 1": (lambda x: 0 <= x <= 1, (
         "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda",
     )),
@@ -289,6 +304,8 @@ def validate_choices(config: Config, env: Env) -> None:
             f"network.kind: resnet needs observations [rows, columns, planes], {env.name} has shape "
             f'{env.observation_shape}; use network.kind = "mlp"'
         )
+    if config.search.schedule and min(config.search.schedule) < 1:
+        raise ConfigError(f"search.schedule: each must be at least 1, got {list(config.search.schedule)}")
     if network.stem % 2 == 0:
         raise ConfigError(f"network.stem: must be odd, so that a kernel has a centre, got {network.stem}")
     if network.kind == "mlp" and not (network.sizes and min(network.sizes) >= 1):

@@ -21,11 +21,16 @@ from jaxzero.search.base import Search, SearchResult, sample_action
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
+    transform = partial(
+        mctx.qtransform_completed_by_mix_value, value_scale=config.value_scale, rescale_values=config.rescale
+    )
     halving = partial(
         mctx.gumbel_muzero_root_action_selection,
         num_simulations=simulations,
         max_num_considered_actions=min(config.max_considered, simulations),
+        qtransform=transform,
     )
+    inside = partial(mctx.gumbel_muzero_interior_action_selection, qtransform=transform)
 
     def run(params, keys, states, carry, temperature, explore):
         root = model.root(params, states)
@@ -35,12 +40,11 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         gumbel = noise * jnp.ones_like(root.prior_logits)
         tree = mctx.search(
             params, sub[0, 1], root=root, recurrent_fn=model.decision, num_simulations=simulations,
-            root_action_selection_fn=halving,
-            interior_action_selection_fn=mctx.gumbel_muzero_interior_action_selection,
+            root_action_selection_fn=halving, interior_action_selection_fn=inside,
             invalid_actions=~legal, extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=gumbel),
         )  # fmt: skip
         summary = tree.summary()
-        completed = jax.vmap(mctx.qtransform_completed_by_mix_value, in_axes=(0, None))(tree, tree.ROOT_INDEX)
+        completed = jax.vmap(transform, in_axes=(0, None))(tree, tree.ROOT_INDEX)
         logits = jnp.where(legal, root.prior_logits + completed, -jnp.inf)
         most = summary.visit_counts == summary.visit_counts.max(-1, keepdims=True)
         best = jnp.argmax(jnp.where(most & legal, logits + gumbel, -jnp.inf), -1)
