@@ -113,8 +113,8 @@ class LearnerConfig:
     """Positions an update, over all devices."""
     reuse: float = 4.0
     """Times a position is trained on, on average; sets the updates of an iteration."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Adam, or SGD with momentum 0.9."""
+    optimizer: Literal["adam", "sgd", "muon"] = "adam"
+    """adam, sgd with momentum 0.9, or muon (orthogonal steps for kernels, Adam's for the rest, of the same size)."""
     lr: float = 2e-3
     """Peak learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"

@@ -21,8 +21,8 @@ MLP = NetworkConfig(kind="mlp", sizes=(24, 16), dtype="float32")
 CASES = {
     "resnet": ("connect_four", RESNET),
     "resnet-batch-norm-wdl": ("connect_four", dataclasses.replace(RESNET, norm="batch", value="wdl")),
-    "resnet-dense": ("connect_four", dataclasses.replace(RESNET, stem=5, dense=24, norm="batch")),
-    "resnet-dense-no-blocks-wdl": ("connect_four", dataclasses.replace(RESNET, blocks=0, dense=24, value="wdl")),
+    "resnet-dense-wdl": ("tic_tac_toe", dataclasses.replace(RESNET, stem=5, dense=24, norm="batch", value="wdl")),
+    "resnet-dense-no-blocks": ("connect_four", dataclasses.replace(RESNET, blocks=0, dense=24)),
     "resnet-batch-norm-no-pooling": ("tic_tac_toe", dataclasses.replace(RESNET, norm="batch", pooling=False)),
     "resnet-wdl": ("tic_tac_toe", dataclasses.replace(RESNET, value="wdl")),
     "mlp": ("connect_four", MLP),

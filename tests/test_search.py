@@ -9,6 +9,7 @@ could hide a mistake, and without rounding that could depend on the batch.
 
 import dataclasses
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -107,19 +108,26 @@ def root_visits(monkeypatch):
 
 
 @each_game
-@pytest.mark.parametrize(("simulations", "considered"), [(32, 16), (24, 4)])
-def test_gumbel_without_noise_is_that_of_mctx(game, simulations, considered):
+@pytest.mark.parametrize(
+    ("simulations", "considered", "values"),
+    [(32, 16, {}), (24, 4, {}), (24, 16, {"value_scale": 0.5, "rescale": False})],
+)
+def test_gumbel_without_noise_is_that_of_mctx(game, simulations, considered, values):
     env = envs.make(game)
     model = simulator.make(env, look_up)
     states = positions(env, 64)
-    run = searcher(env, kind="gumbel", simulations=simulations, max_considered=considered)
+    run = searcher(env, kind="gumbel", simulations=simulations, max_considered=considered, **values)
+    names = {"value_scale": "value_scale", "rescale": "rescale_values"}
+    transform = partial(
+        mctx.qtransform_completed_by_mix_value, **{names[name]: value for name, value in values.items()}
+    )
 
     @jax.jit
     def reference(params):
         return mctx.gumbel_muzero_policy(
             params, KEY, model.root(params, states), model.decision, simulations,
             invalid_actions=~jax.vmap(env.legal_actions)(states), gumbel_scale=0.0,
-            max_num_considered_actions=considered,
+            max_num_considered_actions=considered, qtransform=transform,
         )  # fmt: skip
 
     for seed in range(3):
