@@ -35,12 +35,7 @@ class NetworkConfig:
     channels: int = 32
     """resnet: channels of the trunk."""
     blocks: int = 3
-    """resnet: residual blocks of two 3×3 convolutions; 0 = none."""
-    stem: int = 3
-    """resnet: size of the first convolution's kernel, an odd number."""
-    dense: int = 0
-    """resnet: width of a dense residual trunk after the blocks, shared by policy and value; 0 = none, the heads see
-    the board."""
+    """resnet: residual blocks of two 3×3 convolutions."""
     norm: Literal["batch", "none"] = "none"
     """resnet: batch normalisation, or none (fixed variance: the second convolution of a block starts near zero)."""
     pooling: bool = True
@@ -242,15 +237,15 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
 
 RANGES = {
     "at least 1": (lambda x: x >= 1, (
-        "iterations", "network.channels", "network.stem", "search.simulations", "search.max_considered",
+        "iterations", "network.channels", "network.blocks", "search.simulations", "search.max_considered",
         "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window", "learner.batch", "learner.accumulate",
         "evaluation.games", "evaluation.simulations", "checkpoint.every", "checkpoint.keep", "log.every",
         "log.plot_every",
     )),
     "0 or more": (lambda x: x >= 0, (
-        "devices", "network.blocks", "network.dense", "search.c_puct", "search.temperature",
-        "search.temperature_plies", "selfplay.opening_plies", "learner.warmup", "learner.weight_decay", "learner.clip",
-        "learner.value_weight", "evaluation.every", "evaluation.opening_plies",
+        "devices", "search.c_puct", "search.temperature", "search.temperature_plies", "selfplay.opening_plies",
+        "learner.warmup", "learner.weight_decay", "learner.clip", "learner.value_weight", "evaluation.every",
+        "evaluation.opening_plies",
     )),
     "above 0": (lambda x: x > 0, (
         "search.dirichlet_alpha", "search.value_scale", "learner.reuse", "learner.lr",
@@ -306,8 +301,6 @@ def validate_choices(config: Config, env: Env) -> None:
         )
     if config.search.schedule and min(config.search.schedule) < 1:
         raise ConfigError(f"search.schedule: each must be at least 1, got {list(config.search.schedule)}")
-    if network.stem % 2 == 0:
-        raise ConfigError(f"network.stem: must be odd, so that a kernel has a centre, got {network.stem}")
     if network.kind == "mlp" and not (network.sizes and min(network.sizes) >= 1):
         raise ConfigError(f"network.sizes: mlp needs one or more sizes, each at least 1, got {list(network.sizes)}")
     if (learner.value_loss == "wdl") != (network.value == "wdl"):

@@ -61,7 +61,6 @@ def test_valid_configuration():
     ({"seed": 2**32}, "seed: must be from 0 to 4294967295, got 4294967296"),
     ({"search__simulations": -4}, "search.simulations: must be at least 1, got -4"),
     ({"search__schedule": (8, 0)}, "search.schedule: each must be at least 1, got [8, 0]"),
-    ({"network__stem": 4}, "network.stem: must be odd, so that a kernel has a centre, got 4"),
     ({"learner__lr": 0.0}, "learner.lr: must be above 0, got 0.0"),
     ({"learner__lr": float("inf")}, "learner.lr: must be above 0, got inf"),
     ({"learner__clip": float("nan")}, "learner.clip: must be 0 or more, got nan"),

@@ -21,8 +21,6 @@ MLP = NetworkConfig(kind="mlp", sizes=(24, 16), dtype="float32")
 CASES = {
     "resnet": ("connect_four", RESNET),
     "resnet-batch-norm-wdl": ("connect_four", dataclasses.replace(RESNET, norm="batch", value="wdl")),
-    "resnet-dense-wdl": ("tic_tac_toe", dataclasses.replace(RESNET, stem=5, dense=24, norm="batch", value="wdl")),
-    "resnet-dense-no-blocks": ("connect_four", dataclasses.replace(RESNET, blocks=0, dense=24)),
     "resnet-batch-norm-no-pooling": ("tic_tac_toe", dataclasses.replace(RESNET, norm="batch", pooling=False)),
     "resnet-wdl": ("tic_tac_toe", dataclasses.replace(RESNET, value="wdl")),
     "mlp": ("connect_four", MLP),
@@ -154,8 +152,8 @@ def test_file_is_plain_and_says_what_it_is(file):
     assert metadata["training"] == {"step": 7, "iteration": 3, "config_digest": "abc"}
     assert "not masked" in metadata["notes"]
     assert metadata["network"] == {
-        "kind": "resnet", "value": "wdl", "channels": 8, "blocks": 2, "pooling": True, "stem": 3, "dense": 0,
-        "dense_blocks": 2, "head_channels": 16, "value_hidden": 64,
+        "kind": "resnet", "value": "wdl", "channels": 8, "blocks": 2, "pooling": True, "head_channels": 16,
+        "value_hidden": 64,
     }  # fmt: skip
 
 

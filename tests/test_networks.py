@@ -16,10 +16,7 @@ from jaxzero.networks import NETWORKS
 
 SMALL = NetworkConfig(channels=4, blocks=1, sizes=(16, 8), dtype="float32")
 # Kind -> what can be changed about it.
-VARIANTS = {
-    "resnet": ({"norm": "batch"}, {"pooling": False}, {"stem": 5, "blocks": 0, "dense": 12, "norm": "batch"}),
-    "mlp": ({"dropout": 0.5}, {"shared": False}),
-}
+VARIANTS = {"resnet": ({"norm": "batch"}, {"pooling": False}), "mlp": ({"dropout": 0.5}, {"shared": False})}
 CASES = [
     pytest.param(dataclasses.replace(SMALL, kind=kind, value=value, **variant), id=f"{kind}-{value}-{variant}")
     for kind in NETWORKS

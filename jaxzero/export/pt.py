@@ -22,7 +22,7 @@ from envs import Env
 from jaxzero import networks
 from jaxzero.config import ConfigError, NetworkConfig
 from jaxzero.networks import Prediction
-from jaxzero.networks.resnet import DENSE_BLOCKS, HEAD_CHANNELS, VALUE_HIDDEN
+from jaxzero.networks.resnet import HEAD_CHANNELS, VALUE_HIDDEN
 
 POSITIONS = 256
 LOGITS_TOLERANCE = 1e-4
@@ -31,8 +31,7 @@ VALUE_TOLERANCE = 1e-5
 DESCRIPTIONS: dict[str, Callable[[NetworkConfig], dict[str, Any]]] = {
     "resnet": lambda config: {
         "channels": config.channels, "blocks": config.blocks, "pooling": config.pooling,
-        "stem": config.stem, "dense": config.dense, "dense_blocks": DENSE_BLOCKS, "head_channels": HEAD_CHANNELS,
-        "value_hidden": VALUE_HIDDEN,
+        "head_channels": HEAD_CHANNELS, "value_hidden": VALUE_HIDDEN,
     },
     "mlp": lambda config: {"sizes": config.sizes, "shared": config.shared},
 }  # fmt: skip

@@ -91,36 +91,6 @@ class Head(nn.Module):
         return self.out(x)
 
 
-class DenseBlock(nn.Module):
-    """[B, width] -> the same: a residual block of two dense layers."""
-
-    def __init__(self, width: int):
-        super().__init__()
-        self.first = nn.Linear(width, width)
-        self.second = nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x + self.second(self.first(x).relu())).relu()
-
-
-class Neck(nn.Module):
-    """[B, C, H, W] -> [B, width]: 1×1 convolution, flattened board, dense residual blocks."""
-
-    def __init__(self, channels: int, head_channels: int, squares: int, width: int, blocks: int):
-        super().__init__()
-        self.conv = nn.Conv2d(channels, head_channels, 1)
-        self.enter = nn.Linear(squares * head_channels, width)
-        self.blocks = [f"block{i}" for i in range(blocks)]
-        for name in self.blocks:
-            self.add_module(name, DenseBlock(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.enter(self.conv(x).relu().permute(0, 2, 3, 1).flatten(1)).relu()
-        for name in self.blocks:
-            x = self.get_submodule(name)(x)
-        return x
-
-
 class ResNet(Network):
     """Residual convolutional network; normalisation is already part of the convolutions."""
 
@@ -129,25 +99,17 @@ class ResNet(Network):
         network = metadata["network"]
         rows, columns, planes = self.observation_shape
         channels, head_channels = network["channels"], network["head_channels"]
-        stem, dense = network["stem"], network["dense"]
-        self.stem = nn.Conv2d(planes, channels, stem, padding=stem // 2)
+        self.stem = nn.Conv2d(planes, channels, 3, padding=1)
         self.blocks = [f"block{i}" for i in range(network["blocks"])]
         for name in self.blocks:
             self.add_module(name, Block(channels, network["pooling"]))
-        squares, outputs, values = rows * columns, metadata["num_actions"], 3 if self.has_wdl else 1
-        self.neck = Neck(channels, head_channels, squares, dense, network["dense_blocks"]) if dense else None
-        self.policy = nn.Linear(dense, outputs) if dense else Head(channels, head_channels, squares, 0, outputs)
-        self.value = (
-            nn.Linear(dense, values) if dense
-            else Head(channels, head_channels, squares, network["value_hidden"], values)
-        )  # fmt: skip
+        self.policy = Head(channels, head_channels, rows * columns, 0, metadata["num_actions"])
+        self.value = Head(channels, head_channels, rows * columns, network["value_hidden"], 3 if self.has_wdl else 1)
 
     def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         x = self.stem(observation.permute(0, 3, 1, 2)).relu()
         for name in self.blocks:
             x = self.get_submodule(name)(x)
-        if self.neck is not None:
-            x = self.neck(x)
         return self.policy(x), self.value(x)
 
 

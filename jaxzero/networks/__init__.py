@@ -30,8 +30,8 @@ def resnet(config: NetworkConfig, env: Env) -> Network:
     def build(norm: bool, rngs: nnx.Rngs) -> nnx.Module:
         return ResNet(
             env.observation_shape, env.num_actions, value_outputs(config),
-            channels=config.channels, blocks=config.blocks, stem=config.stem, dense=config.dense,
-            norm=norm, pooling=config.pooling, dtype=dtype_of(config), rngs=rngs,
+            channels=config.channels, blocks=config.blocks, norm=norm, pooling=config.pooling,
+            dtype=dtype_of(config), rngs=rngs,
         )  # fmt: skip
 
     return from_module(build, config.norm == "batch", config.value == "wdl")

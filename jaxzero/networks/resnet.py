@@ -15,7 +15,6 @@ from jaxzero.networks.convolution import for_backend
 
 HEAD_CHANNELS = 16
 VALUE_HIDDEN = 64
-DENSE_BLOCKS = 2
 he_normal = nnx.initializers.he_normal()
 near_zero = nnx.initializers.variance_scaling(0.01, "fan_in", "normal")
 
@@ -89,43 +88,8 @@ class Head(nnx.Module):
         return self.out(x).astype(jnp.float32)
 
 
-class DenseBlock(nnx.Module):
-    """[B, width] -> the same: a residual block of two dense layers."""
-
-    def __init__(self, width: int, rngs: nnx.Rngs, **types: Any):
-        self.first = nnx.Linear(width, width, kernel_init=he_normal, rngs=rngs, **types)
-        self.second = nnx.Linear(width, width, kernel_init=near_zero, rngs=rngs, **types)
-
-    def __call__(self, x: jax.Array) -> jax.Array:
-        return nnx.relu(x + self.second(nnx.relu(self.first(x))))
-
-
-class Neck(nnx.Module):
-    """[B, H, W, C] -> [B, width]: 1×1 convolution, flattened board, dense residual blocks.
-
-    On a CPU a dense layer over a small board costs a fraction of a convolution, and unlike one it knows every square.
-    """
-
-    def __init__(self, shape: tuple[int, int, int], width: int, norm: bool, rngs: nnx.Rngs, **types: Any):
-        rows, columns, channels = shape
-        self.conv = ConvNorm(channels, HEAD_CHANNELS, 1, norm, rngs, **types)
-        self.enter = nnx.Linear(rows * columns * HEAD_CHANNELS, width, kernel_init=he_normal, rngs=rngs, **types)
-        for i in range(DENSE_BLOCKS):
-            setattr(self, f"block{i}", DenseBlock(width, rngs, **types))
-
-    def __call__(self, x: jax.Array, train: bool, axis_name: str | None) -> jax.Array:
-        x = nnx.relu(self.conv(x, train, axis_name))
-        x = nnx.relu(self.enter(x.reshape(x.shape[0], -1)))
-        for i in range(DENSE_BLOCKS):
-            x = getattr(self, f"block{i}")(x)
-        return x
-
-
 class ResNet(nnx.Module):
-    """[B, H, W, planes] -> policy logits [B, A] and value outputs [B, value_outputs].
-
-    `dense` > 0 puts a `Neck` of that width between the blocks and both heads, which then are one dense layer each.
-    """
+    """[B, H, W, planes] -> policy logits [B, A] and value outputs [B, value_outputs]."""
 
     def __init__(
         self,
@@ -135,8 +99,6 @@ class ResNet(nnx.Module):
         *,
         channels: int,
         blocks: int,
-        stem: int,
-        dense: int,
         norm: bool,
         pooling: bool,
         dtype: Any,
@@ -145,24 +107,16 @@ class ResNet(nnx.Module):
         rows, columns, planes = observation_shape
         types = {"dtype": dtype}
         self.dtype, self.num_blocks = dtype, blocks
-        self.stem = ConvNorm(planes, channels, stem, norm, rngs, **types)
+        self.stem = ConvNorm(planes, channels, 3, norm, rngs, **types)
         for i in range(blocks):
             setattr(self, f"block{i}", Block(channels, norm, pooling, rngs, **types))
         trunk = (rows, columns, channels)
-        if dense:
-            self.neck = Neck(trunk, dense, norm, rngs, **types)
-            self.policy = nnx.Linear(dense, num_actions, kernel_init=near_zero, rngs=rngs, **types)
-            self.value = nnx.Linear(dense, value_outputs, kernel_init=near_zero, rngs=rngs, **types)
-        else:
-            self.policy = Head(trunk, 0, num_actions, norm, rngs, **types)
-            self.value = Head(trunk, VALUE_HIDDEN, value_outputs, norm, rngs, **types)
+        self.policy = Head(trunk, 0, num_actions, norm, rngs, **types)
+        self.value = Head(trunk, VALUE_HIDDEN, value_outputs, norm, rngs, **types)
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None, axis_name: str | None):
         del key  # no dropout here
         x = nnx.relu(self.stem(x.astype(self.dtype), train, axis_name))
         for i in range(self.num_blocks):
             x = getattr(self, f"block{i}")(x, train, axis_name)
-        if hasattr(self, "neck"):
-            x = self.neck(x, train, axis_name)
-            return self.policy(x).astype(jnp.float32), self.value(x).astype(jnp.float32)
         return self.policy(x, train, axis_name), self.value(x, train, axis_name)
