@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -142,12 +143,12 @@ def test_muon_steps_are_orthogonal_and_as_large_as_those_of_adam():
         gradient = {"kernel": jnp.float32((u * np.geomspace(1, 30, outputs)) @ v).reshape(shape), "bias": ONES["bias"]}
         chain = learner.optimizer(LearnerConfig(optimizer="muon", lr=0.1, warmup=0, weight_decay=0.0, clip=0.0), 100)
         params = jax.tree.map(jnp.zeros_like, gradient)
-        change, _ = chain.update(gradient, chain.init(params), params)
+        change: Any = chain.update(gradient, chain.init(params), params)[0]
         towards = -u.T @ np.asarray(change["kernel"]).reshape(-1, outputs) @ v.T
         size = 0.1 * 0.2 * math.sqrt(max(math.prod(shape[:-1]), outputs))
         np.testing.assert_allclose(towards / size, np.eye(outputs), atol=0.4)  # Newton-Schulz: 0.7 to 1.2
         adam = optax.scale_by_adam(nesterov=True)
-        expected, _ = adam.update(gradient, adam.init(params))
+        expected: Any = adam.update(gradient, adam.init(params))[0]
         np.testing.assert_allclose(change["bias"], -0.1 * expected["bias"], rtol=1e-5)
 
 

@@ -109,18 +109,16 @@ def root_visits(monkeypatch):
 
 @each_game
 @pytest.mark.parametrize(
-    ("simulations", "considered", "values"),
-    [(32, 16, {}), (24, 4, {}), (24, 16, {"value_scale": 0.5, "rescale": False})],
+    ("simulations", "considered", "scale", "rescale"), [(32, 16, 0.1, True), (24, 4, 0.1, True), (24, 16, 0.5, False)]
 )
-def test_gumbel_without_noise_is_that_of_mctx(game, simulations, considered, values):
+def test_gumbel_without_noise_is_that_of_mctx(game, simulations, considered, scale, rescale):
     env = envs.make(game)
     model = simulator.make(env, look_up)
     states = positions(env, 64)
-    run = searcher(env, kind="gumbel", simulations=simulations, max_considered=considered, **values)
-    names = {"value_scale": "value_scale", "rescale": "rescale_values"}
-    transform = partial(
-        mctx.qtransform_completed_by_mix_value, **{names[name]: value for name, value in values.items()}
+    run = searcher(
+        env, kind="gumbel", simulations=simulations, max_considered=considered, value_scale=scale, rescale=rescale
     )
+    transform = partial(mctx.qtransform_completed_by_mix_value, value_scale=scale, rescale_values=rescale)
 
     @jax.jit
     def reference(params):
