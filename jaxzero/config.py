@@ -58,12 +58,20 @@ class SearchConfig:
     """gumbel (Gumbel AlphaZero) or puct (AlphaZero)."""
     simulations: int = 16
     """Simulations a move."""
+    schedule: tuple[int, ...] = ()
+    """Simulations a move in self-play, one number for each of as many equal parts of the run, such as 8 16 32: moves
+    are cheap while the network knows little. Empty = `simulations` throughout."""
     engine: Literal["tree", "mctx"] = "tree"
     """tree (ours) or stock mctx: the same search, slower."""
     max_considered: int = 16
     """gumbel: actions considered at the root."""
     rounds: bool = False
     """gumbel: visits all candidates of a round at once, so that a search takes few, large network calls."""
+    value_scale: float = 0.1
+    """gumbel: weight of values against the network's logits, c_scale of the paper."""
+    rescale: bool = True
+    """gumbel: values are stretched to [0, 1] at each node; false takes them as they are, in [-1, 1]: no difference
+    between equally good moves is blown up."""
     max_depth: int = 0
     """Deepest node below the root; 0 = no limit."""
     slots: int = 0
@@ -108,8 +116,8 @@ class LearnerConfig:
     """Positions an update, over all devices."""
     reuse: float = 4.0
     """Times a position is trained on, on average; sets the updates of an iteration."""
-    optimizer: Literal["adam", "sgd"] = "adam"
-    """Adam, or SGD with momentum 0.9."""
+    optimizer: Literal["adam", "sgd", "muon"] = "adam"
+    """adam, sgd with momentum 0.9, or muon (orthogonal steps for kernels, Adam's for the rest, of the same size)."""
     lr: float = 2e-3
     """Peak learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -209,6 +217,11 @@ class Config:
         """Batches an iteration."""
         return max(1, round(self.selfplay.games * self.selfplay.plies * self.learner.reuse / self.learner.batch))
 
+    def simulations(self, iteration: int) -> int:
+        """Simulations a move in self-play after `iteration` iterations."""
+        schedule = self.search.schedule or (self.search.simulations,)
+        return schedule[min(iteration * len(schedule) // self.iterations, len(schedule) - 1)]
+
     def num_devices(self) -> int:
         """Devices that share the games and the batch equally."""
         work = math.gcd(self.selfplay.games, self.learner.batch)
@@ -243,7 +256,9 @@ RANGES = {
         "learner.warmup", "learner.weight_decay", "learner.clip", "learner.value_weight", "evaluation.every",
         "evaluation.opening_plies",
     )),
-    "above 0": (lambda x: x > 0, ("search.dirichlet_alpha", "learner.reuse", "learner.lr")),
+    "above 0": (lambda x: x > 0, (
+        "search.dirichlet_alpha", "search.value_scale", "learner.reuse", "learner.lr",
+    )),
     "a share from 0 to 1": (lambda x: 0 <= x <= 1, (
         "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda",
     )),
@@ -303,6 +318,8 @@ def validate_choices(config: Config, env: Env) -> None:
             f"network.kind: resnet needs observations [rows, columns, planes], {env.name} has shape "
             f'{env.observation_shape}; use network.kind = "mlp"'
         )
+    if config.search.schedule and min(config.search.schedule) < 1:
+        raise ConfigError(f"search.schedule: each must be at least 1, got {list(config.search.schedule)}")
     if network.kind == "mlp" and not (network.sizes and min(network.sizes) >= 1):
         raise ConfigError(f"network.sizes: mlp needs one or more sizes, each at least 1, got {list(network.sizes)}")
     if (learner.value_loss == "wdl") != (network.value == "wdl"):

@@ -63,9 +63,10 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
     """Builds the two functions of a validated configuration. `network` replaces the configured one."""
     network = network or networks.make(config.network, env)
     model = simulator.make(env, network.infer)
-    searcher = search.make(config.search, env, model)
+    budgets = config.search.schedule or (config.search.simulations,)
+    searchers = [search.make(config.search, env, model, simulations) for simulations in budgets]
     optimizer = learners.optimizer(config.learner, config.iterations * config.updates)
-    play_chunk = selfplay.make_chunk(env, searcher, config)
+    play_chunks = [selfplay.make_chunk(env, searcher, config) for searcher in searchers]
     learn_steps = learners.make_learn(env, network, config, optimizer)
     mesh = make_mesh(config.num_devices())
     lanes_here = config.selfplay.games // mesh.size
@@ -80,14 +81,15 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
             variables, jax.tree.map(jnp.copy, variables), optimizer.init(variables["params"]), jnp.int32(0)
         )
         keys = selfplay.lane_keys(stream(key, INIT, done + 1), lanes())
-        games = selfplay.start(env, searcher, keys, config.selfplay.opening_plies)
+        games = selfplay.start(env, searchers[0], keys, config.selfplay.opening_plies)
         num_rows = replays.rows(config.replay.capacity, config.selfplay.games, config.selfplay.plies)
         return RunState(done, key, learned, games, replays.init(env, num_rows, lanes_here))
 
     def self_play(state: RunState):
         params = network.fold(state.learned.average)
         key = stream(state.key, PLAY, state.iteration)
-        games, replay, sums = play_chunk(params, key, state.games, state.replay, lanes())
+        part = jnp.minimum(state.iteration * len(budgets) // config.iterations, len(budgets) - 1)
+        games, replay, sums = jax.lax.switch(part, play_chunks, params, key, state.games, state.replay, lanes())
         return dataclasses.replace(state, games=games, replay=replay), jax.lax.psum(sums, AXIS)
 
     def learn(state: RunState):

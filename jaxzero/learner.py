@@ -4,12 +4,14 @@ Letters: N samples on this device, K updates of an iteration.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 
 from envs import Env
 from jaxzero import replay as replays
@@ -48,10 +50,26 @@ def learning_rate(config: LearnerConfig, total_updates: int) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(0.0, config.lr, warmup, max(steps, warmup + 1), 0.01 * config.lr)
 
 
+def muon() -> optax.GradientTransformation:
+    """Muon (Jordan et al. 2024) for the kernels, whose last axis is their output, and Adam with Nesterov's momentum for
+    the rest.
+
+    Steps have the root mean square of Adam's (Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2), so
+    that both take the same learning rate.
+    """
+
+    def kernels(tree: Any) -> Any:
+        numbers = optax.contrib.MuonDimensionNumbers
+        return jax.tree.map(lambda x: numbers(tuple(range(x.ndim - 1)), x.ndim - 1) if x.ndim > 1 else None, tree)
+
+    # The learning rate comes after the decay of the weights; -1 leaves the sign as it is elsewhere in the chain.
+    return optax.contrib.muon(-1.0, muon_weight_dimension_numbers=kernels, consistent_rms=0.2)
+
+
 def optimizer(config: LearnerConfig, total_updates: int) -> optax.GradientTransformation:
-    """Clipping, decay of the weights (kernels, not biases) and Adam or SGD with momentum."""
+    """Clipping, decay of the weights (kernels, not biases) and Adam, SGD with momentum or Muon."""
     decay = optax.add_decayed_weights(config.weight_decay, lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree))
-    step = optax.scale_by_adam() if config.optimizer == "adam" else optax.trace(decay=0.9)
+    step = {"adam": optax.scale_by_adam, "sgd": partial(optax.trace, decay=0.9), "muon": muon}[config.optimizer]()
     # Something in its place without clipping too, so that a resumed run may change it.
     parts = [optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()]
     parts += [decay, step] if config.decay == "l2" else [step, decay]

@@ -60,6 +60,7 @@ def test_valid_configuration():
     ({"devices": -1}, "devices: must be 0 or more, got -1"),
     ({"seed": 2**32}, "seed: must be from 0 to 4294967295, got 4294967296"),
     ({"search__simulations": -4}, "search.simulations: must be at least 1, got -4"),
+    ({"search__schedule": (8, 0)}, "search.schedule: each must be at least 1, got [8, 0]"),
     ({"learner__lr": 0.0}, "learner.lr: must be above 0, got 0.0"),
     ({"learner__lr": float("inf")}, "learner.lr: must be above 0, got inf"),
     ({"learner__clip": float("nan")}, "learner.clip: must be 0 or more, got nan"),
@@ -111,6 +112,12 @@ def test_validate_names_the_field(values: dict[str, Any], message: str):
     with pytest.raises(ConfigError) as raised:
         validate(change(VALID, **values), TIC_TAC_TOE, 4)
     assert str(raised.value) == message
+
+
+def test_simulations_grow_in_equal_parts_of_the_run():
+    config = change(VALID, iterations=7, search__schedule=(2, 4, 8))
+    assert [config.simulations(done) for done in range(9)] == [2, 2, 2, 4, 4, 8, 8, 8, 8]
+    assert VALID.simulations(0) == VALID.simulations(99) == VALID.search.simulations
 
 
 @pytest.mark.parametrize(("env", "values", "message"), [

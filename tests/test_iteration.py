@@ -151,6 +151,24 @@ def test_runs_repeat_resume_compile_once_and_donate():
     assert not np.array_equal(other.key, whole.key)
 
 
+def test_simulations_follow_the_schedule():
+    """Each iteration plays what a run with that many simulations throughout would play from there."""
+    growing = dataclasses.replace(CONFIG, search=SearchConfig(schedule=(2, 9)))
+    network = lookup_network(ENV)
+    steps = iteration.make(growing, ENV, network)
+    constant = {
+        n: iteration.make(dataclasses.replace(CONFIG, search=SearchConfig(simulations=n)), ENV, network) for n in (2, 9)
+    }
+    state = steps.init(np.int32(0))
+    for done in range(4):
+        copies = {n: jax.tree.map(jnp.copy, state) for n in constant}
+        played = {n: host(constant[n].self_play(copies[n])[0]) for n in constant}
+        state, _ = steps.self_play(state)
+        assert_identical(state, played[growing.simulations(done)])
+        assert not np.array_equal(played[2].replay.slots.value, played[9].replay.slots.value)
+        state = dataclasses.replace(state, iteration=state.iteration + 1)
+
+
 def test_streams_of_keys_never_meet():
     key = jax.random.key_data(jax.random.key(0))
     streams = jax.vmap(iteration.stream, (None, None, 0))

@@ -1,10 +1,13 @@
 """Batches, optimizer and updates: symmetries, decay, clipping, accumulation, schedules, averages, learning at all."""
 
 import dataclasses
+import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.sharding import PartitionSpec
 
@@ -131,6 +134,30 @@ ZERO = jax.tree.map(jnp.zeros_like, PARAMS)
 ONES = jax.tree.map(jnp.ones_like, PARAMS)
 
 
+def test_muon_steps_are_orthogonal_and_as_large_as_those_of_adam():
+    """Kernels move equally far in every direction; the root mean square of a step is about 0.2 of the rate."""
+    rng = np.random.default_rng(0)
+    for shape in ((6, 4), (3, 3, 2, 5)):
+        outputs = shape[-1]
+        u, _, v = np.linalg.svd(rng.normal(size=(math.prod(shape[:-1]), outputs)), full_matrices=False)
+        gradient = {"kernel": jnp.float32((u * np.geomspace(1, 30, outputs)) @ v).reshape(shape), "bias": ONES["bias"]}
+        chain = learner.optimizer(LearnerConfig(optimizer="muon", lr=0.1, warmup=0, weight_decay=0.0, clip=0.0), 100)
+        params = jax.tree.map(jnp.zeros_like, gradient)
+        change: Any = chain.update(gradient, chain.init(params), params)[0]
+        towards = -u.T @ np.asarray(change["kernel"]).reshape(-1, outputs) @ v.T
+        size = 0.1 * 0.2 * math.sqrt(max(math.prod(shape[:-1]), outputs))
+        np.testing.assert_allclose(towards / size, np.eye(outputs), atol=0.4)  # Newton-Schulz: 0.7 to 1.2
+        adam = optax.scale_by_adam(nesterov=True)
+        expected: Any = adam.update(gradient, adam.init(params))[0]
+        np.testing.assert_allclose(change["bias"], -0.1 * expected["bias"], rtol=1e-5)
+
+
+def test_muon_decays_kernels_at_the_learning_rate():
+    for change in steps([ZERO, ZERO], weight_decay=0.5, optimizer="muon"):
+        np.testing.assert_allclose(change["kernel"], -0.05 * PARAMS["kernel"], rtol=1e-5)
+        assert not change["bias"].any()
+
+
 def test_decoupled_decay_is_not_scaled_by_adam():
     for change in steps([ZERO, ZERO], weight_decay=0.5):
         np.testing.assert_allclose(change["kernel"], -0.05 * PARAMS["kernel"], rtol=1e-6)
@@ -209,6 +236,7 @@ def test_average_of_parameters(ema):
     ({"value": "wdl"}, {"value_loss": "wdl", "policy_loss": "kl", "optimizer": "sgd", "decay": "l2"}),
     ({"dropout": 0.5, "shared": False}, {"value_loss": "huber", "clip": 0.0, "schedule": "constant"}),
     ({"kind": "resnet", "norm": "batch", "channels": 4, "blocks": 1}, {"accumulate": 2}),
+    ({"kind": "resnet", "channels": 4, "blocks": 1}, {"accumulate": 2, "optimizer": "muon"}),
 ])  # fmt: skip
 def test_every_loss_and_optimizer_runs(network, settings):
     learned, update = setup(LearnerConfig(warmup=0, **settings), dataclasses.replace(MLP, **network))

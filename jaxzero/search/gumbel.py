@@ -23,7 +23,14 @@ from jaxzero.search import base
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
 
-VISIT_OFFSET, VALUE_SCALE = 50.0, 0.1  # c_visit and c_scale of the paper, for values rescaled to [0, 1]
+VISIT_OFFSET = 50.0  # c_visit of the paper
+
+
+class Scale(NamedTuple):
+    """How values are weighed against logits."""
+
+    factor: float  # c_scale
+    stretch: bool  # values to [0, 1] first, by the extremes around
 
 
 def schedule(candidates: int, simulations: int) -> list[int]:
@@ -56,25 +63,28 @@ def considered_visits(most: int, simulations: int) -> np.ndarray:
 
 
 def completed(
-    tried: jax.Array, qvalue: jax.Array, visits: jax.Array, logit: jax.Array, raw: jax.Array, complete: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Values for choosing, of children [W, ...] and of any untried action [...]: rescaled to [0, 1] by the extremes
-    around, times (c_visit + most visits) · c_scale (equation 8; the untried by appendix D). `visits` are 0 where not
-    tried; `raw` and `complete` belong to the parent [...]."""
+    scale: Scale, tried: jax.Array, qvalue: jax.Array, visits: jax.Array, logit: jax.Array, raw: jax.Array,
+    complete: jax.Array,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    """Values for choosing, of children [W, ...] and of any untried action [...], times (c_visit + most visits) · c_scale
+    (equation 8; the untried by appendix D). `visits` are 0 where not tried; `raw` and `complete` are the parent's."""
     tiny = jnp.finfo(logit.dtype).tiny
     prior = jnp.where(tried, jnp.maximum(jnp.exp(logit), tiny), 0.0)
     total = visits.sum(0)
     mixed = (raw + total * (prior * qvalue).sum(0) / jnp.maximum(prior.sum(0), tiny)) / (total + 1)
+    weight = (VISIT_OFFSET + visits.max(0)) * scale.factor
+    if not scale.stretch:
+        return qvalue * weight[None], mixed * weight
     low = jnp.minimum(jnp.where(tried, qvalue, jnp.inf).min(0), jnp.where(complete, jnp.inf, mixed))
     high = jnp.maximum(jnp.where(tried, qvalue, -jnp.inf).max(0), jnp.where(complete, -jnp.inf, mixed))
-    scale = (VISIT_OFFSET + visits.max(0)) * VALUE_SCALE / jnp.maximum(high - low, 1e-8)
-    return (qvalue - low[None]) * scale[None], (mixed - low) * scale
+    weight /= jnp.maximum(high - low, 1e-8)
+    return (qvalue - low[None]) * weight[None], (mixed - low) * weight
 
 
-def interior(near: trees.Family) -> tuple[jax.Array, jax.Array]:
+def interior(scale: Scale, near: trees.Family) -> tuple[jax.Array, jax.Array]:
     """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
     visits = jnp.where(near.tried, near.visits, 0.0)
-    values, other = completed(near.tried, near.qvalue, visits, near.logit, near.raw, near.complete)
+    values, other = completed(scale, near.tried, near.qvalue, visits, near.logit, near.raw, near.complete)
     logits, other = jnp.where(near.tried, near.logit + values, -jnp.inf), near.untried.logit + other
     highest = jnp.maximum(logits.max(0), other)
     weights, weight = jnp.exp(logits - highest[None]), jnp.exp(other - highest)
@@ -99,14 +109,22 @@ def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most
     return Candidates(action.T, score.T, logit.T, jnp.zeros_like(action.T))
 
 
-def judge(tree: trees.Tree, at_root: Candidates, num_actions: int) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Of the candidates: visits [M, B], action values [M, B], these completed [M, B]; completed value of others [B]."""
+class Standing(NamedTuple):
+    """What the search has found of its candidates."""
+
+    visits: jax.Array  # f32[M, B]
+    qvalue: jax.Array  # f32[M, B]
+    value: jax.Array  # f32[M, B]  completed
+    other: jax.Array  # f32[B]  completed value of all other actions
+
+
+def judge(search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Standing:
     tried = at_root.child > 0
     visits = jnp.where(tried, trees.at(tree.visits, at_root.child), 0).astype(tree.raw.dtype)
     qvalue = trees.at(tree.qvalue, at_root.child)
-    complete = tried.sum(0) >= num_actions
-    values, other = completed(tried, qvalue, visits, at_root.logit, tree.raw[0], complete)
-    return visits, qvalue, jnp.where(tried, values, other[None]), other
+    complete = tried.sum(0) >= search.num_actions
+    values, other = completed(scale, tried, qvalue, visits, at_root.logit, tree.raw[0], complete)
+    return Standing(visits, qvalue, jnp.where(tried, values, other[None]), other)
 
 
 def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> trees.Start:
@@ -124,14 +142,16 @@ def with_new(at_root: Candidates, chosen: jax.Array, start: trees.Start, new: ja
     return at_root._replace(child=at_root.child.at[where, game].set(node, mode="drop", unique_indices=True))
 
 
-def one_at_a_time(search: trees.Search, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int):
+def one_at_a_time(
+    search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int
+):
     """Each simulation goes to the best of the least visited candidates still considered, as in mctx."""
     number = (at_root.score > -jnp.inf).sum(0)
     table = considered_visits(at_root.child.shape[0], simulations)
 
     def step(i, carry):
         tree, at_root = carry
-        visits, _, values, _ = judge(tree, at_root, search.num_actions)
+        visits, _, values, _ = judge(search, scale, tree, at_root)
         due = visits == jnp.asarray(table)[number, i][None]
         chosen = first_highest(jnp.where(due, at_root.score + values, -jnp.inf))[None]
         start = start_lanes(at_root, chosen, chosen >= 0)
@@ -147,14 +167,16 @@ def first_highest(scores: jax.Array) -> jax.Array:
     return jnp.where(scores == scores.max(0)[None], order, scores.shape[0] - 1).min(0)
 
 
-def round_by_round(search: trees.Search, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int):
+def round_by_round(
+    search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int
+):
     """All candidates of a round at once: the paper's algorithm, where a round's candidates are the best by what was
     known before it. A game with fewer candidates than a round has lanes leaves some unused."""
     most = at_root.child.shape[0]
 
     def visit(width, i, carry):
         tree, at_root, new, alive = carry
-        _, _, values, _ = judge(tree, at_root, search.num_actions)
+        _, _, values, _ = judge(search, scale, tree, at_root)
         rank, chosen = jax.lax.top_k(jnp.where(alive, at_root.score + values, -jnp.inf).T, width)
         chosen, active = chosen.T, jnp.isfinite(rank.T)
         start = start_lanes(at_root, chosen, active)
@@ -173,14 +195,15 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
     kept = trees.num_slots(env.num_actions, env.max_legal, simulations, config.slots)
     visit = round_by_round if config.rounds else one_at_a_time
     depth = config.max_depth or simulations
+    scale = Scale(config.value_scale, config.rescale)
 
     def find(params, keys, root, legal, explore) -> Finding:
         gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         at_root = find_candidates(root.prior_logits, gumbel, legal, most)
         tree = trees.plant(root, 1 + simulations, kept, simulations)
-        search = trees.Search(model, params, interior, env.num_actions, depth)
-        tree, at_root = visit(search, tree, at_root, keys[0], simulations)
-        visits, qvalues, values, other = judge(tree, at_root, env.num_actions)
+        search = trees.Search(model, params, partial(interior, scale), env.num_actions, depth)
+        tree, at_root = visit(search, scale, tree, at_root, keys[0], simulations)
+        visits, qvalues, values, other = judge(search, scale, tree, at_root)
         best = first_highest(jnp.where(visits == visits.max(0)[None], at_root.score + values, -jnp.inf))
         game, action = jnp.arange(len(keys))[:, None], at_root.action.T
         improved = jnp.tile(other[:, None], (1, env.num_actions)).at[game, action].set(values.T)

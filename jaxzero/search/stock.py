@@ -23,22 +23,25 @@ from jaxzero.search.puct import noisy_logits
 
 
 def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    halving = partial(
-        mctx.gumbel_muzero_root_action_selection,
-        num_simulations=simulations,
-        max_num_considered_actions=min(config.max_considered, simulations),
+    transform = partial(
+        mctx.qtransform_completed_by_mix_value, value_scale=config.value_scale, rescale_values=config.rescale
     )
+    halving = partial(
+        mctx.gumbel_muzero_root_action_selection, qtransform=transform, num_simulations=simulations,
+        max_num_considered_actions=min(config.max_considered, simulations),
+    )  # fmt: skip
+    inside = partial(mctx.gumbel_muzero_interior_action_selection, qtransform=transform)
 
     def find(params, keys, root, legal, explore) -> Finding:
         noise = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         tree = mctx.search(
             params, keys[0], root=root, recurrent_fn=model.decision, num_simulations=simulations,
             max_depth=config.max_depth or None, root_action_selection_fn=halving,
-            interior_action_selection_fn=mctx.gumbel_muzero_interior_action_selection,
+            interior_action_selection_fn=inside,
             invalid_actions=~legal, extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=noise),
         )  # fmt: skip
         summary = tree.summary()
-        completed = jax.vmap(mctx.qtransform_completed_by_mix_value, in_axes=(0, None))(tree, tree.ROOT_INDEX)
+        completed = jax.vmap(transform, in_axes=(0, None))(tree, tree.ROOT_INDEX)
         most = summary.visit_counts == summary.visit_counts.max(-1, keepdims=True)
         best = jnp.argmax(jnp.where(most & legal, root.prior_logits + completed + noise, -jnp.inf), -1)
         policy = improved_policy(root.prior_logits, completed, legal)
