@@ -68,8 +68,14 @@ def test_valid_configuration():
     ({"search__epsilon": -0.1}, "search.epsilon: must be a share from 0 to 1, got -0.1"),
     ({"learner__ema": 1.0}, "learner.ema: must be a share from 0 to below 1, got 1.0"),
     ({"network__kind": "resnett"}, "network.kind: unknown kind 'resnett'; did you mean 'resnet'? known: resnet, mlp"),
-    ({"search__engine": "mctx", "search__rounds": True}, 'search.rounds: stock mctx cannot do this; set search.engine = "tree", or leave it out'),
-    ({"search__kind": "puct", "search__rounds": True}, 'search.rounds: puct has no rounds; set search.kind = "gumbel", or leave it out'),
+    (
+        {"search__engine": "mctx", "search__rounds": True},
+        'search.rounds: stock mctx cannot do this; set search.engine = "tree", or leave it out',
+    ),
+    (
+        {"search__kind": "puct", "search__rounds": True},
+        'search.rounds: puct has no rounds; set search.kind = "gumbel", or leave it out',
+    ),
     ({"search__slots": -1}, "search.slots: must be 0 or more, got -1"),
     ({"search__kind": "pucd"}, "search.kind: unknown kind 'pucd'; did you mean 'puct'? known: gumbel, puct"),
     (

@@ -66,8 +66,9 @@ def completed(
     scale: Scale, tried: jax.Array, qvalue: jax.Array, visits: jax.Array, logit: jax.Array, raw: jax.Array,
     complete: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
-    """Values for choosing, of children [W, ...] and of any untried action [...], times (c_visit + most visits) · c_scale
-    (equation 8; the untried by appendix D). `visits` are 0 where not tried; `raw` and `complete` are the parent's."""
+    """Values for choosing, of children [W, ...] and of any untried action [...], times (c_visit + most visits) ·
+    c_scale (equation 8; the untried by appendix D). `visits` are 0 where not tried; `raw` and `complete` are the
+    parent's."""
     tiny = jnp.finfo(logit.dtype).tiny
     prior = jnp.where(tried, jnp.maximum(jnp.exp(logit), tiny), 0.0)
     total = visits.sum(0)
