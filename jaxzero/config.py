@@ -72,6 +72,8 @@ class SearchConfig:
     rescale: bool = True
     """gumbel: values are stretched to [0, 1] at each node; false takes them as they are, in [-1, 1]: no difference
     between equally good moves is blown up."""
+    reuse: bool = False
+    """Self-play's next search of a game begins with what the last one found below the move played."""
     max_depth: int = 0
     """Deepest node below the root; 0 = no limit."""
     slots: int = 0
@@ -304,7 +306,7 @@ def validate_choices(config: Config, env: Env) -> None:
         if kind not in known:
             raise ConfigError(f"{field}: unknown kind {kind!r}; {suggest(kind, known)}")
     if config.search.engine == "mctx":
-        for field in ("rounds", "slots"):
+        for field in ("rounds", "reuse", "slots"):
             if getattr(config.search, field):
                 raise ConfigError(
                     f'search.{field}: stock mctx cannot do this; set search.engine = "tree", or leave it out'

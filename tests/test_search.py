@@ -36,9 +36,6 @@ SETTINGS = {
     "gumbel in rounds": {"kind": "gumbel", "rounds": True},
 }
 each_search = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-own_search = pytest.mark.parametrize(
-    "settings", [x for x in SETTINGS.values() if "engine" not in x], ids=[x for x in SETTINGS if "mctx" not in x]
-)
 each_game = pytest.mark.parametrize("game", ["tic_tac_toe", "connect_four", "othello"])
 
 
@@ -303,8 +300,9 @@ def simulate(params, node: Node, board: str, select) -> None:
         value = -value
 
 
-def plain_puct(params, board: str, simulations: int, c: float) -> Node:
-    """The pseudocode of AlphaZero, but with the root's own evaluation counted as a visit."""
+def plain_puct(params, board: str, simulations: int, c: float, root: Node | None = None) -> Node:
+    """The pseudocode of AlphaZero, but with the root's own evaluation counted as a visit; from a root of an earlier
+    search, if given."""
 
     def select(node: Node) -> int:
         explore = (c + math.log((node.visits + 19652 + 1) / 19652)) * math.sqrt(node.visits)
@@ -315,8 +313,8 @@ def plain_puct(params, board: str, simulations: int, c: float) -> Node:
 
         return max(node.children, key=score)
 
-    root = Node(0.0, 1.0)
-    for _ in range(simulations + 1):
+    root = root or Node(0.0, 1.0)
+    for _ in range(simulations + (root.visits == 0)):
         simulate(params, root, board, select)
     return root
 
@@ -335,7 +333,7 @@ def improved_logits(node: Node) -> dict[int, float]:
     return {move: node.children[move].logit + scale * (q - min(around)) / spread for move, q in values.items()}
 
 
-def plain_gumbel(params, board: str, rounds: list[int]) -> Node:
+def plain_gumbel(params, board: str, rounds: list[int], root: Node | None = None) -> Node:
     """The paper's figure 1 without noise: each round visits its candidates once, then the best stay."""
 
     def select(node: Node) -> int:
@@ -344,8 +342,9 @@ def plain_gumbel(params, board: str, rounds: list[int]) -> Node:
         visits = sum(child.visits for child in node.children.values())
         return max(logits, key=lambda move: math.exp(logits[move]) / total - node.children[move].visits / (1 + visits))
 
-    root = Node(0.0, 1.0)
-    root.visits, root.total = 1, expand(root, params, board)
+    root = root or Node(0.0, 1.0)
+    if not root.visits:
+        root.visits, root.total = 1, expand(root, params, board)
     left = list(root.children)
     for number in rounds:
         logits = improved_logits(root)
@@ -538,6 +537,71 @@ def test_the_sampled_move_is_independent_of_the_noise(settings, simulations):
         np.testing.assert_allclose(favoured, 1 / 9, rtol=1e-5)
     surprise = (best.action == drawn.action) - favoured
     assert abs(surprise.mean()) <= 4 * math.sqrt((favoured * (1 - favoured)).mean() / count) + 1e-6
+
+
+# Subtree reuse.
+
+
+@pytest.mark.parametrize(
+    ("settings", "plain"),
+    [
+        ({"kind": "puct"}, lambda *args: plain_puct(*args[:2], 24, 1.25, *args[2:])),
+        (
+            {"kind": "gumbel", "rounds": True, "max_considered": 4},
+            lambda params, board, *root: plain_gumbel(params, board, [4] * 3 + [2] * 6, *root),
+        ),
+    ],
+    ids=["puct", "gumbel"],
+)
+def test_reuse(settings, plain):
+    """Games of tic-tac-toe to their end: each search goes on from the last one's subtree, as in plain Python."""
+    env, count = envs.make("tic_tac_toe"), 12
+    model = simulator.make(env, look_up)
+    made = search.make(SearchConfig(simulations=24, reuse=True, **settings), env, model)
+    params = table(env)
+    host = jax.tree.map(np.asarray, params)
+    run = jax.jit(lambda states, carry: made.run(params, keys(count), states, carry, jnp.zeros(count), False))
+    states = jax.vmap(env.init)(keys(count))
+    states = jax.vmap(env.step)(states, jnp.arange(count, dtype=jnp.int32) % 9)
+    carry = made.init(states)
+    roots: list[Node | None] = [None] * count
+    while not states.terminated.all():
+        result, carry = run(states, carry)
+        for i, board in enumerate(boards(env, states)):
+            if not states.terminated[i]:
+                root = plain(host, board, roots[i])
+                expected = [root.children[a].visits if a in root.children else 0 for a in range(9)]
+                assert result.visits[i].tolist() == expected, board
+                child = root.children[int(result.action[i])]
+                roots[i] = child if child.visits else None
+        states = jax.vmap(env.step)(states, result.action)
+
+
+@pytest.mark.parametrize(
+    ("settings", "game"),
+    [
+        ({"kind": "gumbel"}, "connect_four"),
+        ({"kind": "gumbel", "rounds": True}, "connect_four"),
+        ({"kind": "puct"}, "chess"),
+    ],
+    ids=str,
+)
+def test_reuse_ends_with_the_game(settings, game):
+    """A game begun anew has nothing to go on from; all others have, and their visits add up."""
+    env = envs.make(game)
+    states, params = positions(env, 8), table(env)
+    made = search.make(SearchConfig(simulations=16, reuse=True, **settings), env, simulator.make(env, look_up))
+    run = jax.jit(lambda states, carry: made.run(params, keys(8), states, carry, jnp.zeros(8), True))
+    fresh = made.init(states)
+    result, carry = run(states, fresh)
+    np.testing.assert_array_equal(result.visits.sum(-1), np.full(8, 16))
+    played = np.asarray(result.visits)[np.arange(8), result.action]
+    states = jax.vmap(env.step)(states, result.action)
+    renewed = np.arange(8) % 2 == 0
+    carry = jax.tree.map(lambda x, y: jnp.where(renewed.reshape(-1, *[1] * (x.ndim - 1)), x, y), fresh, carry)
+    again, _ = run(states, carry)
+    going = ~np.asarray(states.terminated)
+    np.testing.assert_array_equal(again.visits.sum(-1)[going], (16 + np.where(renewed, 0, played - 1))[going])
 
 
 # The move played.

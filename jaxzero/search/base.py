@@ -13,6 +13,8 @@ import mctx
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model, Params
+from jaxzero.search import reuse
+from jaxzero.search.tree import Layout, Tree, plant
 
 
 class SearchResult(NamedTuple):
@@ -42,24 +44,39 @@ class Finding(NamedTuple):
     value: jax.Array  # f32[B]
     visits: jax.Array  # f32[B, A]
     best: jax.Array  # i32[B]  the search's own choice
+    tree: Tree | None = None  # for reuse
+    nodes: jax.Array | None = None  # i32[B, A]  in it, of the root's actions; 0: none
 
 
-Find = Callable[[Params, jax.Array, mctx.RootFnOutput, jax.Array, bool], Finding]
-"""`find(params, keys[B], root, legal[B, A], explore)`: the part in which searches differ."""
+Find = Callable[[Params, jax.Array, mctx.RootFnOutput, jax.Array, bool, Tree | None], Finding]
+"""`find(params, keys[B], root, legal[B, A], explore, kept)`: the part in which searches differ."""
 
 
-def make(config: SearchConfig, env: Env, model: Model, find: Find) -> Search:
-    """A search that keeps nothing between moves."""
+def make(config: SearchConfig, env: Env, model: Model, find: Find, layout: Layout | None = None) -> Search:
+    """A search by `find`; with the layout of its trees it may keep a subtree between moves."""
+    room = layout.room if layout else 0
+
+    def init(states):
+        if not room:
+            return ()
+        batch = len(states.player)
+        root = mctx.RootFnOutput(
+            prior_logits=jnp.zeros((batch, env.num_actions)), value=jnp.zeros(batch), embedding=states
+        )
+        return jax.tree.map(jnp.zeros_like, reuse.outward(plant(root, layout, room)))
 
     def run(params, keys, states, carry, temperature, explore):
         root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
         sub = jax.vmap(jax.random.split)(keys)
-        found = find(params, sub[:, 0], root, legal, explore)
+        found = find(params, sub[:, 0], root, legal, explore, reuse.inward(carry) if room else None)
         epsilon = config.epsilon if explore else 0.0
         action = sample_action(sub[:, 1], found.policy, found.best, legal, temperature, epsilon)
+        if room:
+            node = jnp.take_along_axis(found.nodes, action[:, None], 1)[:, 0]
+            carry = reuse.outward(reuse.reroot(found.tree, node, room))
         return SearchResult(action, found.policy, found.value, jnp.ones_like(found.value), found.visits), carry
 
-    return Search(lambda states: (), run)
+    return Search(init, run)
 
 
 def sample_action(

@@ -19,7 +19,7 @@ import numpy as np
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search import base
+from jaxzero.search import base, reuse
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
 
@@ -144,20 +144,23 @@ def with_new(at_root: Candidates, chosen: jax.Array, start: trees.Start, new: ja
 
 
 def one_at_a_time(
-    search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int
-):
-    """Each simulation goes to the best of the least visited candidates still considered, as in mctx."""
+    search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int,
+    first: int,
+):  # fmt: skip
+    """Each simulation goes to the best of the least visited candidates still considered, as in mctx. Visits of earlier
+    searches do not count; new nodes begin at `first`."""
     number = (at_root.score > -jnp.inf).sum(0)
+    before = judge(search, scale, tree, at_root).visits
     table = considered_visits(at_root.child.shape[0], simulations)
 
     def step(i, carry):
         tree, at_root = carry
         visits, _, values, _ = judge(search, scale, tree, at_root)
-        due = visits == jnp.asarray(table)[number, i][None]
+        due = visits - before == jnp.asarray(table)[number, i][None]
         chosen = first_highest(jnp.where(due, at_root.score + values, -jnp.inf))[None]
         start = start_lanes(at_root, chosen, chosen >= 0)
-        tree = trees.simulate(search, tree, jax.random.fold_in(key, i), 1 + i, start)
-        return tree, with_new(at_root, chosen, start, 1 + i)
+        tree = trees.simulate(search, tree, jax.random.fold_in(key, i), first + i, start)
+        return tree, with_new(at_root, chosen, start, first + i)
 
     return jax.lax.fori_loop(0, simulations, step, (tree, at_root))
 
@@ -169,8 +172,9 @@ def first_highest(scores: jax.Array) -> jax.Array:
 
 
 def round_by_round(
-    search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int
-):
+    search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int,
+    first: int,
+):  # fmt: skip
     """All candidates of a round at once: the paper's algorithm, where a round's candidates are the best by what was
     known before it. A game with fewer candidates than a round has lanes leaves some unused."""
     most = at_root.child.shape[0]
@@ -185,7 +189,7 @@ def round_by_round(
         alive = ((jnp.arange(most)[:, None, None] == chosen[None]) & active[None]).any(1)
         return tree, with_new(at_root, chosen, start, new), new + width, alive
 
-    carry = tree, at_root, jnp.int32(1), jnp.ones(at_root.child.shape, bool)
+    carry = tree, at_root, jnp.int32(first), jnp.ones(at_root.child.shape, bool)
     for width, rounds in itertools.groupby(schedule(most, simulations)):
         carry = jax.lax.fori_loop(0, len(list(rounds)), partial(visit, width), carry)
     return carry[:2]
@@ -193,27 +197,35 @@ def round_by_round(
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
     most = min(config.max_considered, simulations, env.num_actions)
-    kept = trees.num_slots(env.num_actions, env.max_legal, simulations, config.slots)
+    layout = trees.layout(env, simulations, config.slots, config.reuse)
     visit = round_by_round if config.rounds else one_at_a_time
-    depth = config.max_depth or simulations
     scale = Scale(config.value_scale, config.rescale)
 
-    def find(params, keys, root, legal, explore) -> Finding:
+    def find(params, keys, root, legal, explore, kept) -> Finding:
         gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         at_root = find_candidates(root.prior_logits, gumbel, legal, most)
-        tree = trees.plant(root, 1 + simulations, kept, simulations)
-        search = trees.Search(model, params, partial(interior, scale), env.num_actions, depth)
-        tree, at_root = visit(search, scale, tree, at_root, keys[0], simulations)
+        first = layout.room or 1
+        tree = trees.plant(root, layout, first + simulations)
+        if kept is not None:
+            tree = reuse.replant(kept, tree)
+            at_root = at_root._replace(
+                child=jnp.take_along_axis(trees.root_children(tree, env.num_actions), at_root.action.T, 1).T
+            )
+        search = trees.Search(model, params, partial(interior, scale), env.num_actions, config.max_depth or tree.size)
+        before = judge(search, scale, tree, at_root).visits
+        tree, at_root = visit(search, scale, tree, at_root, keys[0], simulations, first)
         visits, qvalues, values, other = judge(search, scale, tree, at_root)
-        best = first_highest(jnp.where(visits == visits.max(0)[None], at_root.score + values, -jnp.inf))
+        added = visits - before
+        best = first_highest(jnp.where(added == added.max(0)[None], at_root.score + values, -jnp.inf))
         game, action = jnp.arange(len(keys))[:, None], at_root.action.T
         improved = jnp.tile(other[:, None], (1, env.num_actions)).at[game, action].set(values.T)
         policy = improved_policy(root.prior_logits, improved, legal)
         value = policy_value(policy[game, action], qvalues.T, visits.T > 0)
         visits = jnp.zeros_like(policy).at[game, action].set(visits.T)
-        return Finding(policy, value, visits, jnp.take_along_axis(at_root.action, best[None], 0)[0])
+        nodes = jnp.zeros(policy.shape, jnp.int32).at[game, action].set(at_root.child.T)
+        return Finding(policy, value, visits, jnp.take_along_axis(at_root.action, best[None], 0)[0], tree, nodes)
 
-    return base.make(config, env, model, find)
+    return base.make(config, env, model, find, layout)
 
 
 def gumbel_noise(keys: jax.Array, num_actions: int) -> jax.Array:

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search import base
+from jaxzero.search import base, reuse
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
 
@@ -30,23 +30,28 @@ def rule(c_puct: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    kept = trees.num_slots(env.num_actions, env.max_legal, simulations, config.slots)
-    depth = config.max_depth or simulations
+    layout = trees.layout(env, simulations, config.slots, config.reuse)
 
-    def find(params, keys, root, legal, explore) -> Finding:
+    def find(params, keys, root, legal, explore, kept) -> Finding:
         if explore:
             root = root.replace(prior_logits=jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal))
+        first = layout.room or 1
+        tree = trees.plant(root, layout, first + simulations)
+        if kept is not None:
+            tree = reuse.replant(kept, tree)
+        depth = config.max_depth or tree.size
         search = trees.Search(model, params, partial(rule, config.c_puct), env.num_actions, depth)
 
         def step(i, tree):
-            return trees.simulate(search, tree, jax.random.fold_in(keys[0], i), 1 + i)
+            return trees.simulate(search, tree, jax.random.fold_in(keys[0], i), first + i)
 
-        tree = jax.lax.fori_loop(0, simulations, step, trees.plant(root, 1 + simulations, kept, simulations))
-        visits = trees.root_visits(tree, env.num_actions)
+        tree = jax.lax.fori_loop(0, simulations, step, tree)
+        nodes = trees.root_children(tree, env.num_actions)
+        visits = jnp.where(nodes > 0, trees.at(tree.visits, nodes.T).T, 0).astype(tree.raw.dtype)
         policy = visits / visits.sum(-1, keepdims=True)
-        return Finding(policy, tree.value[0], visits, jnp.argmax(policy, -1).astype(jnp.int32))
+        return Finding(policy, tree.value[0], visits, jnp.argmax(policy, -1).astype(jnp.int32), tree, nodes)
 
-    return base.make(config, env, model, find)
+    return base.make(config, env, model, find, layout)
 
 
 def noisy_logits(config: SearchConfig, key: jax.Array, logits: jax.Array, legal: jax.Array) -> jax.Array:

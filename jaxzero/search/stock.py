@@ -32,7 +32,7 @@ def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Se
     )  # fmt: skip
     inside = partial(mctx.gumbel_muzero_interior_action_selection, qtransform=transform)
 
-    def find(params, keys, root, legal, explore) -> Finding:
+    def find(params, keys, root, legal, explore, kept) -> Finding:
         noise = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         tree = mctx.search(
             params, keys[0], root=root, recurrent_fn=model.decision, num_simulations=simulations,
@@ -61,7 +61,7 @@ def puct(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
             tie_key, tree, node_index, depth, pb_c_init=config.c_puct, qtransform=qtransform
         )
 
-    def find(params, keys, root, legal, explore) -> Finding:
+    def find(params, keys, root, legal, explore, kept) -> Finding:
         ties = jax.vmap(partial(jax.random.fold_in, data=1))(keys)
         if explore:
             noisy = jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal)

@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
+from envs import Env
 from jaxzero.models import Model, Params
 
 
@@ -48,6 +49,7 @@ class Tree:
     value: jax.Array  # f32[N, B]  mean of all returns
     visits: jax.Array  # i32[N, B]
     # The edge into a node:
+    parent: jax.Array  # i16[N, B]  0 too where the node is no one's child
     action: jax.Array  # i16[N, B]
     logit: jax.Array  # f32[N, B]  log-prior
     reward: jax.Array  # f32[N, B]  to the parent's mover
@@ -94,21 +96,28 @@ class Search(NamedTuple):
     max_depth: int
 
 
-def num_slots(num_actions: int, max_legal: int, simulations: int, cap: int) -> int | None:
-    """K where nodes keep only their likeliest actions; None where they keep all.
+class Layout(NamedTuple):
+    """Sizes of a tree."""
 
-    A node has no more children than simulations, so nothing is lost unless `cap` (0: none) keeps fewer.
-    """
-    most = min(max_legal, simulations)
+    slots: int | None  # K where nodes keep only their likeliest actions; None where they keep all
+    children: int  # C
+    room: int  # nodes kept from the last move, the root included; 0: none are
+
+
+def layout(env: Env, simulations: int, cap: int, reuse: bool) -> Layout:
+    """A node has no more children than it has visits, so fewer slots than actions lose nothing, unless `cap` (0: none)
+    keeps fewer."""
+    room = 2 * simulations if reuse else 0
+    most = min(env.max_legal, room + simulations)
     if 0 < cap < most:
-        return cap
-    return most if num_actions > 8 * most else None
+        return Layout(cap, cap, room)
+    return Layout(most if env.num_actions > 8 * most else None, most, room)
 
 
-def plant(root: mctx.RootFnOutput, num_nodes: int, kept: int | None, num_children: int) -> Tree:
-    """A tree of one node, with room for `num_nodes`; `kept` is `num_slots`."""
+def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
+    """A tree of one node, with room for `num_nodes`."""
     batch = root.value.shape[0]
-    slots = kept or root.prior_logits.shape[-1]
+    slots = layout.slots or root.prior_logits.shape[-1]
 
     def zeros(dtype, *more):
         return jnp.zeros((num_nodes, batch, *more), dtype)
@@ -116,20 +125,21 @@ def plant(root: mctx.RootFnOutput, num_nodes: int, kept: int | None, num_childre
     real = root.value.dtype
     tree = Tree(
         embedding=jax.tree.map(lambda x: jnp.zeros((num_nodes, *x.shape), x.dtype), root.embedding),
-        actions=zeros(jnp.int16, slots) if kept else None,
+        actions=zeros(jnp.int16, slots) if layout.slots else None,
         priors=zeros(real, slots), dropped=zeros(real),
         untried=Untried(zeros(jnp.int16), zeros(real), zeros(real)),
-        children=zeros(jnp.int16), child=jnp.zeros((num_nodes, min(num_children, slots), batch), jnp.int16),
+        children=zeros(jnp.int16), child=jnp.zeros((num_nodes, layout.children, batch), jnp.int16),
         raw=zeros(real), value=zeros(real), visits=zeros(jnp.int32),
-        action=zeros(jnp.int16), logit=zeros(real), reward=zeros(real), discount=zeros(real), qvalue=zeros(real),
+        parent=zeros(jnp.int16), action=zeros(jnp.int16), logit=zeros(real),
+        reward=zeros(real), discount=zeros(real), qvalue=zeros(real),
     )  # fmt: skip
     zero = jnp.zeros(batch, real)
-    return write(tree, 0, root.embedding, root.prior_logits, root.value, zero, zero + 1, zero, zero)
+    return write(tree, 0, root.embedding, root.prior_logits, root.value, zero, zero + 1, zero, zero, zero)
 
 
 def write(
     tree: Tree, new: int | jax.Array, embedding: Any, logits: jax.Array, value: jax.Array, reward: jax.Array,
-    discount: jax.Array, action: jax.Array, logit: jax.Array,
+    discount: jax.Array, parent: jax.Array, action: jax.Array, logit: jax.Array,
 ) -> Tree:  # fmt: skip
     """Puts what a model has said [L · B, ...] into nodes `new`, `new` + 1, …: visited once, childless."""
     batch = tree.raw.shape[1]
@@ -152,7 +162,7 @@ def write(
         actions=actions, priors=put(tree.priors, logits - total[:, None]), dropped=put(tree.dropped, dropped - total),
         untried=jax.tree.map(put, tree.untried, first._replace(logit=-jnp.log(first.mass))),
         raw=put(tree.raw, value), value=put(tree.value, value), visits=put(tree.visits, jnp.ones_like(action)),
-        action=put(tree.action, action), logit=put(tree.logit, logit),
+        parent=put(tree.parent, parent), action=put(tree.action, action), logit=put(tree.logit, logit),
         reward=put(tree.reward, reward), discount=put(tree.discount, discount),
         qvalue=put(tree.qvalue, reward + discount * value),
     )  # fmt: skip
@@ -287,7 +297,8 @@ def simulate(search: Search, tree: Tree, key: jax.Array, new: jax.Array, start: 
 
     before = jax.tree.map(lambda field: flat(at(field, parent)), tree.embedding)
     said, after = search.model.decision(search.params, key, flat(action), before)
-    tree = write(tree, new, after, said.prior_logits, said.value, said.reward, said.discount, flat(action), flat(logit))
+    edge = (flat(x) for x in (jnp.where(expand, parent, 0), action, logit))
+    tree = write(tree, new, after, said.prior_logits, said.value, said.reward, said.discount, *edge)
     gain = jnp.where(expand, (said.reward + said.discount * said.value).reshape(lanes, batch), raw)
     return back_up(tree, down, gain, jnp.ones_like(expand) if start is None else start.active)
 
@@ -337,11 +348,10 @@ def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tre
     )  # fmt: skip
 
 
-def root_visits(tree: Tree, num_actions: int) -> jax.Array:
-    """f32[B, A]: visits of the root's children, where `simulate` keeps account of them."""
+def root_children(tree: Tree, num_actions: int) -> jax.Array:
+    """i32[B, A]: nodes of the root's actions, 0 where there is none, from the root's list of children."""
     child = tree.child[0].astype(jnp.int32)
     tried = jnp.arange(child.shape[0])[:, None] < tree.children[0][None]
     action = jnp.where(tried, at(tree.action, child).astype(jnp.int32), num_actions)
-    game = jnp.arange(child.shape[1])[None]
-    visits = jnp.zeros((child.shape[1], num_actions), tree.raw.dtype)
-    return visits.at[game, action].set(at(tree.visits, child).astype(visits.dtype), mode="drop")
+    game = jnp.broadcast_to(jnp.arange(child.shape[1]), child.shape)
+    return jnp.zeros((child.shape[1], num_actions), jnp.int32).at[game, action].set(child, mode="drop")

@@ -1,0 +1,90 @@
+"""Subtree reuse: what was found below the move played is where the next search begins.
+
+Between moves the subtree is kept with games first, [B, ...], like everything that a game in play carries. Letters as in
+`tree`; R nodes kept.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxzero.search.tree import Tree, at, find_untried, put_at
+
+
+def outward(tree: Tree) -> Tree:
+    """Games first."""
+    return jax.tree.map(lambda field: jnp.moveaxis(field, 1, 0), _child_in_front(tree))
+
+
+def inward(tree: Tree) -> Tree:
+    """Nodes first, as in a search."""
+    return _child_in_front(jax.tree.map(lambda field: jnp.moveaxis(field, 0, 1), tree))
+
+
+def _child_in_front(tree: Tree) -> Tree:
+    """[N, C, B] ↔ [N, B, C] of the one field that has its games last."""
+    return dataclasses.replace(tree, child=jnp.swapaxes(tree.child, 1, 2))
+
+
+def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
+    """The subtree of `child` i32[B] as a tree of `room` nodes; without visits where there is none or it is larger."""
+    size, batch = tree.raw.shape
+
+    def descends(i, keep):
+        return keep.at[i].set((child > 0) & ((child == i) | at(keep, tree.parent[i])))
+
+    keep = jax.lax.fori_loop(1, size, descends, jnp.zeros((size, batch), bool))  # parents come first
+    index = jnp.cumsum(keep, 0, dtype=jnp.int32) - 1
+    fits = (child > 0) & (index[-1] < room)
+    game = jnp.broadcast_to(jnp.arange(batch), keep.shape)
+    node = jnp.broadcast_to(jnp.arange(size)[:, None], keep.shape)
+    order = jnp.zeros((room, batch), jnp.int32)
+    order = order.at[jnp.where(keep & fits[None], index, room), game].set(node, mode="drop")
+    kept = jax.tree.map(lambda field: at(field, order), _child_in_front(tree))
+    children = at(index, jnp.moveaxis(kept.child, -1, 0).astype(jnp.int32)).astype(jnp.int16)  # [C, R, B]
+    kept = dataclasses.replace(
+        kept, child=jnp.moveaxis(children, 0, 1), parent=at(index, kept.parent.astype(jnp.int32)).astype(jnp.int16)
+    )
+    none = lambda field: field.at[0].set(jnp.where(fits, field[0], 0))  # noqa: E731
+    return dataclasses.replace(kept, visits=none(kept.visits), children=none(kept.children))
+
+
+def replant(kept: Tree, planted: Tree) -> Tree:
+    """`planted` (a root and room) with the kept subtree below its root, whose priors are those of `planted`.
+
+    New nodes begin at R.
+    """
+    room = kept.size
+
+    def put(field, stored):
+        return field.at[1:room].set(stored[1:])
+
+    tree = jax.tree.map(put, planted, kept)
+    seen = kept.visits[0] > 0
+    child = kept.child[0].astype(jnp.int32)  # [C, B]
+    tried = jnp.arange(child.shape[0])[:, None] < kept.children[0][None]
+    action = at(kept.action, child).astype(jnp.int32)
+    slot = action if tree.actions is None else _slot_of(tree.actions[0], action)
+    tried &= slot < tree.priors.shape[-1]
+    root = jnp.zeros_like(child)
+    logit = at(tree.priors, root, jnp.where(tried, slot, 0))
+    nowhere = jnp.where(tried, child, tree.size)
+    game = jnp.broadcast_to(jnp.arange(child.shape[1]), child.shape)
+    row = tree.priors[0].at[game, jnp.where(tried, slot, tree.priors.shape[-1])].set(-jnp.inf, mode="drop")
+    untried = find_untried(row, tree.dropped[0])
+    first = lambda field, value: field.at[0].set(value.astype(field.dtype))  # noqa: E731
+    return dataclasses.replace(
+        tree,
+        priors=first(tree.priors, row), untried=jax.tree.map(first, tree.untried, untried),
+        children=first(tree.children, kept.children[0]), child=tree.child.at[0].set(kept.child[0]),
+        value=first(tree.value, jnp.where(seen, kept.value[0], planted.value[0])),
+        visits=first(tree.visits, jnp.maximum(kept.visits[0], 1)), logit=put_at(tree.logit, nowhere, logit),
+    )  # fmt: skip
+
+
+def _slot_of(actions: jax.Array, action: jax.Array) -> jax.Array:
+    """Slots [C, B] that hold the actions [C, B], of i16[B, K]; K where none does."""
+    same = actions.T[None] == action[:, None]  # [C, K, B]
+    order = jax.lax.broadcasted_iota(jnp.int32, same.shape, 1)
+    return jnp.where(same, order, actions.shape[-1]).min(1)
