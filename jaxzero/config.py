@@ -55,9 +55,14 @@ class NetworkConfig:
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
     kind: str = "gumbel"
-    """gumbel (Gumbel AlphaZero) or puct (AlphaZero)."""
+    """gumbel (Gumbel AlphaZero), puct (AlphaZero) or minimax (of the likeliest moves, guided by the network)."""
     simulations: int = 16
-    """Simulations a move."""
+    """Simulations a move; minimax has none."""
+    full_share: float = 1.0
+    """Share of self-play's plies searched in full (KataGo: 0.25); the others get `cheap_simulations` and no noise, and
+    the policy is not trained on them."""
+    cheap_simulations: int = 4
+    """Simulations of the plies that are not searched in full."""
     engine: Literal["tree", "mctx"] = "tree"
     """tree (ours) or stock mctx: the same search, slower."""
     max_considered: int = 16
@@ -74,12 +79,28 @@ class SearchConfig:
     """puct: concentration of the root noise."""
     dirichlet_fraction: float = 0.25
     """puct: share of the root noise in the prior."""
+    root_temperature: float = 1.0
+    """puct: in self-play the root's prior is that of logits / root_temperature, before the noise (KataGo: 1.1)."""
+    forced_playouts: float = 0.0
+    """puct: in self-play a root action, once tried, gets at least √(forced_playouts · prior · simulations) of them,
+    which its policy target does not show where they found nothing (KataGo: 2); 0 = off."""
+    widths: tuple[int, ...] = (13, 8)
+    """minimax: moves looked at in every position, the network's likeliest, ply by ply."""
+    value_temperature: float = 0.2
+    """minimax: the policy is softmax(values of the root's moves / value_temperature)."""
     epsilon: float = 0.0
     """Share of self-play moves drawn uniformly from the legal ones (ε-greedy)."""
     temperature: float = 1.0
     """Self-play moves are drawn from policy^(1/temperature) for the first `temperature_plies` plies; 0 = never."""
     temperature_plies: int = 8
     """Plies after the opening that are sampled; then the search's own choice is played."""
+
+    @property
+    def per_move(self) -> float:
+        """Simulations (minimax: leaves, if there are moves enough) a move of self-play, on average."""
+        if self.kind == "minimax":
+            return math.prod(self.widths)
+        return self.full_share * self.simulations + (1 - self.full_share) * self.cheap_simulations
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,6 +246,7 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
     validate_ranges(config)
     validate_game(env)
     validate_choices(config, env)
+    validate_search(config.search, env)
     validate_sharding(config, num_devices)
     validate_replay(config, env)
     validate_evaluation(config, env)
@@ -232,17 +254,20 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
 
 RANGES = {
     "at least 1": (lambda x: x >= 1, (
-        "iterations", "network.channels", "network.blocks", "search.simulations", "search.max_considered",
-        "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window", "learner.batch", "learner.accumulate",
-        "evaluation.games", "evaluation.simulations", "checkpoint.every", "checkpoint.keep", "log.every",
-        "log.plot_every",
+        "iterations", "network.channels", "network.blocks", "search.simulations", "search.cheap_simulations",
+        "search.max_considered", "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window",
+        "learner.batch", "learner.accumulate", "evaluation.games", "evaluation.simulations", "checkpoint.every",
+        "checkpoint.keep", "log.every", "log.plot_every",
     )),
     "0 or more": (lambda x: x >= 0, (
-        "devices", "search.c_puct", "search.temperature", "search.temperature_plies", "selfplay.opening_plies",
-        "learner.warmup", "learner.weight_decay", "learner.clip", "learner.value_weight", "evaluation.every",
-        "evaluation.opening_plies",
+        "devices", "search.c_puct", "search.forced_playouts", "search.temperature", "search.temperature_plies",
+        "selfplay.opening_plies", "learner.warmup", "learner.weight_decay", "learner.clip", "learner.value_weight",
+        "evaluation.every", "evaluation.opening_plies",
     )),
-    "above 0": (lambda x: x > 0, ("search.dirichlet_alpha", "learner.reuse", "learner.lr")),
+    "above 0": (lambda x: x > 0, (
+        "search.dirichlet_alpha", "search.root_temperature", "search.value_temperature", "learner.reuse", "learner.lr",
+    )),
+    "a share above 0 up to 1": (lambda x: 0 < x <= 1, ("search.full_share",)),
     "a share from 0 to 1": (lambda x: 0 <= x <= 1, (
         "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda",
     )),
@@ -299,6 +324,36 @@ def validate_choices(config: Config, env: Env) -> None:
             f"learner.value_loss: {learner.value_loss!r} does not fit network.value = {network.value!r}; "
             'set both to "wdl", or neither'
         )
+
+
+def validate_search(search: SearchConfig, env: Env) -> None:
+    from jaxzero.search import SEARCHES  # imports this module
+
+    if search.engine not in SEARCHES[search.kind]:
+        raise ConfigError(f'search.engine: {search.kind} has no engine {search.engine!r}; use "tree"')
+    if search.kind == "minimax":
+        validate_minimax(search, env)
+    if search.kind != "puct" and search.root_temperature != 1:
+        raise ConfigError('search.root_temperature: belongs to puct; set it to 1 or use search.kind = "puct"')
+    if search.forced_playouts and (search.kind, search.engine) != ("puct", "tree"):
+        raise ConfigError(
+            'search.forced_playouts: belong to puct on our tree; set it to 0, or search.kind = "puct" and '
+            'search.engine = "tree"'
+        )
+    if search.full_share < 1 and search.cheap_simulations >= search.simulations:
+        raise ConfigError(
+            f"search.cheap_simulations: {search.cheap_simulations} save nothing beside search.simulations = "
+            f"{search.simulations}; use fewer, or search.full_share = 1"
+        )
+
+
+def validate_minimax(search: SearchConfig, env: Env) -> None:
+    if not (search.widths and min(search.widths) >= 1):
+        raise ConfigError(f"search.widths: needs one or more widths, each at least 1, got {list(search.widths)}")
+    if search.full_share < 1:
+        raise ConfigError("search.full_share: minimax has no simulations to save; set it to 1")
+    if env.num_outcomes:
+        raise ConfigError(f"search.kind: minimax cannot play games of chance such as {env.name}; use gumbel or puct")
 
 
 def validate_sharding(config: Config, num_devices: int) -> None:

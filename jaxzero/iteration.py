@@ -64,8 +64,11 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
     network = network or networks.make(config.network, env)
     model = simulator.make(env, network.infer)
     searcher = search.make(config.search, env, model)
+    cheap = None
+    if config.search.full_share < 1:
+        cheap = search.make(config.search, env, model, config.search.cheap_simulations)
     optimizer = learners.optimizer(config.learner, config.iterations * config.updates)
-    play_chunk = selfplay.make_chunk(env, searcher, config)
+    play_chunk = selfplay.make_chunk(env, searcher, config, cheap)
     learn_steps = learners.make_learn(env, network, config, optimizer)
     mesh = make_mesh(config.num_devices())
     lanes_here = config.selfplay.games // mesh.size

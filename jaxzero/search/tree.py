@@ -337,10 +337,15 @@ def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tre
 
 
 def root_visits(tree: Tree, num_actions: int) -> jax.Array:
-    """f32[B, A]: visits of the root's children, where `simulate` keeps account of them."""
+    """f32[B, A]: visits of the root's children, where the tree keeps account of them."""
+    return by_action(tree, at(tree.visits, tree.child[0].astype(jnp.int32)), num_actions)
+
+
+def by_action(tree: Tree, values: jax.Array, num_actions: int) -> jax.Array:
+    """Values of the root's children [C, B] -> f32[B, A]; 0 where there is no child."""
     child = tree.child[0].astype(jnp.int32)
     tried = jnp.arange(child.shape[0])[:, None] < tree.children[0][None]
     action = jnp.where(tried, at(tree.action, child).astype(jnp.int32), num_actions)
     game = jnp.arange(child.shape[1])[None]
-    visits = jnp.zeros((child.shape[1], num_actions), tree.raw.dtype)
-    return visits.at[game, action].set(at(tree.visits, child).astype(visits.dtype), mode="drop")
+    empty = jnp.zeros((child.shape[1], num_actions), tree.raw.dtype)
+    return empty.at[game, action].set(values.astype(empty.dtype), mode="drop")
