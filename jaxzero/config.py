@@ -55,12 +55,17 @@ class NetworkConfig:
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
     kind: str = "gumbel"
-    """gumbel (Gumbel AlphaZero) or puct (AlphaZero)."""
+    """gumbel (Gumbel AlphaZero), puct (AlphaZero) or minimax (of the likeliest moves, guided by the network)."""
     simulations: int = 16
-    """Simulations a move."""
+    """Simulations a move; minimax has none."""
     schedule: tuple[int, ...] = ()
     """Simulations a move in self-play, one number for each of as many equal parts of the run, such as 8 16 32: moves
     are cheap while the network knows little. Empty = `simulations` throughout."""
+    full_share: float = 1.0
+    """Share of self-play's plies searched in full (KataGo: 0.25); the others get `cheap_simulations` and no noise, and
+    the policy is not trained on them."""
+    cheap_simulations: int = 4
+    """Simulations of the plies that are not searched in full."""
     engine: Literal["tree", "mctx"] = "tree"
     """tree (ours) or stock mctx: the same search, slower."""
     max_considered: int = 16
@@ -84,6 +89,15 @@ class SearchConfig:
     """puct: concentration of the root noise."""
     dirichlet_fraction: float = 0.25
     """puct: share of the root noise in the prior."""
+    root_temperature: float = 1.0
+    """puct: in self-play the root's prior is that of logits / root_temperature, before the noise (KataGo: 1.1)."""
+    forced_playouts: float = 0.0
+    """puct: in self-play a root action, once tried, gets at least √(forced_playouts · prior · simulations) of them,
+    which its policy target does not show where they found nothing (KataGo: 2); 0 = off."""
+    widths: tuple[int, ...] = (13, 8)
+    """minimax: moves looked at in every position, the network's likeliest, ply by ply."""
+    value_temperature: float = 0.2
+    """minimax: the policy is softmax(values of the root's moves / value_temperature)."""
     epsilon: float = 0.0
     """Share of self-play moves drawn uniformly from the legal ones (ε-greedy)."""
     temperature: float = 1.0
@@ -224,6 +238,14 @@ class Config:
         schedule = self.search.schedule or (self.search.simulations,)
         return schedule[min(iteration * len(schedule) // self.iterations, len(schedule) - 1)]
 
+    def simulations_per_move(self, iteration: int) -> float:
+        """Simulations (minimax: leaves, if there are moves enough) a move of self-play, on average, after `iteration`
+        iterations."""
+        if self.search.kind == "minimax":
+            return math.prod(self.search.widths)
+        share = self.search.full_share
+        return share * self.simulations(iteration) + (1 - share) * self.search.cheap_simulations
+
     def num_devices(self) -> int:
         """Devices that share the games and the batch equally."""
         work = math.gcd(self.selfplay.games, self.learner.batch)
@@ -240,6 +262,7 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
     validate_ranges(config)
     validate_game(env)
     validate_choices(config, env)
+    validate_search(config.search, env)
     validate_sharding(config, num_devices)
     validate_replay(config, env)
     validate_evaluation(config, env)
@@ -247,20 +270,21 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
 
 RANGES = {
     "at least 1": (lambda x: x >= 1, (
-        "iterations", "network.channels", "network.blocks", "search.simulations", "search.max_considered",
-        "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window", "learner.batch", "learner.accumulate",
-        "evaluation.games", "evaluation.simulations", "checkpoint.every", "checkpoint.keep", "log.every",
-        "log.plot_every",
+        "iterations", "network.channels", "network.blocks", "search.simulations", "search.cheap_simulations",
+        "search.max_considered", "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window",
+        "learner.batch", "learner.accumulate", "evaluation.games", "evaluation.simulations", "checkpoint.every",
+        "checkpoint.keep", "log.every", "log.plot_every",
     )),
     "0 or more": (lambda x: x >= 0, (
-        "devices", "search.c_puct", "search.max_depth", "search.slots", "search.temperature",
-        "search.temperature_plies", "selfplay.opening_plies",
-        "learner.warmup", "learner.weight_decay", "learner.clip", "learner.value_weight", "evaluation.every",
-        "evaluation.opening_plies",
+        "devices", "search.c_puct", "search.forced_playouts", "search.max_depth", "search.slots", "search.temperature",
+        "search.temperature_plies", "selfplay.opening_plies", "learner.warmup", "learner.weight_decay", "learner.clip",
+        "learner.value_weight", "evaluation.every", "evaluation.opening_plies",
     )),
     "above 0": (lambda x: x > 0, (
-        "search.dirichlet_alpha", "search.value_scale", "learner.reuse", "learner.lr",
+        "search.dirichlet_alpha", "search.root_temperature", "search.value_scale", "search.value_temperature",
+        "learner.reuse", "learner.lr",
     )),
+    "a share above 0 up to 1": (lambda x: 0 < x <= 1, ("search.full_share",)),
     "a share from 0 to 1": (lambda x: 0 <= x <= 1, (
         "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda",
     )),
@@ -305,23 +329,11 @@ def validate_choices(config: Config, env: Env) -> None:
     ):
         if kind not in known:
             raise ConfigError(f"{field}: unknown kind {kind!r}; {suggest(kind, known)}")
-    if config.search.engine == "mctx":
-        for field in ("rounds", "reuse", "slots"):
-            if getattr(config.search, field):
-                raise ConfigError(
-                    f'search.{field}: stock mctx cannot do this; set search.engine = "tree", or leave it out'
-                )
-    if config.search.rounds and config.search.kind != "gumbel":
-        raise ConfigError(
-            f'search.rounds: {config.search.kind} has no rounds; set search.kind = "gumbel", or leave it out'
-        )
     if network.kind == "resnet" and len(env.observation_shape) != 3:
         raise ConfigError(
             f"network.kind: resnet needs observations [rows, columns, planes], {env.name} has shape "
             f'{env.observation_shape}; use network.kind = "mlp"'
         )
-    if config.search.schedule and min(config.search.schedule) < 1:
-        raise ConfigError(f"search.schedule: each must be at least 1, got {list(config.search.schedule)}")
     if network.kind == "mlp" and not (network.sizes and min(network.sizes) >= 1):
         raise ConfigError(f"network.sizes: mlp needs one or more sizes, each at least 1, got {list(network.sizes)}")
     if (learner.value_loss == "wdl") != (network.value == "wdl"):
@@ -329,6 +341,45 @@ def validate_choices(config: Config, env: Env) -> None:
             f"learner.value_loss: {learner.value_loss!r} does not fit network.value = {network.value!r}; "
             'set both to "wdl", or neither'
         )
+
+
+def validate_search(search: SearchConfig, env: Env) -> None:
+    from jaxzero.search import SEARCHES  # imports this module
+
+    if search.engine not in SEARCHES[search.kind]:
+        raise ConfigError(f'search.engine: {search.kind} has no engine {search.engine!r}; use "tree"')
+    if search.schedule and min(search.schedule) < 1:
+        raise ConfigError(f"search.schedule: each must be at least 1, got {list(search.schedule)}")
+    if search.kind == "minimax":
+        validate_minimax(search, env)
+    for field in ("rounds", "reuse", "slots"):
+        if search.engine == "mctx" and getattr(search, field):
+            raise ConfigError(f'search.{field}: stock mctx cannot do this; set search.engine = "tree", or leave it out')
+    if search.rounds and search.kind != "gumbel":
+        raise ConfigError(f'search.rounds: {search.kind} has no rounds; set search.kind = "gumbel", or leave it out')
+    if search.kind != "puct" and search.root_temperature != 1:
+        raise ConfigError('search.root_temperature: belongs to puct; set it to 1 or use search.kind = "puct"')
+    if search.forced_playouts and (search.kind, search.engine) != ("puct", "tree"):
+        raise ConfigError(
+            'search.forced_playouts: belong to puct on our tree; set it to 0, or search.kind = "puct" and '
+            'search.engine = "tree"'
+        )
+    if search.full_share < 1 and search.cheap_simulations >= search.simulations:
+        raise ConfigError(
+            f"search.cheap_simulations: {search.cheap_simulations} save nothing beside search.simulations = "
+            f"{search.simulations}; use fewer, or search.full_share = 1"
+        )
+
+
+def validate_minimax(search: SearchConfig, env: Env) -> None:
+    if not (search.widths and min(search.widths) >= 1):
+        raise ConfigError(f"search.widths: needs one or more widths, each at least 1, got {list(search.widths)}")
+    if search.reuse:
+        raise ConfigError("search.reuse: minimax keeps no tree; leave it out")
+    if search.full_share < 1:
+        raise ConfigError("search.full_share: minimax has no simulations to save; set it to 1")
+    if env.num_outcomes:
+        raise ConfigError(f"search.kind: minimax cannot play games of chance such as {env.name}; use gumbel or puct")
 
 
 def validate_sharding(config: Config, num_devices: int) -> None:

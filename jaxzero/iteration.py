@@ -65,8 +65,11 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
     model = simulator.make(env, network.infer)
     budgets = config.search.schedule or (config.search.simulations,)
     searchers = [search.make(config.search, env, model, simulations) for simulations in budgets]
+    cheap = None
+    if config.search.full_share < 1:
+        cheap = search.make(config.search, env, model, config.search.cheap_simulations)
     optimizer = learners.optimizer(config.learner, config.iterations * config.updates)
-    play_chunks = [selfplay.make_chunk(env, searcher, config) for searcher in searchers]
+    play_chunks = [selfplay.make_chunk(env, searcher, config, cheap) for searcher in searchers]
     learn_steps = learners.make_learn(env, network, config, optimizer)
     mesh = make_mesh(config.num_devices())
     lanes_here = config.selfplay.games // mesh.size

@@ -40,10 +40,27 @@ def start(env: Env, search: Search, keys: jax.Array, opening_plies: int) -> Game
     return Games(state, jnp.zeros_like(opened), opened, search.init(state))
 
 
-def make_chunk(env: Env, search: Search, config: Config) -> Callable[..., Any]:
+def find_moves(search: Search, cheap: Search | None, share: float, key: jax.Array, *games: Any):
+    """What is found about the games of one ply (playout cap randomisation: Wu 2019, section 3.1): `(result, carry)`.
+
+    With probability `share` they are searched in full and with noise, else by the cheap search without noise, and the
+    policy is not trained on. All games share the draw, as a batch of both would cost as much as the larger."""
+
+    def full(*games):
+        return search.run(*games, True)
+
+    def fast(*games):
+        result, carry = cheap.run(*games, False)
+        return result._replace(policy_weight=jnp.zeros_like(result.policy_weight)), carry
+
+    return full(*games) if cheap is None else jax.lax.cond(jax.random.bernoulli(key, share), full, fast, *games)
+
+
+def make_chunk(env: Env, search: Search, config: Config, cheap: Search | None = None) -> Callable[..., Any]:
     """The function `chunk(params, key, games, replay, lanes) -> (games, replay, sums)`: n plies of every game.
 
-    `sums` are added up over this device's games; `iteration.averages` turns them into means.
+    `cheap` is the search of the plies beyond `search.full_share`. `sums` are added up over this device's games;
+    `iteration.averages` turns them into means.
     """
 
     def ply(params, key, lanes, games: Games):
@@ -51,7 +68,10 @@ def make_chunk(env: Env, search: Search, config: Config) -> Callable[..., Any]:
         state = games.state
         warm = games.plies < config.search.temperature_plies
         temperature = jnp.where(warm, config.search.temperature, 0.0)
-        result, carry = search.run(params, keys[:, 0], state, games.carry, temperature, True)
+        drawn = jax.random.fold_in(key, config.selfplay.games)  # the same on all devices; no lane has this number
+        result, carry = find_moves(
+            search, cheap, config.search.full_share, drawn, params, keys[:, 0], state, games.carry, temperature
+        )
         after = jax.vmap(env.advance)(state, result.action, keys[:, 1])
         moves, weights = replays.compact_policy(result.policy, jax.vmap(env.legal_actions)(state), env.max_legal)
         slots = replays.Slots(

@@ -259,7 +259,7 @@ class Trainer:
             "lr": float(jnp.asarray(self.lr(max(0, self.totals["updates"] // config.learner.accumulate - 1)))),
             "games_per_s": games / seconds,
             "positions_per_s": positions / seconds,
-            "simulations_per_s": positions * config.simulations(done - 1) / seconds,
+            "simulations_per_s": positions * config.simulations_per_move(done - 1) / seconds,
             "samples_per_s": updates * config.learner.batch / seconds,
             "self_play_s": seconds / count - learn_s,
             "learn_s": learn_s,

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search import gumbel, puct, stock
+from jaxzero.search import gumbel, minimax, puct, stock
 from jaxzero.search.base import Search, SearchResult
 
 __all__ = ["SEARCHES", "Search", "SearchResult", "make"]
@@ -15,6 +15,7 @@ Make = Callable[[SearchConfig, Env, Model, int], Search]
 SEARCHES: dict[str, dict[str, Make]] = {  # kind -> engine
     "gumbel": {"tree": gumbel.make, "mctx": stock.gumbel},
     "puct": {"tree": puct.make, "mctx": stock.puct},
+    "minimax": {"tree": minimax.make},
 }
 
 

@@ -197,7 +197,7 @@ def round_by_round(
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
     most = min(config.max_considered, simulations, env.num_actions)
-    layout = trees.layout(env, simulations, config.slots, config.reuse)
+    layout = trees.layout(env, config, simulations)
     visit = round_by_round if config.rounds else one_at_a_time
     scale = Scale(config.value_scale, config.rescale)
 

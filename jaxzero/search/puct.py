@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search import base, reuse
+from jaxzero.search import base, forced, reuse
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
 
@@ -30,32 +30,39 @@ def rule(c_puct: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    layout = trees.layout(env, simulations, config.slots, config.reuse)
+    layout = trees.layout(env, config, simulations)
+    plain = partial(rule, config.c_puct)
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
+        k = config.forced_playouts if explore else 0.0
         if explore:
             root = root.replace(prior_logits=jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal))
         first = layout.room or 1
         tree = trees.plant(root, layout, first + simulations)
         if kept is not None:
             tree = reuse.replant(kept, tree)
-        depth = config.max_depth or tree.size
-        search = trees.Search(model, params, partial(rule, config.c_puct), env.num_actions, depth)
+        search = trees.Search(model, params, plain, env.num_actions, config.max_depth or tree.size)
 
         def step(i, tree):
-            return trees.simulate(search, tree, jax.random.fold_in(keys[0], i), first + i)
+            key, new = jax.random.fold_in(keys[0], i), first + i
+            return forced.simulate(search, tree, key, new, k) if k else trees.simulate(search, tree, key, new)
 
         tree = jax.lax.fori_loop(0, simulations, step, tree)
-        nodes = trees.root_children(tree, env.num_actions)
-        visits = jnp.where(nodes > 0, trees.at(tree.visits, nodes.T).T, 0).astype(tree.raw.dtype)
-        policy = visits / visits.sum(-1, keepdims=True)
-        return Finding(policy, tree.value[0], visits, jnp.argmax(policy, -1).astype(jnp.int32), tree, nodes)
+        child = tree.child[0].astype(jnp.int32)
+        visits = trees.by_action(tree, trees.at(tree.visits, child).astype(tree.raw.dtype), env.num_actions)
+        shown = trees.by_action(tree, forced.prune(plain, tree, k), env.num_actions) if k else visits
+        policy = shown / shown.sum(-1, keepdims=True)
+        best = jnp.argmax(policy, -1).astype(jnp.int32)
+        return Finding(policy, tree.value[0], visits, best, tree, trees.by_action(tree, child, env.num_actions))
 
     return base.make(config, env, model, find, layout)
 
 
 def noisy_logits(config: SearchConfig, key: jax.Array, logits: jax.Array, legal: jax.Array) -> jax.Array:
-    """log((1 - fraction) · prior + fraction · Dirichlet(alpha)) over the legal actions, [A]."""
+    """log((1 - fraction) · prior + fraction · Dirichlet(alpha)) over the legal actions, [A]; the prior is flattened
+    by the root's temperature."""
+    if config.root_temperature != 1:
+        logits = jnp.where(legal, logits / config.root_temperature, logits)
     gamma = jnp.where(legal, jax.random.loggamma(key, config.dirichlet_alpha, logits.shape), -jnp.inf)
     mixed = (1 - config.dirichlet_fraction) * jax.nn.softmax(logits) + config.dirichlet_fraction * jax.nn.softmax(gamma)
     return jnp.where(legal, jnp.log(jnp.maximum(mixed, 1e-30)), jnp.finfo(logits.dtype).min)

@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import mctx
 
 from envs import Env
+from jaxzero.config import SearchConfig
 from jaxzero.models import Model, Params
 
 
@@ -104,13 +105,15 @@ class Layout(NamedTuple):
     room: int  # nodes kept from the last move, the root included; 0: none are
 
 
-def layout(env: Env, simulations: int, cap: int, reuse: bool) -> Layout:
-    """A node has no more children than it has visits, so fewer slots than actions lose nothing, unless `cap` (0: none)
-    keeps fewer."""
-    room = 2 * simulations if reuse else 0
+def layout(env: Env, config: SearchConfig, simulations: int) -> Layout:
+    """A node has no more children than it has visits, so fewer slots than actions lose nothing, unless `config.slots`
+    keeps fewer. Trees that are kept between moves have one layout for all budgets."""
+    if config.reuse:
+        simulations = max(simulations, config.simulations, *config.schedule)
+    room = 2 * simulations if config.reuse else 0
     most = min(env.max_legal, room + simulations)
-    if 0 < cap < most:
-        return Layout(cap, cap, room)
+    if 0 < config.slots < most:
+        return Layout(config.slots, config.slots, room)
     return Layout(most if env.num_actions > 8 * most else None, most, room)
 
 
@@ -348,10 +351,10 @@ def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tre
     )  # fmt: skip
 
 
-def root_children(tree: Tree, num_actions: int) -> jax.Array:
-    """i32[B, A]: nodes of the root's actions, 0 where there is none, from the root's list of children."""
+def by_action(tree: Tree, values: jax.Array, num_actions: int) -> jax.Array:
+    """Values of the root's listed children [C, B] -> [B, A]; 0 where there is no child."""
     child = tree.child[0].astype(jnp.int32)
     tried = jnp.arange(child.shape[0])[:, None] < tree.children[0][None]
     action = jnp.where(tried, at(tree.action, child).astype(jnp.int32), num_actions)
     game = jnp.broadcast_to(jnp.arange(child.shape[1]), child.shape)
-    return jnp.zeros((child.shape[1], num_actions), jnp.int32).at[game, action].set(child, mode="drop")
+    return jnp.zeros((child.shape[1], num_actions), values.dtype).at[game, action].set(values, mode="drop")

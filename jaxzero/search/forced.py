@@ -1,0 +1,59 @@
+"""Forced playouts and policy target pruning (Wu 2019, "Accelerating self-play learning in Go", section 3.2).
+
+Forced playouts follow the root's noise far enough to see whether it has found something. What they cost is taken out
+of the policy target again, so that it does not teach the noise.
+
+Letters as in `tree`.
+"""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from jaxzero.search import tree as trees
+
+
+def number(k: float, near: trees.Family) -> jax.Array:
+    """f32[W, L, B]: playouts that each child of a root is owed, √(k · prior · playouts so far)."""
+    return jnp.sqrt(k * jnp.exp(near.logit) * (near.node_visits - 1)[None])
+
+
+def rule(plain: trees.Rule, k: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
+    """At the root: a child that is owed playouts comes first, else as the plain rule says."""
+    scores, other = plain(near)
+    return jnp.where(near.visits < number(k, near), jnp.inf, scores), other
+
+
+def simulate(search: trees.Search, tree: trees.Tree, key: jax.Array, new: jax.Array, k: float) -> trees.Tree:
+    """One simulation into node `new`, whose first step is forced where the root owes one."""
+    root = jnp.zeros((1, tree.raw.shape[1]), jnp.int32)
+    child = trees.choose(search._replace(rule=partial(rule, search.rule, k)), tree, root, root == 0)
+    slot = trees.at(tree.untried.slot, root).astype(jnp.int32)
+    action = slot if tree.actions is None else trees.at(tree.actions, root, slot).astype(jnp.int32)
+    tree = trees.simulate(search, tree, key, new, trees.Start(action, child, root == 0))
+    return trees.link(tree, jnp.where(child == 0, root, tree.size), slot, jnp.broadcast_to(new, root.shape))
+
+
+def prune(plain: trees.Rule, tree: trees.Tree, k: float) -> jax.Array:
+    """f32[C, B]: visits of the root's children without the playouts that the plain rule would not have chosen.
+
+    From every child but the most visited (the likeliest of several) up to `number` playouts are subtracted, as long as
+    the plain rule, its values unchanged, would still choose the most visited one before it. A single one left is none.
+    """
+    root = jnp.zeros((1, tree.raw.shape[1]), jnp.int32)
+    near, _ = trees.family(tree, root, tree.child.shape[1], 0)
+    visits = jnp.where(near.tried, near.visits, 0.0)
+    order = jnp.arange(len(visits))[:, None, None]
+    best = order == jnp.where(visits == visits.max(0)[None], order, len(visits)).min(0)[None]
+    highest = jnp.where(best, plain(near)[0], -jnp.inf).max(0)
+    owed = jnp.floor(number(k, near))
+
+    def subtract(i, left):
+        fewer = left - 1
+        score, _ = plain(near._replace(visits=fewer))
+        return jnp.where((i < owed) & (fewer >= 0) & (score < highest[None]), fewer, left)
+
+    most = jnp.where(near.tried & ~best, owed, 0.0).max().astype(jnp.int32)
+    left = jax.lax.fori_loop(0, most, subtract, visits)
+    return jnp.where(best, visits, jnp.where(left > 1, left, 0.0))[:, 0]

@@ -1,0 +1,88 @@
+"""Minimax as deep as there are widths, guided by a network: at every ply only the moves that the network's policy holds
+most likely are looked at, and leaves count as its value says. A result inside the tree is exact.
+
+Nothing is random, and no noise explores: variety comes from how moves are drawn. The policy is softmax(root action
+values / `value_temperature`) over the moves looked at, so a move drawn at `temperature` t has probability
+softmax(values / (value_temperature · t)).
+
+Letters: B games, A actions, w width of a ply, N nodes of a ply (of all games, or of one).
+"""
+
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportAttributeAccessIssue=false
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from envs import Env
+from jaxzero.config import SearchConfig
+from jaxzero.models import Model, Params
+from jaxzero.search import base
+from jaxzero.search.base import Finding, Search
+
+LEAVES = 1 << 15  # leaves in memory at once; 1 GB of observations for chess
+
+
+def likeliest(logits: jax.Array, width: int) -> tuple[jax.Array, jax.Array]:
+    """Masked logits [N, A] -> the likeliest actions i32[N, w] and whether there are so many, bool[N, w].
+
+    What fills the rest is the likeliest one again: an action that a model can be asked about."""
+    logit, action = jax.lax.top_k(logits, width)
+    used = (logit > jnp.finfo(logits.dtype).min / 2).at[:, 0].set(True)
+    return jnp.where(used, action, action[:, :1]), used
+
+
+def look(
+    model: Model, params: Params, key: jax.Array, widths: tuple[int, ...], logits: jax.Array, embedding: Any
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
+    """The moves looked at in positions with these masked logits [N, A] and embeddings [N, ...].
+
+    Returns:
+        action i32[N, w], whether there is such a move bool[N, w], its value f32[N, w] to the mover, its leaves
+        f32[N, w].
+    """
+    width, deeper = widths[0], widths[1:]
+    action, used = likeliest(logits, width)
+    before = jax.tree.map(lambda x: jnp.repeat(x, width, 0), embedding)
+    said, after = model.decision(params, jax.random.fold_in(key, len(widths)), action.reshape(-1), before)
+    value, leaves = said.value, jnp.ones_like(said.value)
+    if deeper:
+        _, there, values, below = look(model, params, key, deeper, said.prior_logits, after)
+        over = said.discount == 0
+        value = jnp.where(there, values, -jnp.inf).max(-1)
+        leaves = jnp.where(over, 1.0, jnp.where(there, below, 0.0).sum(-1))
+    value = (said.reward + said.discount * value).reshape(action.shape)
+    return action, used, value, leaves.reshape(action.shape)
+
+
+def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
+    """The widths, not `simulations`, say what is looked at."""
+    widths = tuple(min(width, env.max_legal) for width in config.widths)
+
+    def find(params, keys, root, legal, explore, kept) -> Finding:
+        def games(logits, embedding):
+            return look(model, params, keys[0], widths, logits, embedding)
+
+        def game(one):
+            return jax.tree.map(lambda x: x[0], games(*jax.tree.map(lambda x: x[None], one)))
+
+        parts = math.ceil(len(keys) * math.prod(widths) / LEAVES)
+        work = root.prior_logits, root.embedding
+        if parts == 1:
+            action, used, values, leaves = games(*work)
+        else:
+            action, used, values, leaves = jax.lax.map(game, work, batch_size=math.ceil(len(keys) / parts))
+        values = jnp.where(used, values, -jnp.inf)
+        weights = jax.nn.softmax(values / config.value_temperature)
+        row = jnp.arange(len(keys))[:, None]
+
+        def spread(x):
+            return jnp.zeros_like(root.prior_logits).at[row, action].add(jnp.where(used, x, 0.0))
+
+        best = jnp.take_along_axis(action, jnp.argmax(values, -1)[:, None], -1)[:, 0]
+        return Finding(spread(weights), values.max(-1), spread(leaves), best)
+
+    return base.make(config, env, model, find)
