@@ -8,6 +8,7 @@ import chess.pgn
 import numpy as np
 import pytest
 
+from envs.judges.open_spiel import chess_action
 from jaxzero import records
 from jaxzero.records import Game, Problem
 
@@ -66,17 +67,8 @@ def ours(game: chess.pgn.Game) -> Game:
 
 
 def encode(move: chess.Move, white: bool) -> int:
-    """The action of a move: 73·origin + plane."""
-    rays = [(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)]
-    jumps = [(1, 2), (2, 1), (2, -1), (1, -2), (-1, -2), (-2, -1), (-2, 1), (-1, 2)]
-    origin, goal = (square if white else chess.square_mirror(square) for square in (move.from_square, move.to_square))
-    files, ranks = goal % 8 - origin % 8, goal // 8 - origin // 8
-    if move.promotion not in (None, chess.QUEEN):
-        return 73 * origin + 64 + 3 * [chess.KNIGHT, chess.BISHOP, chess.ROOK].index(move.promotion) + files + 1
-    if (files, ranks) in jumps:
-        return 73 * origin + 56 + jumps.index((files, ranks))
-    distance = max(abs(files), abs(ranks))
-    return 73 * origin + 8 * (distance - 1) + rays.index((files // distance, ranks // distance))
+    ends = ((square % 8, square // 8) for square in (move.from_square, move.to_square))
+    return chess_action(*ends, chess.piece_symbol(move.promotion) if move.promotion else "", white)
 
 
 def san(games: list[chess.pgn.Game]) -> list[str]:

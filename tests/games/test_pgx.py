@@ -3,10 +3,11 @@
 import jax
 import pgx
 import pytest
-from oracles import compare, games
+from oracles import games
 
 import envs
 from envs.contract import check_contract
+from envs.judges import compare
 from envs.pgx import DICE, LIMITS
 
 
@@ -40,7 +41,7 @@ class Original:
 
 @pytest.mark.parametrize("game", ["tic_tac_toe", "connect_four", "animal_shogi"])
 def test_random_games_as_in_pgx(game):
-    assert compare(envs.make(f"pgx:{game}"), lambda: Original(game), games(4, 100), batch=4) > 20
+    assert compare(envs.make(f"pgx:{game}"), lambda: Original(game), games(4, 100), batch=4).plies > 20
 
 
 def test_contract():
