@@ -1,6 +1,7 @@
 """Hex beside open_spiel (any size) and beside Pgx (11 × 11, with swap), winding chains, swap, solver.
 
-All agree that action = row · n + column and that player 0 joins top and bottom. Pgx plays only 11 × 11 rightly, always with swap; like ours, its swap mirrors the stone at the main diagonal.
+All agree that action = row · n + column and that player 0 joins top and bottom. Pgx plays only 11 × 11 rightly, always
+with swap; like ours, its swap mirrors the stone at the main diagonal.
 """
 
 import functools

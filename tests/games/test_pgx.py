@@ -1,9 +1,11 @@
 """The adapter of Pgx's games beside Pgx itself."""
 
+import functools
+
 import jax
 import pgx
 import pytest
-from oracles import games
+from oracles import FULL, games
 
 import envs
 from envs.contract import check_contract
@@ -11,14 +13,19 @@ from envs.judges import compare
 from envs.pgx import DICE, LIMITS
 
 
+@functools.cache
+def original(game: str):
+    """Step and first position, compiled once for all games."""
+    env = pgx.make(game)  # pyright: ignore[reportArgumentType]
+    with jax.numpy_rank_promotion("allow"):
+        return jax.jit(env.step), jax.jit(env.init)(jax.random.key(7))
+
+
 class Original:
     """A game in Pgx, with the first player as number 0."""
 
     def __init__(self, game: str):
-        env = pgx.make(game)  # pyright: ignore[reportArgumentType]
-        self.step = jax.jit(env.step)
-        with jax.numpy_rank_promotion("allow"):
-            self.state = env.init(jax.random.key(7))
+        self.step, self.state = original(game)
         self.first = int(self.state.current_player)
 
     def legal(self) -> set[int]:
@@ -45,16 +52,22 @@ def test_random_games_as_in_pgx(game):
 
 
 def test_contract():
-    check_contract(envs.make("pgx:animal_shogi"), games=8)
+    check_contract(envs.make("pgx:animal_shogi" if FULL else "pgx:connect_four"), games=8)
 
 
 @pytest.mark.parametrize("game", LIMITS)
 def test_facts(game):
     env = envs.make(f"pgx:{game}")
-    state = env.init(jax.random.key(0))
     assert env.name == f"pgx:{game}"
-    assert env.observe(state).shape == env.observation_shape
-    assert 0 < env.legal_actions(state).sum() <= env.max_legal <= env.num_actions
+
+    @jax.jit  # one program; step by step some games compile for half a minute
+    def first(key):
+        state = env.init(key)
+        return env.observe(state), env.legal_actions(state)
+
+    view, legal = first(jax.random.key(0))
+    assert view.shape == env.observation_shape
+    assert 0 < legal.sum() <= env.max_legal <= env.num_actions
 
 
 @pytest.mark.parametrize(("name", "said"), [
