@@ -135,7 +135,7 @@ class Dicey(Countdown):
 
 
 def stack(states):
-    return jax.tree.map(lambda *x: np.stack(x), *states)  # not of JAX: it would compile each number of states
+    return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *states)  # jnp.stack compiles for long
 
 
 def random_positions(env, rules, number, most, seed):

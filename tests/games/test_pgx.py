@@ -5,7 +5,7 @@ import functools
 import jax
 import pgx
 import pytest
-from oracles import FULL, games
+from oracles import games
 
 import envs
 from envs.contract import check_contract
@@ -52,7 +52,7 @@ def test_random_games_as_in_pgx(game):
 
 
 def test_contract():
-    check_contract(envs.make("pgx:animal_shogi" if FULL else "pgx:connect_four"), games=8)
+    check_contract(envs.make("pgx:animal_shogi"), games=8)
 
 
 @pytest.mark.parametrize("game", LIMITS)
