@@ -93,13 +93,18 @@ def find(board: jax.Array) -> rules.Moves:
 settle = jax.jit(settled, static_argnums=1)
 
 
+def unpacked(board: np.ndarray) -> np.ndarray:
+    """u32[4, 2] -> u8[4, 64], the bits of each square."""
+    words = np.ascontiguousarray(board, "<u4").view(np.uint8).reshape(4, 8)
+    return np.unpackbits(words, axis=1, bitorder="little")
+
+
 def fen_rows(board: np.ndarray, player: int) -> str:
     """The first field of a FEN of one board u32[4, 2] in the view of `player`."""
-    bits = np.unpackbits(np.ascontiguousarray(board, "<u4").view(np.uint8).reshape(4, 8), axis=1, bitorder="little")
     letters = dict(zip(KINDS.values(), KINDS, strict=True)) | {0: "."}
     marks = [
         letters[a + 2 * b + 4 * c].upper() if bool(mine) != bool(player) else letters[a + 2 * b + 4 * c].lower()
-        for mine, a, b, c in bits.reshape(4, 64).T.tolist()
+        for mine, a, b, c in unpacked(board).T.tolist()
     ]
     rows = ["".join(marks[i : i + 8]) for i in range(0, 64, 8)]
     rows = rows if player else rows[::-1]

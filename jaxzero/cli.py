@@ -168,15 +168,16 @@ def export(run: str, /, *, step: Step = None, format: Literal["pt"] = "pt") -> N
 
 @app.command
 def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_number)] = 32) -> int:
-    """Check the rules of a game: published counts of lines, moves and positions as text, and the whole contract of
-    games (legality, ends, rewards, symmetries, chance) on random play. Exit status 1 if a check fails.
+    """Check the rules of a game: published counts of lines, moves and positions as text, the whole contract of games
+    (legality, ends, rewards, symmetries, chance) on random play, and random games beside another implementation where
+    one is installed. Exit status 1 if a check fails.
 
     Parameters
     ----------
     game
         A registered game, or FILE.py:FUNCTION for one of your own; all registered games if not given.
     games
-        Random games of the contract.
+        Random games of the contract, and beside another implementation.
     """
     if games < 1:
         raise ConfigError(f"--games: must be at least 1, got {games}")
@@ -187,8 +188,8 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
     failed = 0
     for env in environments:
         for result in prechecks.full(env, games):
-            failed += not result.passed
-            verdict = "ok" if result.passed else "FAILED"
+            failed += result.passed is False
+            verdict = {True: "ok", False: "FAILED", None: "not compared"}[result.passed]
             print(f"{env.name}: {result.name} {verdict}: {result.detail} ({result.seconds:.1f} s)", flush=True)
     return int(failed > 0)
 

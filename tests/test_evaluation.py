@@ -135,7 +135,7 @@ class Dicey(Countdown):
 
 
 def stack(states):
-    return jax.tree.map(lambda *x: jnp.stack(x), *states)
+    return jax.tree.map(lambda *x: jnp.asarray(np.stack(x)), *states)  # jnp.stack compiles for long
 
 
 def random_positions(env, rules, number, most, seed):

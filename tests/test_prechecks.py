@@ -2,11 +2,15 @@
 
 import dataclasses
 import json
+import sys
 
 import jax.numpy as jnp
 import pytest
 
 import envs
+from envs.connect_four import ConnectFour
+from envs.judges import RulesDifferError, compare, judge_of
+from envs.judges.open_spiel import OpenSpiel
 from envs.tic_tac_toe import TicTacToe
 from jaxzero import prechecks, train
 from jaxzero.config import ConfigError
@@ -57,6 +61,60 @@ def test_a_game_with_options_has_no_published_counts():
     assert prechecks.count_lines(envs.make("othello", size=6), 10) == "no published counts"
 
 
+@dataclasses.dataclass(frozen=True)
+class Generous(ConnectFour):
+    """The second player wins what the first has won."""
+
+    def step(self, state, action):
+        after = super().step(state, action)
+        return dataclasses.replace(after, rewards=jnp.abs(after.rewards) * jnp.array([-1.0, 1.0]))
+
+
+def test_differential_play(monkeypatch):
+    assert prechecks.differential_play(envs.make("connect_four"), 3).startswith("3 random games as in open_spiel, ")
+    monkeypatch.setitem(envs.GAMES, "connect_four", Generous)
+    with pytest.raises(AssertionError, match="rewards after"):
+        prechecks.differential_play(Generous(), 3)
+
+
+def test_differential_play_stops_where_rules_differ(monkeypatch):
+    """Of two games one repeats a position at its fourth ply."""
+
+    def play(self, action):
+        calls.append(action)
+        if len(calls) == 4:
+            raise RulesDifferError
+        played(self, action)
+
+    calls, played = [], OpenSpiel.play
+    monkeypatch.setattr(OpenSpiel, "play", play)
+    found = compare(TicTacToe(), judge_of(TicTacToe()), 2)
+    assert (found.games, found.whole) == (2, 1)
+    assert found.plies == len(calls) - 1
+
+
+@pytest.mark.parametrize(("env", "why"), [
+    (envs.make("ur"), "no package with another implementation of ur is known"),
+    (Forgetful(), "no package with another implementation of tic_tac_toe is known"),  # a user's own game of that name
+    (envs.make("othello", size=6), "open_spiel has no board of that size"),
+    (envs.make("gomoku", exact_five=True), "open_spiel has no rule of exactly five"),
+    (envs.make("breakthrough", rows=5), "open_spiel has no two rows"),
+])  # fmt: skip
+def test_without_another_implementation(env, why):
+    check = prechecks.timed("differential play", lambda: prechecks.differential_play(env, 3))
+    assert check.passed is None
+    assert why in check.detail
+
+
+def test_without_open_spiel(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyspiel", None)
+    monkeypatch.delitem(sys.modules, "envs.judges.open_spiel", raising=False)
+    monkeypatch.delattr("envs.judges.open_spiel", raising=False)
+    status, out, _ = run("check", "tic_tac_toe", "--games", "2")
+    assert status == 0
+    assert "tic_tac_toe: differential play not compared: open_spiel is not installed (pip install open_spiel)" in out
+
+
 def test_the_result_is_kept(tmp_path):
     train.precheck(TicTacToe(), tmp_path)
     kept = json.loads((tmp_path / prechecks.FILE).read_text())
@@ -89,3 +147,4 @@ def test_command_on_a_broken_game(run, monkeypatch):
     status, out, _ = run("check", "tic_tac_toe", "--games", "2")
     assert status == 1
     assert "tic_tac_toe: perft FAILED: tic_tac_toe has 8 lines" in out
+    assert "tic_tac_toe: differential play FAILED: legal actions after []: {8} differ" in out

@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from oracles import random_games
 from sgfmill import sgf, sgf_moves
 
 import envs
+from envs.judges import random_games
 from jaxzero import records
 from jaxzero.records import Game, Problem
 

@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from jaxzero.records import sgf, trmph
+from jaxzero.records import pgn, sgf, trmph
 from jaxzero.records.game import Game, Problem, Replayed, replay
 
 __all__ = ["FORMATS", "Format", "Game", "Problem", "Replayed", "read", "replay", "write"]
@@ -19,6 +19,7 @@ class Format(NamedTuple):
 FORMATS: dict[str, Format] = {
     ".trmph": Format(trmph.parse, trmph.dump),
     ".sgf": Format(sgf.parse, sgf.dump),
+    ".pgn": Format(pgn.parse, pgn.dump),
 }
 
 
@@ -35,7 +36,7 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Game], list[Problem]]:
     Raises:
         ValueError: a suffix that no format has.
     """
-    text = pathlib.Path(path).read_text(encoding="utf-8", errors="replace")
+    text = pathlib.Path(path).read_text(encoding="utf-8-sig", errors="replace")
     return format_of(path).parse(str(path), text)
 
 

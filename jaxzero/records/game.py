@@ -4,6 +4,7 @@ Letters: G games, T = the longest record that a game's rules allow, P players.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,6 +24,7 @@ class Game:
     moves: list[int]  # actions
     result: tuple[float, ...] | None = None  # reward of each player, None if not known
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    start: str | None = None  # first position as `env.from_text` reads it, None = that of a new game
 
     @property
     def env(self) -> envs.Env:
@@ -41,6 +43,10 @@ class Problem:
         return f"{place}: {self.message}"
 
 
+class RecordError(Exception):
+    """What is wrong with a record: line, number of the move (0 = none), message."""
+
+
 class Replayed(NamedTuple):
     played: int  # moves before the first illegal one; all of them in a sound record
     over: bool  # the game has ended
@@ -48,8 +54,9 @@ class Replayed(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def follow(env: envs.Env, actions: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """actions i32[G, T], -1 after the last -> (moves played i32[G], over bool[G], rewards f32[G, P])."""
+def follow(env: envs.Env, states: Any, actions: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """First positions [G, …], actions i32[G, T], -1 after the last -> (moves played i32[G], over bool[G],
+    rewards f32[G, P])."""
 
     def ply(carry, action):
         state, sound, played, rewards = carry
@@ -58,17 +65,24 @@ def follow(env: envs.Env, actions: jax.Array) -> tuple[jax.Array, jax.Array, jax
         state = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state)
         return (state, sound, played + sound, rewards + jnp.where(sound, after.rewards, 0)), None
 
-    def game(moves):
-        rewards = jnp.zeros(env.num_players, jnp.float32)
-        carry = env.init(jax.random.key(0)), jnp.bool(True), jnp.int32(0), rewards
+    def game(first, moves):
+        carry = first, jnp.bool(True), jnp.int32(0), jnp.zeros(env.num_players, jnp.float32)
         state, _, played, rewards = jax.lax.scan(ply, carry, moves)[0]
         return played, state.terminated, rewards
 
-    return jax.vmap(game)(actions)
+    return jax.vmap(game)(states, actions)
 
 
-def replay(env: envs.Env, games: list[list[int]]) -> list[Replayed]:
-    """Plays records of a game without chance; a move may be any integer, and one after the end is illegal."""
+def first_states(env: envs.Env, starts: Sequence[str | None]) -> Any:
+    """`CHUNK` first positions, those of `starts` before others that are not used."""
+    new = jax.device_get(env.init(jax.random.key(0)))
+    states = [new if start is None else jax.device_get(env.from_text(start)) for start in starts]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *states, *[new] * (CHUNK - len(states)))
+
+
+def replay(env: envs.Env, games: list[list[int]], starts: Sequence[str | None] = ()) -> list[Replayed]:
+    """Plays records of a game without chance from new games, or from positions in the words of `env.to_text`; a move
+    may be any integer, and one after the end is illegal."""
     found = []
     for first in range(0, len(games), CHUNK):
         part = games[first : first + CHUNK]
@@ -76,7 +90,8 @@ def replay(env: envs.Env, games: list[list[int]]) -> list[Replayed]:
         for row, moves in zip(actions, part, strict=False):
             kept = [move if 0 <= move < env.num_actions else -1 for move in moves[: len(row)]]
             row[: len(kept)] = kept
-        played, over, rewards = jax.device_get(follow(env, actions))
+        states = first_states(env, starts[first : first + CHUNK])
+        played, over, rewards = jax.device_get(follow(env, states, actions))
         found += [
             Replayed(int(n), bool(end), tuple(earned.tolist()))
             for n, end, earned, _ in zip(played, over, rewards, part, strict=False)
@@ -96,7 +111,7 @@ def sift(file: str, entries: list[Entry]) -> tuple[list[Game], list[Problem]]:
     judged: dict[int, Game | Problem] = {}
     for group in alike.values():
         games = [entries[i][1] for i in group]
-        outcomes = replay(games[0].env, [game.moves for game in games])
+        outcomes = replay(games[0].env, [game.moves for game in games], [game.start for game in games])
         judged |= {i: judge(file, entries[i], outcome) for i, outcome in zip(group, outcomes, strict=True)}
     found = [judged[i] for i in range(len(entries))]
     return [x for x in found if isinstance(x, Game)], [x for x in found if isinstance(x, Problem)]

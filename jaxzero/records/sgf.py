@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 import envs
-from jaxzero.records.game import Entry, Game, Problem, sift
+from jaxzero.records.game import Entry, Game, Problem, RecordError, sift
 
 TOKEN = re.compile(r"\s*(?:([();])|([A-Za-z]+)((?:\s*\[(?:\\.|[^\]\\])*\])+))", re.DOTALL)
 # A value, unless the root of another tree begins in it: then it was cut off.
@@ -19,10 +19,6 @@ RESULT = re.compile(r"([BW])\+.*|(0|Draw)", re.DOTALL)
 LETTERS = "abcdefghijklmnopqrs"
 HEADERS = ("PB", "PW", "BR", "WR", "DT", "EV", "RO", "RU", "PC", "RE")
 Node = tuple[int, dict[str, list[str]]]  # line, properties
-
-
-class RecordError(Exception):
-    """What is wrong with a record: line, number of the move (0 = none), message."""
 
 
 def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
@@ -144,6 +140,8 @@ def dump(games: Iterable[Game]) -> str:
 def dump_game(game: Game) -> str:
     if game.game != "go":
         raise ValueError(f"SGF records hold Go, not {game.game}")
+    if game.start is not None:
+        raise ValueError("SGF records begin with the empty board here")
     size, komi = game.options.get("size", 9), game.options.get("komi", 7.5)
     root = {"FF": "4", "GM": "1", "SZ": str(size), "KM": f"{komi:g}"} | game.headers
     if game.result is not None:

@@ -68,6 +68,8 @@ def dump(games: Iterable[Game]) -> str:
     for game in games:
         if game.game != "hex":
             raise ValueError(f"TRMPH records hold Hex, not {game.game}")
+        if game.start is not None:
+            raise ValueError("TRMPH records begin with the empty board")
         winner = "" if game.result is None else " 1" if game.result[0] > 0 else " 2"
         moves = "".join(game.env.action_to_str(None, action) for action in game.moves)
         lines.append(f"#{game.options.get('size', 11)},{moves}{winner}\n")

@@ -9,87 +9,17 @@ turns is set out of reach, as ours is.
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pyspiel
 import pytest
-from oracles import compare, games
+from oracles import games
 
 import envs
-from envs.backgammon import PASS, ROLLS, counts, side
-
-OPEN_SPIEL = pyspiel.load_game("backgammon(scoring_type=full_scoring,max_player_turns=100000)")
-DIGITS, BAR_DIGIT, PASS_DIGIT = 26, 24, 25  # an action is second · 26 + first, + 676 if the smaller die comes first
-
-
-class OpenSpiel:
-    def __init__(self, start):
-        self.state = OPEN_SPIEL.new_initial_state()
-        self.passes = False
-        self.roll(start.dice)
-
-    def roll(self, dice) -> None:
-        """The first roll names the player who starts, too: ours is their X, who comes first in each pair."""
-        wanted = f"(roll: {min(dice)}{max(dice)})"
-        outcome = next(a for a, _ in self.state.chance_outcomes() if wanted in self.state.action_to_string(a))
-        self.state.apply_action(outcome)
-        self.dice = int(max(dice)), int(min(dice))
-        self.next_move()
-
-    def next_move(self) -> None:
-        """Lists open_spiel's legal actions by the checkers that they move."""
-        self.played = ()
-        self.lines = {}
-        if self.state.is_terminal() or self.state.is_chance_node():
-            return
-        for action in self.state.legal_actions():
-            pair = action % (DIGITS * DIGITS)
-            dice = self.dice if action < DIGITS * DIGITS else self.dice[::-1]
-            digits = pair % DIGITS, pair // DIGITS
-            moves = (self.move(digit, die) for digit, die in zip(digits, dice, strict=True) if digit != PASS_DIGIT)
-            self.lines[tuple(moves)] = action
-
-    def move(self, digit: int, die: int) -> int:
-        index = 24 if digit == BAR_DIGIT else 23 - digit if self.state.current_player() == 0 else digit
-        return 6 * index + die - 1
-
-    def legal(self) -> set[int]:
-        n = len(self.played)
-        on = {line[n] for line in self.lines if len(line) > n and line[:n] == self.played}
-        return {PASS} if self.passes or not on else on
-
-    def player(self) -> int:
-        return self.mover if self.passes else self.state.current_player()
-
-    def terminated(self) -> bool:
-        return self.state.is_terminal()
-
-    def rewards(self) -> list[float]:
-        return [float(np.float32(points / 3)) for points in self.state.returns()]
-
-    def play(self, action: int) -> None:
-        if action == PASS:
-            while not self.state.is_chance_node():  # the second half of four equal dice
-                (only,) = self.state.legal_actions()
-                assert self.move_is_pass(only)
-                self.state.apply_action(only)
-            self.passes = False
-            return
-        self.mover = self.state.current_player()
-        self.played += (action,)
-        if any(len(line) > len(self.played) and line[: len(self.played)] == self.played for line in self.lines):
-            return
-        self.passes = len(self.played) == 1
-        self.state.apply_action(self.lines[self.played])
-        self.next_move()
-
-    def move_is_pass(self, action: int) -> bool:
-        return action % (DIGITS * DIGITS) == PASS_DIGIT * (DIGITS + 1)
-
-    def resolve(self, outcome: int) -> None:
-        self.roll(ROLLS[outcome])
+from envs.backgammon import ROLLS, counts, side
+from envs.judges import compare, judge_of
 
 
 def test_random_games_as_in_open_spiel():
-    assert compare(envs.make("backgammon", max_plies=2000), OpenSpiel, games(40), batch=500) > 5_000
+    env = envs.make("backgammon", max_plies=2000)
+    assert compare(env, judge_of(env), games(40), batch=500).plies > 5_000
 
 
 # Position, legal moves. Each side counts its own points; 25 is the bar.

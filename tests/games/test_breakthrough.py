@@ -6,50 +6,18 @@ On fewer than six rows open_spiel gives each side one row of pieces, we two as a
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pyspiel
 import pytest
-from oracles import compare, games
+from oracles import games
 
 import envs
-
-
-class OpenSpiel:
-    def __init__(self, rows: int = 8, columns: int = 8):
-        self.rows, self.columns = rows, columns
-        self.state = pyspiel.load_game("breakthrough", {"rows": rows, "columns": columns}).new_initial_state()
-        self.known: dict[int, int] = {}
-
-    def ours(self, action: int) -> int:
-        """Our number of an action of theirs, read from its text as in `a7b6` or `a7b6*`."""
-        text = self.state.action_to_string(action)
-        column, rank, to = ord(text[0]) - ord("a"), int(text[1]), ord(text[2]) - ord("a")
-        row = self.rows - rank  # from their top
-        if self.player() == 0:  # black moves down: turn the rows round
-            row = self.rows - 1 - row
-        return (row * self.columns + column) * 3 + to - column + 1
-
-    def legal(self) -> set[int]:
-        self.known = {self.ours(action): action for action in self.state.legal_actions()}
-        return set(self.known)
-
-    def player(self) -> int:
-        return self.state.current_player()
-
-    def terminated(self) -> bool:
-        return self.state.is_terminal()
-
-    def rewards(self) -> list[float]:
-        return self.state.rewards()
-
-    def play(self, action: int) -> None:
-        self.state.apply_action(self.known[action])
+from envs.judges import compare, judge_of
 
 
 @pytest.mark.parametrize(("rows", "columns", "share"), [(8, 8, 1.0), (6, 5, 0.5), (7, 9, 0.2)])
 def test_random_games_as_in_open_spiel(rows, columns, share):
     env = envs.make("breakthrough", rows=rows, columns=columns)
     count = int(games(100) * share)
-    assert compare(env, lambda: OpenSpiel(rows, columns), count) > 8 * count
+    assert compare(env, judge_of(env), count).plies > 8 * count
 
 
 def after(text: str, move: str, **options) -> tuple[list[str], list[float], bool]:

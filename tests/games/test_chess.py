@@ -1,4 +1,4 @@
-"""Chess beside python-chess, and perft against the numbers of the Chess Programming Wiki.
+"""Chess beside python-chess and open_spiel, and perft against the numbers of the Chess Programming Wiki.
 
 python-chess leaves draws by repetition and by the 50-move rule to a claim; here both end the game at once, on the
 third occurrence and after 100 plies (a claim before the move that completes them does not exist). Insufficient
@@ -14,25 +14,17 @@ import pytest
 
 import envs
 from envs.chess import Chess
+from envs.judges import compare, judge_of
+from envs.judges.open_spiel import chess_action
 from envs.perft import perft
 
-RAYS = [(0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1), (-1, 0), (-1, 1)]
-JUMPS = [(1, 2), (2, 1), (2, -1), (1, -2), (-1, -2), (-2, -1), (-2, 1), (-1, 2)]
 ENV = Chess()
 STEP, LEGAL = jax.jit(ENV.step), jax.jit(ENV.legal_actions)
 
 
 def encode(move: chess.Move, white: bool) -> int:
-    """The action of a move: 73·origin + plane, from the description of the planes alone."""
-    origin, goal = (square if white else chess.square_mirror(square) for square in (move.from_square, move.to_square))
-    files = chess.square_file(goal) - chess.square_file(origin)
-    ranks = chess.square_rank(goal) - chess.square_rank(origin)
-    if move.promotion not in (None, chess.QUEEN):
-        return 73 * origin + 64 + 3 * [chess.KNIGHT, chess.BISHOP, chess.ROOK].index(move.promotion) + files + 1
-    if (files, ranks) in JUMPS:
-        return 73 * origin + 56 + JUMPS.index((files, ranks))
-    distance = max(abs(files), abs(ranks))
-    return 73 * origin + 8 * (distance - 1) + RAYS.index((files // distance, ranks // distance))
+    ends = ((square % 8, square // 8) for square in (move.from_square, move.to_square))
+    return chess_action(*ends, chess.piece_symbol(move.promotion) if move.promotion else "", white)
 
 
 class PythonChess:
@@ -64,8 +56,9 @@ class PythonChess:
         self.look()
 
 
-def test_random_games_as_in_python_chess():
-    assert oracles.compare(ENV, PythonChess, oracles.games(32), batch=32) > 5_000
+@pytest.mark.parametrize("judge", [PythonChess, judge_of(ENV)], ids=["python-chess", "open_spiel"])
+def test_random_games_as_in(judge):
+    assert compare(ENV, judge, oracles.games(32), batch=32).plies > 5_000
 
 
 # Chess Programming Wiki, "Perft Results": counts by depth; the last one is for a conformance run only. Those of the

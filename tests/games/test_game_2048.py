@@ -10,46 +10,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pgx
-import pyspiel
 import pytest
-from oracles import compare, games
+from oracles import games
 
 import envs
 from envs.game_2048 import ACTIONS, exponents
-
-OPEN_SPIEL = pyspiel.load_game("2048")
-THEIRS = {"up": 0, "right": 1, "down": 2, "left": 3}
-
-
-class OpenSpiel:
-    def __init__(self, start):
-        self.state = OPEN_SPIEL.new_initial_state()
-        for square, exponent in enumerate(np.asarray(exponents(start)).tolist()):
-            if exponent:
-                self.resolve(2 * square + exponent - 1)
-
-    def legal(self) -> set[int]:
-        return {a for a, name in enumerate(ACTIONS) if str(self.state.child(THEIRS[name])) != str(self.state)}
-
-    def player(self) -> int:
-        return self.state.current_player()
-
-    def terminated(self) -> bool:
-        return self.state.is_terminal()
-
-    def rewards(self) -> list[float]:
-        return self.earned
-
-    def play(self, action: int) -> None:
-        self.state.apply_action(THEIRS[ACTIONS[action]])
-        self.earned = self.state.rewards()
-
-    def resolve(self, outcome: int) -> None:
-        self.state.apply_action(outcome)
+from envs.judges import compare, judge_of
 
 
 def test_random_games_as_in_open_spiel():
-    assert compare(envs.make("2048", max_plies=1000), OpenSpiel, games(50), batch=500) > 3_000
+    env = envs.make("2048", max_plies=1000)
+    assert compare(env, judge_of(env), games(50), batch=500).plies > 3_000
 
 
 def test_same_moves_as_pgx():

@@ -7,7 +7,6 @@ that do not end its game so. All three forbid suicide, score by area and stop at
 not only who won: with our margin as its komi, open_spiel must call the same game a draw.
 """
 
-import functools
 from functools import partial
 from typing import Any
 
@@ -15,58 +14,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pgx.go
-import pyspiel
 import pytest
-from oracles import compare, follow, games, random_games
+from oracles import games
 
 import envs
 from envs.contract import check_contract
 from envs.go import area, packed
-
-
-class RepetitionError(Exception):
-    """open_spiel ended the game for that reason."""
-
-
-class OpenSpiel:
-    """Its first point is the lower left corner, ours the upper left."""
-
-    def __init__(self, size: int, positional: bool = False):
-        self.size, self.positional = size, positional
-        self.state = spiel_game(size, 7.5).new_initial_state()
-
-    def repeats(self, state: pyspiel.State) -> bool:
-        """A stone ends its game only by a repetition or at the cap."""
-        return state.is_terminal() and state.history()[-1] < self.size**2 and len(state.history()) < 2 * self.size**2
-
-    def legal(self) -> set[int]:
-        moves = self.state.legal_actions()
-        if self.positional:
-            moves = [move for move in moves if not self.repeats(self.state.child(move))]
-        return {turned(move, self.size) for move in moves}
-
-    def player(self) -> int:
-        return self.state.current_player()
-
-    def terminated(self) -> bool:
-        return self.state.is_terminal()
-
-    def rewards(self) -> list[float]:
-        return self.state.rewards()
-
-    def play(self, action: int) -> None:
-        self.state.apply_action(turned(action, self.size))
-        if self.repeats(self.state):
-            raise RepetitionError
-
-
-@functools.cache
-def spiel_game(size: int, komi: float) -> pyspiel.Game:
-    return pyspiel.load_game("go", {"board_size": size, "komi": komi, "max_game_length": 2 * size * size})
-
-
-def turned(action: int, size: int) -> int:
-    return action if action == size**2 else (size - 1 - action // size) * size + action % size
+from envs.judges import compare, follow, judge_of, random_games
+from envs.judges.open_spiel import load, turned
 
 
 @partial(jax.jit, static_argnums=0)
@@ -91,12 +46,12 @@ def test_simple_ko_as_in_open_spiel(size, count):
         play = jax.device_get(play)
         for game in range(batch):
             one = jax.tree.map(lambda leaf: leaf[:, game], play)  # noqa: B023
-            try:
-                length = follow(one, OpenSpiel(size))
-            except RepetitionError:
+            length, to_its_end = follow(one, judge_of(env)())
+            if not to_its_end:
                 continue
             whole, plies = whole + 1, plies + length
-            scored = spiel_game(size, float(margin[game])).new_initial_state()
+            scored = load("go", board_size=size, komi=float(margin[game]), max_game_length=env.max_plies)
+            scored = scored.new_initial_state()
             for action in one.action[:length]:
                 scored.apply_action(turned(int(action), size))
             assert scored.is_terminal()
@@ -108,7 +63,7 @@ def test_simple_ko_as_in_open_spiel(size, count):
 @pytest.mark.parametrize(("size", "count"), [(5, games(25, 5000)), (7, games(5, 300)), (9, games(2, 50))])
 def test_positional_superko_as_in_open_spiel(size, count):
     env = make(size=size, ko="positional")
-    assert compare(env, partial(OpenSpiel, size, positional=True), count, batch=min(count, 250)) > 20 * count
+    assert compare(env, judge_of(env), count, batch=min(count, 250)).plies > 20 * count
 
 
 def test_simple_ko_as_in_pgx():

@@ -11,31 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pgx
-import pyspiel
 import pytest
-from oracles import compare, games, random_games
+from oracles import games
 
 import envs
-
-
-class OpenSpiel:
-    def __init__(self):
-        self.state = pyspiel.load_game("othello").new_initial_state()
-
-    def legal(self) -> set[int]:
-        return set(self.state.legal_actions())
-
-    def player(self) -> int:
-        return self.state.current_player()
-
-    def terminated(self) -> bool:
-        return self.state.is_terminal()
-
-    def rewards(self) -> list[float]:
-        return self.state.rewards()
-
-    def play(self, action: int) -> None:
-        self.state.apply_action(action)
+from envs.judges import compare, judge_of, random_games
 
 
 class Plain:
@@ -85,18 +65,19 @@ class Plain:
 
 
 def test_random_games_as_in_open_spiel():
-    assert compare(envs.make("othello"), OpenSpiel, games(200)) > 10_000
+    env = envs.make("othello")
+    assert compare(env, judge_of(env), games(200)).plies > 10_000
 
 
 def test_random_games_on_the_small_board():
-    assert compare(envs.make("othello", size=6), Plain, games(60, 1_000)) > 1_500
+    assert compare(envs.make("othello", size=6), Plain, games(60, 1_000)).plies > 1_500
 
 
 def test_plain_rules_on_the_large_board():
     """The program above is itself held against open_spiel."""
     rng = random.Random(0)
     for _ in range(games(10, 100)):
-        plain, other = Plain(8), OpenSpiel()
+        plain, other = Plain(8), judge_of(envs.make("othello"))()
         while not other.terminated():
             assert (plain.legal(), plain.player(), plain.terminated()) == (other.legal(), other.player(), False)
             action = rng.choice(sorted(other.legal()))

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import compare, games
+from oracles import games
 
 import envs
+from envs.judges import compare
 from envs.ur import Ur
 
 ROSETTES = {(0, 0), (2, 0), (1, 3), (0, 6), (2, 6)}  # row, column
@@ -89,7 +90,7 @@ class Reference:
 def test_random_games_as_by_the_reference(pieces, limit, count):
     """The limit of 55 plies ends many games of 3 pieces as draws."""
     env = Ur(pieces, limit)
-    plies = compare(env, lambda start: Reference(pieces, limit, int(start.roll)), games(50, count))
+    plies = compare(env, lambda start: Reference(pieces, limit, int(start.roll)), games(50, count)).plies
     assert plies > 50 * 12
 
 

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from oracles import games, random_games
+from oracles import games
 
+from envs.judges import random_games
 from envs.ur import Ur
 from jaxzero.solvers.ur import ROLLS, Solution, solve
 

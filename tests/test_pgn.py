@@ -1,0 +1,255 @@
+"""PGN beside python-chess, both ways, and files that are damaged by hand."""
+
+import dataclasses
+import io
+
+import chess
+import chess.pgn
+import numpy as np
+import pytest
+
+from envs.judges.open_spiel import chess_action
+from jaxzero import records
+from jaxzero.records import Game, Problem
+
+STARTS = {  # positions whose random games promote, castle, capture en passant, and name files and ranks of origins
+    "start": chess.STARTING_FEN,
+    "promotions": "1n3k2/P1P4P/8/8/8/8/p1p4p/5KN1 b - - 3 40",
+    "castling": "r3k2r/pppq1ppp/8/8/8/8/PPPQ1PPP/R3K2R w KQkq - 0 1",
+    "en passant": "4k3/p1p1p1p1/8/1P1P1P1P/p1p1p1p1/8/1P1P1P1P/4K3 b - - 0 1",
+    "knights": "N1N1k1N1/8/N5N1/8/8/n5n1/8/n1n1K1n1 w - - 0 1",
+    "queens": "Q3Q3/8/7k/8/8/8/6K1/Q3Q3 b - - 0 1",
+    "rooks and bishops": "1R4R1/B1k1B3/8/1R3R2/2b3b1/8/2b1K1b1/2rr4 w - - 0 1",
+}
+RESULTS = {"1-0": (1, -1), "0-1": (-1, 1), "1/2-1/2": (0, 0), "*": None}
+
+
+def ended(board: chess.Board) -> bool:
+    """By our rules, which end a game at the third repetition and after 100 plies."""
+    return board.is_game_over() or board.halfmove_clock >= 100 or board.is_repetition(3)
+
+
+def random_game(fen: str, plies: int, generator: np.random.Generator) -> chess.pgn.Game:
+    board = chess.Board(fen)
+    special = lambda move: move.promotion or board.is_castling(move) or board.is_en_passant(move)  # noqa: E731
+    while not ended(board) and len(board.move_stack) < plies:
+        legal = sorted(board.legal_moves, key=chess.Move.uci)
+        rare = [move for move in legal if special(move) or board.gives_check(move)]
+        legal = rare if rare and generator.random() < 0.3 else legal
+        board.push(legal[generator.integers(len(legal))])
+    game = chess.pgn.Game.from_board(board)
+    result = board.result() if board.is_game_over() else "1/2-1/2" if ended(board) else "*"
+    game.headers["Result"] = result if result != "*" else str(generator.choice(list(RESULTS)))
+    game.headers["White"] = "A. Player, ä"
+    return game
+
+
+@pytest.fixture(scope="module")
+def theirs() -> list[chess.pgn.Game]:
+    generator = np.random.default_rng(0)
+    return [random_game(fen, 120, generator) for fen in STARTS.values() for _ in range(4)]
+
+
+def read(tmp_path, text: str) -> tuple[list[Game], list[Problem]]:
+    (tmp_path / "games.pgn").write_text(text)
+    return records.read(tmp_path / "games.pgn")
+
+
+def ours(game: chess.pgn.Game) -> Game:
+    """By way of UCI."""
+    board = game.board()
+    start = None if board.fen() == chess.STARTING_FEN else board.fen()
+    actions = []
+    for move in game.mainline_moves():
+        actions.append(encode(move, board.turn))
+        board.push(move)
+    return Game("chess", {}, actions, RESULTS[game.headers["Result"]], {"White": game.headers["White"]}, start)
+
+
+def encode(move: chess.Move, white: bool) -> int:
+    ends = ((square % 8, square // 8) for square in (move.from_square, move.to_square))
+    return chess_action(*ends, chess.piece_symbol(move.promotion) if move.promotion else "", white)
+
+
+def san(games: list[chess.pgn.Game]) -> list[str]:
+    """Numbers, moves and results as python-chess writes them."""
+    plain = [game.accept(chess.pgn.StringExporter(headers=False, comments=False, variations=False)) for game in games]
+    return " ".join(plain).split()
+
+
+def test_games_of_python_chess_are_read(tmp_path, theirs):
+    games, problems = read(tmp_path, "\n\n".join(map(str, theirs)))
+    assert problems == []
+    assert games == [ours(game) for game in theirs]
+
+
+def test_comments_variations_and_glyphs_are_skipped(tmp_path, theirs):
+    decorated = [chess.pgn.read_game(io.StringIO(str(game))) for game in theirs[::4]]
+    for game in filter(None, decorated):
+        game.comment = "before [%clk 1:00]\n1-0 (not yet; e4)"
+        for node in list(game.mainline())[:-1]:
+            node.comment, node.nags = "[Event a (b", {1, 14}
+            reply = next(iter(node.board().legal_moves))
+            if node.next() != reply:
+                node.add_variation(reply, comment="1-0 (").add_line([chess.Move.null()], comment="; 0-1")
+    text = "\n\n".join(map(str, decorated))
+    assert text.count(" ( ") > 100
+    assert read(tmp_path, text) == ([ours(game) for game in theirs[::4]], [])
+
+
+def test_written_games_are_read_by_python_chess_with_the_same_san(tmp_path, theirs):
+    games = [ours(game) for game in theirs]
+    records.write(tmp_path / "games.pgn", games)
+    text = (tmp_path / "games.pgn").read_text()
+    assert max(map(len, text.splitlines())) < 80
+    assert records.read(tmp_path / "games.pgn") == (games, [])
+    words = " ".join(text.split("\n\n")[1::2]).split()
+    assert words == san(theirs)
+    for sign in ("=Q", "=N", "O-O ", "O-O-O", "#", "x", " 1... ", " 40... "):
+        assert sign in " ".join(words)
+    lengths = {len(word.rstrip("+#")) for word in words if word[0] == "N"}
+    assert lengths >= {3, 4, 5}  # Nd4, Nbd4 or Nxd4, Nb3d4 or Nbxd4
+    stream = io.StringIO(text)
+    for game in theirs:
+        again = chess.pgn.read_game(stream)
+        assert again is not None
+        assert again.errors == []
+        assert list(again.headers)[:7] == ["Event", "Site", "Date", "Round", "White", "Black", "Result"]
+        assert again.headers == game.headers
+        assert list(again.mainline_moves()) == list(game.mainline_moves())
+    assert chess.pgn.read_game(stream) is None
+
+
+def test_records_replay_to_their_results(theirs):
+    games = [ours(game) for game in theirs]
+    outcomes = records.replay(games[0].env, [game.moves for game in games], [game.start for game in games])
+    over = 0
+    for game, outcome, other in zip(games, outcomes, theirs, strict=True):
+        assert (outcome.played, outcome.over) == (len(game.moves), ended(other.end().board()))
+        assert outcome.result == (game.result if outcome.over else (0, 0))
+        over += outcome.over
+    assert 3 < over < len(games)
+
+
+GOOD = '[Event "next"]\n\n1. e4 *\n'
+E4, E5 = encode(chess.Move.from_uci("e2e4"), True), encode(chess.Move.from_uci("e7e5"), False)
+NF3 = encode(chess.Move.from_uci("g1f3"), True)
+
+
+@pytest.mark.parametrize("text", [
+    "1. e4 e5 2. Nf3 1-0",
+    "1.e4 e5 2.Nf3 1-0",
+    "1 e4 1... e5 2 . Nf3 1-0",
+    "e4 e5 Nf3 1-0",
+    "1. e2-e4! e7e5?? 2. Ng1f3+ $3 1-0",
+    '[Result "1-0"] [White "?"]\n1. e4 ; 1-0 (\ne5\n% 1-0 {\n2. N1f3 1-0',
+    "1. e4 (1. d4 d5 (1... e5 {)}) 2. c4 1-0) e5 {[%eval 0.2]} 2.Ngf3 1-0",
+    '\ufeff[Variant "Standard"]\r\n[SetUp "0"]\r\n\r\n1.e4\r\ne5 2.Nf3 1-0',
+])  # fmt: skip
+def test_dialects(tmp_path, text):
+    games, problems = read(tmp_path, text + "\n" + GOOD)
+    assert problems == []
+    assert [(game.moves, game.result) for game in games] == [([E4, E5, NF3], (1, -1)), ([E4], None)]
+
+
+@pytest.mark.parametrize(("line", "result", "kept"), [
+    ("1. f3 e5 2. g4 Qh4# 0-1", (-1, 1), True),
+    ("1. f3 e5 2. g4 Qh4 *", (-1, 1), True),  # the moves tell
+    ("1. f3 e5 2. g4 0-1", (-1, 1), True),  # resigned
+    ("1. f3 e5 2. g4 1/2-1/2", (0, 0), True),
+    ("*", None, True),
+    ("1. f3 e5 2. g4 Qh4# 1-0", None, False),
+    ("1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8 1/2-1/2", (0, 0), True),
+    ("1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8 1-0", None, False),
+])  # fmt: skip
+def test_results(tmp_path, line, result, kept):
+    games, problems = read(tmp_path, line)
+    assert [game.result for game in games] == [result] * kept
+    assert ["its moves lead to" in problem.message for problem in problems] == [True] * (not kept)
+
+
+@pytest.mark.parametrize(("fen", "line", "uci"), [
+    ("r3k2r/8/8/8/8/8/8/R3K2R w KQkq - 0 1", "1. 0-0-0 0-0 *", "e1c1 e8g8"),
+    ("r3k2r/8/8/8/8/8/8/R3K2R b KQkq - 0 9", "9... O-O-O+ 10. 0-0 *", "e8c8 e1g1"),
+    ("8/P6k/8/8/8/8/7p/K7 w - - 0 1", "1. a8N *", "a7a8n"),
+    ("4k3/8/8/8/1p6/8/P7/4K3 w - - 0 1", "a4 bxa3 *", "a2a4 b4a3"),
+    ("4k3/8/8/8/8/1N6/8/1N3N1K w - - 0 1", "N1d2 *", None),  # b1 or f1
+    ("4k3/8/8/8/8/1N6/8/1N3N1K w - - 0 1", "Nb1d2 *", "b1d2"),
+    ("4k3/8/8/8/1b6/2N5/8/4K1N1 w - - 0 1", "Ne2 *", "g1e2"),  # the other one is pinned
+])  # fmt: skip
+def test_moves_from_other_positions(tmp_path, fen, line, uci):
+    games, problems = read(tmp_path, f'[SetUp "1"]\n[FEN "{fen}"]\n\n{line}')
+    if uci is None:
+        assert "N1d2 is ambiguous: Nb1d2 or Nfd2" in problems[0].message
+        return
+    board, actions = chess.Board(fen), []
+    for word in uci.split():
+        actions.append(encode(board.push_uci(word), not board.turn))
+    assert problems == []
+    assert games == [Game("chess", {}, actions, None, {}, fen)]
+
+
+@pytest.mark.parametrize(("text", "line", "move", "message"), [
+    ("1. e4 e5\n2. Nf4 Nc6 1-0", 5, 3, "2. Nf4 is not legal here"),
+    ("1. e4\ne4 *", 5, 2, "1... e4 is not legal here"),
+    ("1. e4 d5 2. d5 *", 4, 3, "2. d5 is not legal here"),  # a capture names its file
+    ("1. Nf3 d6 2. Nd4 d5 3. Nc3 a6 4. Nb5 a5\n5. Nd4 a4 6. Nb5 *", 4, 7, "4. Nb5 is ambiguous: Ncb5 or Ndb5"),
+    ("1. e4 e9 *", 4, 2, "1... 'e9' is no move"),
+    ("1. e4 -- *", 4, 2, "'--' is no move"),
+    ("1. O-O *", 4, 1, "O-O is not legal here"),
+    ("1. f3 e5 2. g4 Qh4#\n3. a3 0-1", 5, 5, "3. a3 is after the end of the game"),
+    ("1. f3 e5 2. g4\nQh4# 1-0", 5, 4, "its moves lead to (-1.0, 1.0)"),
+    ("1. e4 e5\n2. Nf3", 5, 3, "the record is cut off"),
+    ("1. e4 e5\n2. N", 5, 3, "the record is cut off"),
+    ('[Event "x"]\n[White "y"]', 4, 0, "the record is cut off"),
+    ("1. e4 (1. d4\nd5", 4, 1, "the record is cut off"),
+    ("1. e4 {a comment\n1-0", 4, 1, "a comment is not closed"),
+    ("1. e4) e5 *", 4, 1, "')' closes nothing"),
+    ("1. e4 } e5 *", 4, 1, "no PGN: '}'"),
+    ('[FEN "8/8 w - - 0 1"]\n\n*', 4, 0, "FEN: chess"),
+    ('[FEN "7k/5Q2/6K1/8/8/8/8/8 b - - 0 1"]\n\n1/2-1/2', 4, 0, "the game is over in"),
+    ('[SetUp "1"]\n\n1. e4 *', 4, 0, "there is no FEN"),
+    ('[Variant "Chess960"]\n\n1. e4 *', 4, 0, "another game than chess"),
+    ('[Result "1-0"]\n\n1. e4\n0-1', 6, 0, "the tag Result says '1-0', the moves end with 0-1"),
+    ('[White "cut]\n[Black "x"]\n\n1. e4 *', 4, 0, "no PGN: '[White"),
+])  # fmt: skip
+def test_problems_name_line_and_move_and_the_rest_is_read(tmp_path, text, line, move, message):
+    games, problems = read(tmp_path, f"{GOOD}{text}\n\n{GOOD}")
+    assert [game.moves for game in games] == [[E4], [E4]]
+    assert [(problem.line, problem.move) for problem in problems] == [(line, move)]
+    assert message in problems[0].message
+
+
+def test_a_file_cut_anywhere_gives_whole_games_and_at_most_one_problem(tmp_path, theirs):
+    games = [dataclasses.replace(game, moves=game.moves[:9], result=None) for game in map(ours, theirs[::2])]
+    games = [game for game in games if len(game.moves) == 9]
+    records.write(tmp_path / "all.pgn", games)
+    text = (tmp_path / "all.pgn").read_text()
+    for cut in np.random.default_rng(0).integers(1, len(text), 20):
+        found, problems = read(tmp_path, text[:cut])
+        whole = sum(line.endswith(" *") for line in text[:cut].split("\n"))
+        assert found == games[:whole]
+        assert len(problems) == bool(text[:cut].split(" *\n")[-1].strip().removesuffix(" *"))
+
+
+def test_headers(tmp_path):
+    headers = {"Event": 'the "first" \\ one', "Date": "2026.11.21", "WhiteElo": "2000", "Termination": "time forfeit"}
+    game = Game("chess", {}, [E4], (1, -1), headers)
+    records.write(tmp_path / "games.pgn", [game, Game("chess", {}, [])])
+    text = (tmp_path / "games.pgn").read_text()
+    assert text.splitlines()[0] == '[Event "the \\"first\\" \\\\ one"]'
+    assert text.splitlines()[6] == '[Result "1-0"]'
+    assert records.read(tmp_path / "games.pgn") == ([game, Game("chess", {}, [])], [])
+
+
+@pytest.mark.parametrize(("game", "message"), [
+    (Game("hex", {}, []), "hold chess, not hex"),
+    (Game("chess", {}, [E4, E4, E4]), "game 1, 2.: action"),
+    (Game("chess", {}, [], start="4k3/8/8/8/8/8/8/4K2R w - - 1 1 seen:0000000000000000"), "FEN of 6 fields"),
+    (Game("chess", {}, [], headers={"a b": "c"}), "not 'a b'"),
+    (Game("chess", {}, [E4, E4], (1, -1), start="8/8/8/8/8/8/8/8 w - - 0 1"), "0 white kings"),
+])  # fmt: skip
+def test_games_that_cannot_be_written(tmp_path, game, message):
+    with pytest.raises(ValueError, match=message):
+        records.write(tmp_path / "games.pgn", [game])
+    assert not list(tmp_path.iterdir())
