@@ -206,7 +206,8 @@ class Chess(Env):
 
     def legal_actions(self, state: State) -> jax.Array:
         origins = rules.legal_moves(state.board, state.castling, state.file).origins
-        return rules.spread(origins).reshape(-1) | state.terminated
+        origins = jnp.where(state.terminated, rules.ALL, origins)
+        return rules.spread(origins)
 
     def observe(self, state: State) -> jax.Array:
         """Planes f32[rank, file, plane], in the mover's view, their first rank first (as squares are numbered):
@@ -222,12 +223,13 @@ class Chess(Env):
         squares = jnp.where(state.file < 8, np.uint32(0x100) << state.file.astype(jnp.uint32), np.uint32(0))
         flags = [repeats(state) > 0, *(state.castling >> i & 1 == 1 for i in range(4)), state.player == 1]
         full = jnp.where(jnp.stack([*flags, *[jnp.bool(True)] * 2]), rules.ALL, np.uint32(0))
-        clocks = jnp.stack([state.clock / CLOCK, state.ply / self.max_plies]).astype(jnp.float32)
-        scale = jnp.concatenate([jnp.ones(FIELDS - 2, jnp.float32), clocks, jnp.ones(12 * self.history, jnp.float32)])
+        plane = np.arange(self.observation_shape[-1])
+        scale = jnp.where(plane == 19, state.clock / CLOCK, jnp.where(plane == 20, state.ply / self.max_plies, 1.0))
         passed = jnp.stack([jnp.zeros_like(squares), squares])[:, None]
         past = [] if state.past is None else [men(board) for board in state.past]
         planes = jnp.concatenate([men(state.board), passed, jnp.stack([full, full]), *past], 1)
-        return jnp.where(rules.spread(planes), scale[None, None], 0.0)
+        seen = rules.by_rank(planes)[:, None] & rules.FILES[None] != 0
+        return jnp.where(seen, scale[None, None], 0.0)
 
     def action_to_str(self, state: State, action: int) -> str:
         player, origin, plane = int(state.player), action // PLANES, action % PLANES

@@ -37,8 +37,9 @@ def has_four(stones: jax.Array) -> jax.Array:
 
 
 def cells(stones: jax.Array) -> jax.Array:
-    """u8[7] -> bool[6, 7], top row first."""
-    return (stones[None] >> np.arange(ROWS - 1, -1, -1, dtype=np.uint8)[:, None]) & 1 == 1
+    """u8[7, …] -> bool[6, 7, …], top row first."""
+    rows = np.arange(ROWS - 1, -1, -1, dtype=np.uint8).reshape(ROWS, *[1] * stones.ndim)
+    return stones[None] >> rows & 1 == 1
 
 
 def mirror(observation: jax.Array) -> jax.Array:
@@ -59,8 +60,9 @@ class ConnectFour(Env):
     def step(self, state: State, action: jax.Array) -> State:
         here = (jnp.arange(COLUMNS) == action) & ~state.terminated
         taken = state.stones[0] | state.stones[1]
-        mine = state.stones[state.player] | jnp.where(here, taken + 1, 0)  # a column is 0..01..1: +1 is the next row
-        stones = state.stones.at[state.player].set(mine)
+        placed = jnp.where(here, taken + 1, 0)  # a column is 0..01..1: +1 is the next row
+        mine = jnp.where(state.player == 0, state.stones[0], state.stones[1]) | placed
+        stones = jnp.where(jnp.arange(2, dtype=jnp.int8)[:, None] == state.player, mine[None], state.stones)
         won = has_four(mine) & ~state.terminated
         over = state.terminated | won | ((stones[0] | stones[1]) == FULL).all()
         sign = jnp.where(jnp.arange(2, dtype=jnp.int8) == state.player, 1.0, -1.0).astype(jnp.float32)
@@ -72,8 +74,8 @@ class ConnectFour(Env):
 
     def observe(self, state: State) -> jax.Array:
         """Planes, top row first: stones of the mover, stones of the other."""
-        planes = [cells(state.stones[state.player]), cells(state.stones[1 - state.player])]
-        return jnp.stack(planes, -1).astype(jnp.float32)
+        stones = jnp.where(state.player == 0, state.stones, state.stones[::-1])
+        return cells(stones.T).astype(jnp.float32)
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:

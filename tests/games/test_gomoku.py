@@ -132,6 +132,14 @@ def test_five_beside_a_longer_row_wins():
     assert after(board, "d9", exact=True) == WON
 
 
+def test_full_board_is_a_draw():
+    env = envs.make("gomoku", size=5)
+    state = env.from_text("XXOOX\nOOXXO\nXXOOX\nOOXXO\nXXOO.")
+    assert not state.terminated
+    state = env.step(state, jnp.int32(env.action_from_str(state, "e1")))
+    assert (bool(state.terminated), state.rewards.tolist()) == (True, [0, 0])
+
+
 def test_refused():
     env = envs.make("gomoku", size=9)
     rest = "\n" + "\n".join(["." * 9] * 8)
