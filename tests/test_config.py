@@ -67,7 +67,7 @@ def test_valid_configuration():
     ({"search__epsilon": -0.1}, "search.epsilon: must be a share from 0 to 1, got -0.1"),
     ({"learner__ema": 1.0}, "learner.ema: must be a share from 0 to below 1, got 1.0"),
     ({"network__kind": "resnett"}, "network.kind: unknown kind 'resnett'; did you mean 'resnet'? known: resnet, mlp"),
-    ({"search__kind": "pucd"}, "search.kind: unknown kind 'pucd'; did you mean 'puct'? known: gumbel, puct"),
+    ({"search__kind": "pucd"}, "search.kind: unknown kind 'pucd'; did you mean 'puct'? known: gumbel, puct, minimax"),
     (
         {"network__kind": "mlp", "network__sizes": ()},
         "network.sizes: mlp needs one or more sizes, each at least 1, got []",
