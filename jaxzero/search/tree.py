@@ -160,9 +160,9 @@ def write(
 
 def find_untried(priors: jax.Array, dropped: jax.Array) -> Untried:
     """The likeliest of [..., K] and what all weigh together, `dropped` [...] included; -inf is no action."""
-    slots = priors.shape[-1]
     highest = priors.max(-1)
-    slot = jnp.where(priors == highest[..., None], jnp.arange(slots), slots).min(-1)  # argmax is slower on CPU
+    order = jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
+    slot = jnp.where(priors == highest[..., None], order, priors.shape[-1]).min(-1)  # argmax is slower on CPU
     scale = jnp.where(highest > -jnp.inf, highest, 0.0)
     return Untried(slot, highest, jnp.exp(priors - scale[..., None]).sum(-1) + jnp.exp(dropped - scale))
 
@@ -325,7 +325,8 @@ def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tre
     inside = jnp.minimum(parent, tree.size - 1)
     number = at(tree.children, inside)
     game = jnp.broadcast_to(jnp.arange(parent.shape[1]), parent.shape)
-    left = jnp.where(jnp.arange(tree.priors.shape[-1]) == slot[..., None], -jnp.inf, at(tree.priors, inside))
+    left = at(tree.priors, inside)
+    left = jnp.where(jax.lax.broadcasted_iota(slot.dtype, left.shape, 2) == slot[..., None], -jnp.inf, left)
     found = find_untried(left, at(tree.dropped, inside))
     parent += zero_after(found.mass, number)
     return dataclasses.replace(
