@@ -77,7 +77,7 @@ def test_valid_configuration():
         'search.rounds: puct has no rounds; set search.kind = "gumbel", or leave it out',
     ),
     ({"search__slots": -1}, "search.slots: must be 0 or more, got -1"),
-    ({"search__kind": "pucd"}, "search.kind: unknown kind 'pucd'; did you mean 'puct'? known: gumbel, puct"),
+    ({"search__kind": "pucd"}, "search.kind: unknown kind 'pucd'; did you mean 'puct'? known: gumbel, puct, minimax"),
     (
         {"network__kind": "mlp", "network__sizes": ()},
         "network.sizes: mlp needs one or more sizes, each at least 1, got []",

@@ -50,15 +50,13 @@ class Plain:
 
     def expand(self, node: Node, board: str) -> float:
         """Gives a node its children; its value to the side to move."""
-        other = "XO"[board.count("X") > board.count("O")] == "X"
-        mark = "OX"[other]
-        other = "O" if mark == "X" else "X"
+        mover, other = "XO" if board.count("X") == board.count("O") else "OX"
         if any(all(board[int(i)] == other for i in line) for line in LINES):
             return -1.0
         empty = [i for i, x in enumerate(board) if x == "."]
         if not empty:
             return 0.0
-        planes = np.array([[x == mark, x == other] for x in board]).reshape(-1)
+        planes = np.array([[x == mover, x == other] for x in board]).reshape(-1)
         row = int((planes * (1 + np.arange(18) ** 2)).sum()) % len(self.values)
         weights = {i: math.exp(self.logits[row][i]) for i in empty}
         node.children = {i: Node(weight / sum(weights.values())) for i, weight in weights.items()}

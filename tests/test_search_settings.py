@@ -1,0 +1,78 @@
+"""Settings of searches that do not fit together are refused with one line."""
+
+import re
+
+import pytest
+
+import envs
+from jaxzero.config import Config, ConfigError, EvaluationConfig, SearchConfig, validate, validate_search
+
+ENV = envs.make("tic_tac_toe")
+
+
+def check(**settings):
+    validate(Config(name="trial", search=SearchConfig(**settings), evaluation=EvaluationConfig(opponents=())), ENV, 1)
+
+
+@pytest.mark.parametrize(("settings", "message"), [
+    ({"kind": "minimax", "engine": "mctx"}, "search.engine: minimax has no engine 'mctx'; use \"tree\""),
+    ({"kind": "minimax", "widths": ()}, "search.widths: needs one or more widths, each at least 1, got []"),
+    ({"kind": "minimax", "widths": (3, 0)}, "search.widths: needs one or more widths, each at least 1, got [3, 0]"),
+    ({"kind": "minimax", "value_temperature": 0.0}, "search.value_temperature: must be above 0, got 0.0"),
+    (
+        {"kind": "minimax", "full_share": 0.5},
+        "search.full_share: minimax has no simulations to save; set it to 1",
+    ),
+    ({"full_share": 0.0}, "search.full_share: must be a share above 0 up to 1, got 0.0"),
+    ({"full_share": 0.5, "cheap_simulations": 0}, "search.cheap_simulations: must be at least 1, got 0"),
+    (
+        {"full_share": 0.5, "cheap_simulations": 16},
+        "search.cheap_simulations: 16 save nothing beside search.simulations = 16; use fewer, or "
+        "search.full_share = 1",
+    ),
+    (
+        {"root_temperature": 1.1},
+        'search.root_temperature: belongs to puct; set it to 1 or use search.kind = "puct"',
+    ),
+    ({"kind": "puct", "root_temperature": 0.0}, "search.root_temperature: must be above 0, got 0.0"),
+    ({"kind": "puct", "forced_playouts": -1.0}, "search.forced_playouts: must be 0 or more, got -1.0"),
+    *[
+        (
+            {"forced_playouts": 2.0, **settings},
+            'search.forced_playouts: belong to puct on our tree; set it to 0, or search.kind = "puct" and '
+            'search.engine = "tree"',
+        )
+        for settings in ({}, {"kind": "minimax"}, {"kind": "puct", "engine": "mctx"})
+    ],
+])  # fmt: skip
+def test_refused(settings, message):
+    with pytest.raises(ConfigError, match=f"^{re.escape(message)}$"):
+        check(**settings)
+
+
+@pytest.mark.parametrize("settings", [
+    {"simulations": 2},  # cheap_simulations do not matter when every ply is searched in full
+    {"kind": "minimax", "simulations": 1},
+    {"engine": "mctx", "full_share": 0.5},
+    {"kind": "puct", "engine": "mctx", "root_temperature": 1.1, "full_share": 0.5},
+    {"kind": "puct", "forced_playouts": 2.0, "root_temperature": 1.1, "full_share": 0.25, "max_depth": 3, "slots": 2},
+    {"rounds": True, "full_share": 0.25},
+], ids=str)  # fmt: skip
+def test_accepted(settings):
+    check(**settings)
+
+
+def test_minimax_does_not_play_games_of_chance():
+    class Dice(type(ENV)):
+        num_outcomes = 6
+
+    with pytest.raises(
+        ConfigError, match=r"^search\.kind: minimax cannot play games of chance such as tic_tac_toe; use"
+    ):
+        validate_search(SearchConfig(kind="minimax"), Dice())
+
+
+def test_simulations_a_move():
+    assert SearchConfig(simulations=16).per_move == 16
+    assert SearchConfig(simulations=16, full_share=0.25, cheap_simulations=4).per_move == 7
+    assert SearchConfig(kind="minimax", widths=(13, 8)).per_move == 104
