@@ -116,11 +116,10 @@ def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> tr
 
 
 def with_new(at_root: Candidates, chosen: jax.Array, start: trees.Start, new: jax.Array) -> Candidates:
-    """Notes the nodes `new`, `new` + 1, … of candidates that had none."""
-    lanes, batch = chosen.shape
-    node = jnp.where(start.child > 0, start.child, new + jnp.arange(lanes)[:, None])
+    """Notes the nodes `new` [L, B] of candidates that had none."""
+    node = jnp.where(start.child > 0, start.child, new)
     where = jnp.where(start.active, chosen, at_root.child.shape[0])
-    game = jnp.broadcast_to(jnp.arange(batch), chosen.shape)
+    game = jnp.broadcast_to(jnp.arange(chosen.shape[1]), chosen.shape)
     return at_root._replace(child=at_root.child.at[where, game].set(node, mode="drop", unique_indices=True))
 
 
@@ -135,8 +134,8 @@ def one_at_a_time(search: trees.Search, tree: trees.Tree, at_root: Candidates, k
         due = visits == jnp.asarray(table)[number, i][None]
         chosen = first_highest(jnp.where(due, at_root.score + values, -jnp.inf))[None]
         start = start_lanes(at_root, chosen, chosen >= 0)
-        tree = trees.simulate(search, tree, jax.random.fold_in(key, i), 1 + i, start)
-        return tree, with_new(at_root, chosen, start, 1 + i)
+        tree, node = trees.simulate(search, tree, jax.random.fold_in(key, i), 1 + i, start)
+        return tree, with_new(at_root, chosen, start, node)
 
     return jax.lax.fori_loop(0, simulations, step, (tree, at_root))
 
@@ -158,9 +157,9 @@ def round_by_round(search: trees.Search, tree: trees.Tree, at_root: Candidates, 
         rank, chosen = jax.lax.top_k(jnp.where(alive, at_root.score + values, -jnp.inf).T, width)
         chosen, active = chosen.T, jnp.isfinite(rank.T)
         start = start_lanes(at_root, chosen, active)
-        tree = trees.simulate(search, tree, jax.random.fold_in(key, new), new, start)
+        tree, node = trees.simulate(search, tree, jax.random.fold_in(key, new), new, start)
         alive = ((jnp.arange(most)[:, None, None] == chosen[None]) & active[None]).any(1)
-        return tree, with_new(at_root, chosen, start, new), new + width, alive
+        return tree, with_new(at_root, chosen, start, node), new + width, alive
 
     carry = tree, at_root, jnp.int32(1), jnp.ones(at_root.child.shape, bool)
     for width, rounds in itertools.groupby(schedule(most, simulations)):
@@ -172,13 +171,13 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
     most = min(config.max_considered, simulations, env.num_actions)
     kept = trees.num_slots(env.num_actions, env.max_legal, simulations, config.slots)
     visit = round_by_round if config.rounds else one_at_a_time
-    depth = config.max_depth or simulations
 
     def find(params, keys, root, legal, explore) -> Finding:
         gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         at_root = find_candidates(root.prior_logits, gumbel, legal, most)
-        tree = trees.plant(root, 1 + simulations, kept, simulations)
-        search = trees.Search(model, params, interior, env.num_actions, depth)
+        tree = trees.plant(root, simulations, kept, env.num_outcomes)
+        depth = config.max_depth or tree.size
+        search = trees.Search(model, params, interior, env.num_actions, env.num_outcomes, depth)
         tree, at_root = visit(search, tree, at_root, keys[0], simulations)
         visits, qvalues, values, other = judge(tree, at_root, env.num_actions)
         best = first_highest(jnp.where(visits == visits.max(0)[None], at_root.score + values, -jnp.inf))

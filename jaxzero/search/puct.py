@@ -31,17 +31,19 @@ def rule(c_puct: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
     kept = trees.num_slots(env.num_actions, env.max_legal, simulations, config.slots)
-    depth = config.max_depth or simulations
 
     def find(params, keys, root, legal, explore) -> Finding:
         if explore:
             root = root.replace(prior_logits=jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal))
-        search = trees.Search(model, params, partial(rule, config.c_puct), env.num_actions, depth)
+        tree = trees.plant(root, simulations, kept, env.num_outcomes)
+        depth = config.max_depth or tree.size
+        judge = partial(rule, config.c_puct)
+        search = trees.Search(model, params, judge, env.num_actions, env.num_outcomes, depth)
 
         def step(i, tree):
-            return trees.simulate(search, tree, jax.random.fold_in(keys[0], i), 1 + i)
+            return trees.simulate(search, tree, jax.random.fold_in(keys[0], i), 1 + i)[0]
 
-        tree = jax.lax.fori_loop(0, simulations, step, trees.plant(root, 1 + simulations, kept, simulations))
+        tree = jax.lax.fori_loop(0, simulations, step, tree)
         visits = trees.root_visits(tree, env.num_actions)
         policy = visits / visits.sum(-1, keepdims=True)
         return Finding(policy, tree.value[0], visits, jnp.argmax(policy, -1).astype(jnp.int32))

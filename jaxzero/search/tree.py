@@ -8,7 +8,7 @@ it are written.
 
 Letters: B games, N nodes, L lanes (simulations of one game that run at once, in disjoint subtrees), K slots (actions
 of a node), C most children of a node, W children looked at. Node 0 is the root; 0 as a child means none. Node N is
-nowhere: what is written there is dropped.
+nowhere: what is written there is dropped. With chance, the second half of the nodes are the afterstates.
 """
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
@@ -24,6 +24,7 @@ import jax.numpy as jnp
 import mctx
 
 from jaxzero.models import Model, Params
+from jaxzero.search import chance
 
 
 class Untried(NamedTuple):
@@ -53,6 +54,7 @@ class Tree:
     reward: jax.Array  # f32[N, B]  to the parent's mover
     discount: jax.Array  # f32[N, B]  0: the game is over
     qvalue: jax.Array  # f32[N, B]  reward + discount · value
+    chance: jax.Array | None = None  # bool[N, B]  an outcome is due here; None where that never is
 
     @property
     def size(self) -> int:
@@ -91,11 +93,12 @@ class Search(NamedTuple):
     params: Params
     rule: Rule
     num_actions: int
+    num_outcomes: int
     max_depth: int
 
 
 def num_slots(num_actions: int, max_legal: int, simulations: int, cap: int) -> int | None:
-    """K where nodes keep only their likeliest actions; None where they keep all.
+    """K where nodes keep only their likeliest actions; None where they keep all. (All outcomes of chance are kept.)
 
     A node has no more children than simulations, so nothing is lost unless `cap` (0: none) keeps fewer.
     """
@@ -105,10 +108,11 @@ def num_slots(num_actions: int, max_legal: int, simulations: int, cap: int) -> i
     return most if num_actions > 8 * most else None
 
 
-def plant(root: mctx.RootFnOutput, num_nodes: int, kept: int | None, num_children: int) -> Tree:
-    """A tree of one node, with room for `num_nodes`; `kept` is `num_slots`."""
+def plant(root: mctx.RootFnOutput, simulations: int, kept: int | None, num_outcomes: int = 0) -> Tree:
+    """A tree of one node, with room for so many simulations; `kept` is `num_slots`."""
     batch = root.value.shape[0]
-    slots = kept or root.prior_logits.shape[-1]
+    slots = max(kept or root.prior_logits.shape[-1], num_outcomes)
+    num_nodes = 1 + simulations * (2 if num_outcomes else 1)
 
     def zeros(dtype, *more):
         return jnp.zeros((num_nodes, batch, *more), dtype)
@@ -119,9 +123,10 @@ def plant(root: mctx.RootFnOutput, num_nodes: int, kept: int | None, num_childre
         actions=zeros(jnp.int16, slots) if kept else None,
         priors=zeros(real, slots), dropped=zeros(real),
         untried=Untried(zeros(jnp.int16), zeros(real), zeros(real)),
-        children=zeros(jnp.int16), child=jnp.zeros((num_nodes, min(num_children, slots), batch), jnp.int16),
+        children=zeros(jnp.int16), child=jnp.zeros((num_nodes, min(simulations, slots), batch), jnp.int16),
         raw=zeros(real), value=zeros(real), visits=zeros(jnp.int32),
         action=zeros(jnp.int16), logit=zeros(real), reward=zeros(real), discount=zeros(real), qvalue=zeros(real),
+        chance=zeros(bool) if num_outcomes else None,
     )  # fmt: skip
     zero = jnp.zeros(batch, real)
     return write(tree, 0, root.embedding, root.prior_logits, root.value, zero, zero + 1, zero, zero)
@@ -129,9 +134,10 @@ def plant(root: mctx.RootFnOutput, num_nodes: int, kept: int | None, num_childre
 
 def write(
     tree: Tree, new: int | jax.Array, embedding: Any, logits: jax.Array, value: jax.Array, reward: jax.Array,
-    discount: jax.Array, action: jax.Array, logit: jax.Array,
+    discount: jax.Array, action: jax.Array, logit: jax.Array, chance: bool = False,
 ) -> Tree:  # fmt: skip
-    """Puts what a model has said [L · B, ...] into nodes `new`, `new` + 1, …: visited once, childless."""
+    """Puts what a model has said [L · B, ...] into nodes `new`, `new` + 1, …: visited once, childless. Of an afterstate
+    (`chance`) the logits are the outcomes'."""
     batch = tree.raw.shape[1]
 
     def put(stored, x):
@@ -139,6 +145,8 @@ def write(
         return jax.lax.dynamic_update_slice_in_dim(stored, x, new, 0)
 
     logits = jnp.where(logits > jnp.finfo(logits.dtype).min / 2, logits, -jnp.inf)
+    if (lacking := tree.priors.shape[-1] - logits.shape[-1]) > 0:  # of actions, where there are more outcomes
+        logits = jnp.pad(logits, ((0, 0), (0, lacking)), constant_values=-jnp.inf)
     actions, dropped = tree.actions, jnp.full_like(value, -jnp.inf)
     if actions is not None:
         every = logits
@@ -155,14 +163,15 @@ def write(
         action=put(tree.action, action), logit=put(tree.logit, logit),
         reward=put(tree.reward, reward), discount=put(tree.discount, discount),
         qvalue=put(tree.qvalue, reward + discount * value),
+        chance=None if tree.chance is None else put(tree.chance, jnp.full(value.shape, chance)),
     )  # fmt: skip
 
 
 def find_untried(priors: jax.Array, dropped: jax.Array) -> Untried:
     """The likeliest of [..., K] and what all weigh together, `dropped` [...] included; -inf is no action."""
-    slots = priors.shape[-1]
+    slots, order = priors.shape[-1], jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
     highest = priors.max(-1)
-    slot = jnp.where(priors == highest[..., None], jnp.arange(slots), slots).min(-1)  # argmax is slower on CPU
+    slot = jnp.where(priors == highest[..., None], order, slots).min(-1)  # argmax is slower on CPU
     scale = jnp.where(highest > -jnp.inf, highest, 0.0)
     return Untried(slot, highest, jnp.exp(priors - scale[..., None]).sum(-1) + jnp.exp(dropped - scale))
 
@@ -215,6 +224,9 @@ def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> j
     def pick(width: int) -> jax.Array:
         near, child = family(tree, node, width, search.num_actions)
         scores, other = search.rule(near)
+        if tree.chance is not None:
+            here, (lag, first) = at(tree.chance, node), chance.rule(near)
+            scores, other = jnp.where(here[None], lag, scores), jnp.where(here, first, other)
         scores = jnp.where(near.tried, scores, -jnp.inf)
         highest = scores.max(0)
         first = jnp.where(scores == highest[None], child, tree.size).min(0)
@@ -242,7 +254,10 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
     batch = tree.raw.shape[1]
 
     def stays(node, depth):
-        return (at(tree.discount, node) == 0) | (depth >= search.max_depth)
+        deepest = depth >= search.max_depth
+        if tree.chance is not None:
+            deepest &= ~at(tree.chance, node)
+        return (at(tree.discount, node) == 0) | deepest
 
     if start is None:
         node = jnp.zeros((1, batch), jnp.int32)
@@ -263,33 +278,92 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
     return jax.lax.while_loop(lambda now: now.running.any(), step, begin)
 
 
-def simulate(search: Search, tree: Tree, key: jax.Array, new: jax.Array, start: Start | None = None) -> Tree:
-    """One simulation a lane: down, expand into nodes `new`, `new` + 1, …, and back up.
+def simulate(
+    search: Search, tree: Tree, key: jax.Array, new: jax.Array, start: Start | None = None
+) -> tuple[Tree, jax.Array]:
+    """One simulation a lane: down, expand into nodes `new`, `new` + 1, …, and back up. Returns the nodes [L, B] too
+    that were (or would have been) linked to.
 
     Without a start there is one lane, which begins at the root by the rule. With one, the caller keeps account of the
     root's children.
     """
     down = descend(search, tree, start)
     parent, expand = down.node, down.expand
-    lanes, batch = parent.shape
     slot = jnp.where(expand, at(tree.untried.slot, parent).astype(jnp.int32), 0)
     action = slot if tree.actions is None else at(tree.actions, parent, slot).astype(jnp.int32)
     if start is not None:
         action = jnp.where(parent == 0, start.action, action)
 
     logit, raw = at(tree.untried.logit, parent), at(tree.raw, parent)
-    new += zero_after(down.depth, slot, logit, raw)
-    leaf = new + jnp.arange(lanes)[:, None]
-    tree = link(tree, jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size), slot, leaf)
+    linked = jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size)
+    later = new + zero_after(down.depth, slot, logit, raw)
+    twig = Twig(parent, slot, action, logit, linked, later, later + jnp.arange(len(parent))[:, None])
+    tree, gain, node = (grow if search.model.chance is None else grow_by_chance)(search, tree, key, twig)
+    tree = back_up(search, tree, down, jnp.where(expand, gain, raw), jnp.ones_like(expand) if start is None else start.active)
+    return tree, node
 
-    def flat(x):
-        return x.reshape(-1, *x.shape[2:])
 
-    before = jax.tree.map(lambda field: flat(at(field, parent)), tree.embedding)
-    said, after = search.model.decision(search.params, key, flat(action), before)
-    tree = write(tree, new, after, said.prior_logits, said.value, said.reward, said.discount, flat(action), flat(logit))
-    gain = jnp.where(expand, (said.reward + said.discount * said.value).reshape(lanes, batch), raw)
-    return back_up(tree, down, gain, jnp.ones_like(expand) if start is None else start.active)
+class Twig(NamedTuple):
+    """Where lanes grow the tree; [L, B]."""
+
+    parent: jax.Array  # i32
+    slot: jax.Array  # i32  of the action
+    action: jax.Array  # i32
+    logit: jax.Array  # f32  its log-prior
+    linked: jax.Array  # i32  the parent, or N where nothing is to be linked
+    new: jax.Array  # i32[]  the first of L free nodes
+    leaf: jax.Array  # i32[L, 1]  these nodes
+
+
+def grow(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, jax.Array, jax.Array]:
+    """Adds the position behind each action. The tree, the returns as the parents see them, and the nodes; [L, B]."""
+    tree = link(tree, twig.linked, twig.slot, twig.leaf)
+    said, after = search.model.decision(search.params, key, flat(twig.action), embedded(tree, twig.parent))
+    tree = write(
+        tree, twig.new, after, said.prior_logits, said.value, said.reward, said.discount,
+        flat(twig.action), flat(twig.logit),
+    )  # fmt: skip
+    gain = (said.reward + said.discount * said.value).reshape(twig.parent.shape)
+    return tree, gain, jnp.broadcast_to(twig.leaf, gain.shape)
+
+
+def grow_by_chance(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, jax.Array, jax.Array]:
+    """The same in a game with chance. Behind an action that leaves an outcome due this adds two nodes, the afterstate
+    and the decision behind its likeliest outcome; behind an outcome one, as behind any other action."""
+    here = at(tree.chance, twig.parent)
+    action, resolving = flat(twig.action), flat(here)
+    before = embedded(tree, twig.parent)
+    went = chance.step(search.model, search.params, key, action, before, resolving)
+    told, said, both = went.told, went.said, went.told.due & ~resolving
+    # The afterstate. It is not linked, and so never seen, where there is none.
+    value = said.discount * said.value
+    half = (tree.size - 1) // 2
+    tree = write(
+        tree, twig.new + half, went.afterstate, told.logits, value, told.reward, told.discount, action,
+        flat(twig.logit), chance=True,
+    )  # fmt: skip
+    # The decision.
+    reward, discount = jnp.where(went.due, 0.0, told.reward), jnp.where(went.due, said.discount, told.discount)
+    edge = jnp.where(went.due, went.outcome, action), jnp.where(both, went.logit, flat(twig.logit))
+    tree = write(tree, twig.new, went.decision, said.prior_logits, said.value, reward, discount, *edge)
+
+    value = jnp.where(went.due, value, said.value)
+    gain, both = (x.reshape(here.shape) for x in (told.reward + told.discount * value, both))
+    node = jnp.where(both, twig.leaf + half, twig.leaf)
+    tree = link(tree, twig.linked, twig.slot, node)
+    first = jnp.where(both, node, tree.size)
+    tree = link(tree, first, at(tree.untried.slot, node).astype(jnp.int32), jnp.broadcast_to(twig.leaf, node.shape))
+    return tree, gain, node
+
+
+def flat(x: jax.Array) -> jax.Array:
+    """[L, B, ...] -> [L · B, ...]"""
+    return x.reshape(-1, *x.shape[2:])
+
+
+def embedded(tree: Tree, node: jax.Array) -> Any:
+    """The embeddings [L · B, ...] of nodes [L, B]."""
+    return jax.tree.map(lambda field: flat(at(field, node)), tree.embedding)
 
 
 def zero_after(*read: jax.Array) -> jax.Array:
@@ -298,8 +372,12 @@ def zero_after(*read: jax.Array) -> jax.Array:
     return sum(((x.astype(jnp.float32) > 3e38).any() for x in read), jnp.bool(False)).astype(jnp.int32)
 
 
-def back_up(tree: Tree, down: Descent, gain: jax.Array, active: jax.Array) -> Tree:
-    """Adds the returns `gain` f32[L, B], as seen from the last nodes of the paths, to every node above."""
+def back_up(search: Search, tree: Tree, down: Descent, gain: jax.Array, active: jax.Array) -> Tree:
+    """Adds the returns `gain` f32[L, B], as seen from the last nodes of the paths, to every node above.
+
+    What chance nodes are worth is computed anew, and what this changes counts for all their visits: a mean above them
+    is always one of what its children are worth now.
+    """
 
     def step(i, carry):
         tree, gain = carry
@@ -308,6 +386,11 @@ def back_up(tree: Tree, down: Descent, gain: jax.Array, active: jax.Array) -> Tr
         where = jnp.where(here, node, 0)
         visits, reward, discount = at(tree.visits, where), at(tree.reward, where), at(tree.discount, where)
         value = (at(tree.value, where) * visits + gain) / (visits + 1)
+        if tree.chance is not None:
+            width = min(tree.child.shape[1], search.num_outcomes)
+            due, mean = at(tree.chance, where), chance.expectation(family(tree, where, width, search.num_actions)[0])
+            gain = jnp.where(due, mean + visits * (mean - at(tree.value, where)), gain)
+            value = jnp.where(due, mean, value)
         tree = dataclasses.replace(
             tree, value=put_at(tree.value, node, value), visits=put_at(tree.visits, node, visits + 1),
             qvalue=put_at(tree.qvalue, node, reward + discount * value),
@@ -325,7 +408,8 @@ def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tre
     inside = jnp.minimum(parent, tree.size - 1)
     number = at(tree.children, inside)
     game = jnp.broadcast_to(jnp.arange(parent.shape[1]), parent.shape)
-    left = jnp.where(jnp.arange(tree.priors.shape[-1]) == slot[..., None], -jnp.inf, at(tree.priors, inside))
+    left = at(tree.priors, inside)
+    left = jnp.where(jax.lax.broadcasted_iota(jnp.int32, left.shape, 2) == slot[..., None], -jnp.inf, left)
     found = find_untried(left, at(tree.dropped, inside))
     parent += zero_after(found.mass, number)
     return dataclasses.replace(
