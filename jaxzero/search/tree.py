@@ -299,8 +299,8 @@ def simulate(
     later = new + zero_after(down.depth, slot, logit, raw)
     twig = Twig(parent, slot, action, logit, linked, later, later + jnp.arange(len(parent))[:, None])
     tree, gain, node = (grow if search.model.chance is None else grow_by_chance)(search, tree, key, twig)
-    tree = back_up(search, tree, down, jnp.where(expand, gain, raw), jnp.ones_like(expand) if start is None else start.active)
-    return tree, node
+    active = jnp.ones_like(expand) if start is None else start.active
+    return back_up(search, tree, down, jnp.where(expand, gain, raw), active), node
 
 
 class Twig(NamedTuple):
