@@ -24,7 +24,7 @@ from jaxzero.evaluation import players
 from jaxzero.evaluation.matches import play, summary
 from jaxzero.models import Model, simulator
 from jaxzero.networks import Prediction
-from jaxzero.search import chance, puct
+from jaxzero.search import chance, puct, simulation
 from jaxzero.search import tree as trees
 from jaxzero.solvers.ur import ROLLS, solve
 
@@ -327,8 +327,8 @@ def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25)
         kept = trees.num_slots(env.num_actions, env.max_legal, simulations, 0)
         tree = trees.plant(root, simulations, kept, env.num_outcomes)
         judge = functools.partial(puct.rule, c_puct)
-        it = trees.Search(model, params, judge, env.num_actions, env.num_outcomes, tree.size)
-        body = lambda i, tree: trees.simulate(it, tree, jax.random.key(0), 1 + i)[0]  # noqa: E731
+        it = simulation.Search(model, params, judge, env.num_actions, env.num_outcomes, tree.size)
+        body = lambda i, tree: simulation.simulate(it, tree, jax.random.key(0), 1 + i)[0]  # noqa: E731
         return jax.lax.fori_loop(0, simulations, body, tree)
 
     return jax.device_get(grow(params, states))

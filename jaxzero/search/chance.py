@@ -10,7 +10,7 @@ Letters as in `tree`; O outcomes.
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
 # pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,15 +18,13 @@ import mctx
 
 from envs.core import where
 from jaxzero.models import Afterstate, Model, Params
-
-if TYPE_CHECKING:
-    from jaxzero.search.tree import Family
+from jaxzero.search.tree import Family
 
 ROUNDING = 1e-4  # in visits
 
 
-def rule(near: "Family") -> tuple[jax.Array, jax.Array]:
-    """Which outcome is due, as a `tree.Rule`: of those behind their share of the visits, the one with the highest
+def rule(near: Family) -> tuple[jax.Array, jax.Array]:
+    """Which outcome is due, as a `simulation.Rule`: of those behind their share of the visits, the one with the highest
     probability / (visits + 1).
 
     After n visits an outcome of probability p has had either floor(p·n) or ceil(p·n) of them, at any n (the quota
@@ -39,7 +37,7 @@ def rule(near: "Family") -> tuple[jax.Array, jax.Array]:
     return jnp.where(behind, probability / (near.visits + 1), -jnp.inf), jnp.exp(near.untried.logit)
 
 
-def expectation(near: "Family") -> jax.Array:
+def expectation(near: Family) -> jax.Array:
     """f32[L, B]: mean of the outcomes tried, by probability; exact as soon as all are."""
     probability = jnp.where(near.tried, jnp.exp(near.logit), 0.0)
     return (probability * near.qvalue).sum(0) / jnp.maximum(probability.sum(0), jnp.finfo(near.logit.dtype).tiny)

@@ -19,7 +19,7 @@ import numpy as np
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search import base
+from jaxzero.search import base, simulation
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
 
@@ -109,13 +109,13 @@ def judge(tree: trees.Tree, at_root: Candidates, num_actions: int) -> tuple[jax.
     return visits, qvalue, jnp.where(tried, values, other[None]), other
 
 
-def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> trees.Start:
+def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> simulation.Start:
     """Lanes that begin with the candidates of index `chosen` [L, B]."""
     pick = lambda field: jnp.take_along_axis(field, chosen, 0)  # noqa: E731
-    return trees.Start(pick(at_root.action), pick(at_root.child), active)
+    return simulation.Start(pick(at_root.action), pick(at_root.child), active)
 
 
-def with_new(at_root: Candidates, chosen: jax.Array, start: trees.Start, new: jax.Array) -> Candidates:
+def with_new(at_root: Candidates, chosen: jax.Array, start: simulation.Start, new: jax.Array) -> Candidates:
     """Notes the nodes `new` [L, B] of candidates that had none."""
     node = jnp.where(start.child > 0, start.child, new)
     where = jnp.where(start.active, chosen, at_root.child.shape[0])
@@ -123,7 +123,7 @@ def with_new(at_root: Candidates, chosen: jax.Array, start: trees.Start, new: ja
     return at_root._replace(child=at_root.child.at[where, game].set(node, mode="drop", unique_indices=True))
 
 
-def one_at_a_time(search: trees.Search, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int):
+def one_at_a_time(search: simulation.Search, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int):
     """Each simulation goes to the best of the least visited candidates still considered, as in mctx."""
     number = (at_root.score > -jnp.inf).sum(0)
     table = considered_visits(at_root.child.shape[0], simulations)
@@ -134,7 +134,7 @@ def one_at_a_time(search: trees.Search, tree: trees.Tree, at_root: Candidates, k
         due = visits == jnp.asarray(table)[number, i][None]
         chosen = first_highest(jnp.where(due, at_root.score + values, -jnp.inf))[None]
         start = start_lanes(at_root, chosen, chosen >= 0)
-        tree, node = trees.simulate(search, tree, jax.random.fold_in(key, i), 1 + i, start)
+        tree, node = simulation.simulate(search, tree, jax.random.fold_in(key, i), 1 + i, start)
         return tree, with_new(at_root, chosen, start, node)
 
     return jax.lax.fori_loop(0, simulations, step, (tree, at_root))
@@ -146,7 +146,7 @@ def first_highest(scores: jax.Array) -> jax.Array:
     return jnp.where(scores == scores.max(0)[None], order, scores.shape[0] - 1).min(0)
 
 
-def round_by_round(search: trees.Search, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int):
+def round_by_round(search: simulation.Search, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int):
     """All candidates of a round at once: the paper's algorithm, where a round's candidates are the best by what was
     known before it. A game with fewer candidates than a round has lanes leaves some unused."""
     most = at_root.child.shape[0]
@@ -157,7 +157,7 @@ def round_by_round(search: trees.Search, tree: trees.Tree, at_root: Candidates, 
         rank, chosen = jax.lax.top_k(jnp.where(alive, at_root.score + values, -jnp.inf).T, width)
         chosen, active = chosen.T, jnp.isfinite(rank.T)
         start = start_lanes(at_root, chosen, active)
-        tree, node = trees.simulate(search, tree, jax.random.fold_in(key, new), new, start)
+        tree, node = simulation.simulate(search, tree, jax.random.fold_in(key, new), new, start)
         alive = ((jnp.arange(most)[:, None, None] == chosen[None]) & active[None]).any(1)
         return tree, with_new(at_root, chosen, start, node), new + width, alive
 
@@ -177,7 +177,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         at_root = find_candidates(root.prior_logits, gumbel, legal, most)
         tree = trees.plant(root, simulations, kept, env.num_outcomes)
         depth = config.max_depth or tree.size
-        search = trees.Search(model, params, interior, env.num_actions, env.num_outcomes, depth)
+        search = simulation.Search(model, params, interior, env.num_actions, env.num_outcomes, depth)
         tree, at_root = visit(search, tree, at_root, keys[0], simulations)
         visits, qvalues, values, other = judge(tree, at_root, env.num_actions)
         best = first_highest(jnp.where(visits == visits.max(0)[None], at_root.score + values, -jnp.inf))

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search import base
+from jaxzero.search import base, simulation
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
 
@@ -38,10 +38,10 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         tree = trees.plant(root, simulations, kept, env.num_outcomes)
         depth = config.max_depth or tree.size
         judge = partial(rule, config.c_puct)
-        search = trees.Search(model, params, judge, env.num_actions, env.num_outcomes, depth)
+        search = simulation.Search(model, params, judge, env.num_actions, env.num_outcomes, depth)
 
         def step(i, tree):
-            return trees.simulate(search, tree, jax.random.fold_in(keys[0], i), 1 + i)[0]
+            return simulation.simulate(search, tree, jax.random.fold_in(keys[0], i), 1 + i)[0]
 
         tree = jax.lax.fori_loop(0, simulations, step, tree)
         visits = trees.root_visits(tree, env.num_actions)
