@@ -80,7 +80,7 @@ class SearchConfig:
     reuse: bool = False
     """Self-play's next search of a game begins with what the last one found below the move played."""
     max_depth: int = 0
-    """Deepest node below the root; 0 = no limit."""
+    """Deepest node below the root, a roll of chance counted as one; 0 = no limit."""
     slots: int = 0
     """Likeliest actions kept in a node; 0 = all that can be needed."""
     c_puct: float = 1.25
@@ -170,7 +170,7 @@ class EvaluationConfig:
     games: int = 100
     """Games against each opponent, half of them from each side."""
     opponents: tuple[str, ...] = ("random", "minimax:2")
-    """random, or minimax:DEPTH."""
+    """random, or minimax:DEPTH (in a game with chance, of expectations)."""
     simulations: int = 32
     """Simulations a move in evaluation."""
     opening_plies: int = 2
@@ -311,10 +311,6 @@ def validate_ranges(config: Config) -> None:
 def validate_game(env: Env) -> None:
     if env.num_players not in (1, 2):
         raise ConfigError(f"game: {env.name} has {env.num_players} players; games of 1 or 2 players can be trained")
-    if env.num_outcomes > 0:
-        raise ConfigError(
-            f"game: {env.name} has chance outcomes, which no search here supports yet; choose another game"
-        )
 
 
 def validate_choices(config: Config, env: Env) -> None:
@@ -329,6 +325,13 @@ def validate_choices(config: Config, env: Env) -> None:
     ):
         if kind not in known:
             raise ConfigError(f"{field}: unknown kind {kind!r}; {suggest(kind, known)}")
+    if config.search.engine == "mctx" and env.num_outcomes:
+        raise ConfigError(f"search.engine: stock mctx cannot search {env.name}, a game with chance; use tree")
+    if config.search.kind == "puct" and env.num_players == 1:
+        raise ConfigError(
+            f"search.kind: puct takes values to lie in [-1, 1], but the rewards of {env.name} add up without a bound, "
+            "as it has one player; use gumbel, which rescales values"
+        )
     if network.kind == "resnet" and len(env.observation_shape) != 3:
         raise ConfigError(
             f"network.kind: resnet needs observations [rows, columns, planes], {env.name} has shape "
@@ -355,6 +358,8 @@ def validate_search(search: SearchConfig, env: Env) -> None:
     for field in ("rounds", "reuse", "slots"):
         if search.engine == "mctx" and getattr(search, field):
             raise ConfigError(f'search.{field}: stock mctx cannot do this; set search.engine = "tree", or leave it out')
+    if search.reuse and env.num_outcomes:
+        raise ConfigError(f"search.reuse: {env.name} has chance, below which no subtree is kept; leave it out")
     if search.rounds and search.kind != "gumbel":
         raise ConfigError(f'search.rounds: {search.kind} has no rounds; set search.kind = "gumbel", or leave it out')
     if search.kind != "puct" and search.root_temperature != 1:
@@ -414,6 +419,8 @@ def validate_evaluation(config: Config, env: Env) -> None:
     evaluation = config.evaluation
     if evaluation.games % 2:
         raise ConfigError(f"evaluation.games: must be even (half from each side), got {evaluation.games}")
+    if evaluation.exhaustive and env.num_outcomes:
+        raise ConfigError(f"evaluation.exhaustive: {env.name} has chance; set it to false")
     lines = env.max_legal ** math.ceil(env.max_plies / 2)
     if evaluation.exhaustive and lines > 10_000_000:
         raise ConfigError(f"evaluation.exhaustive: {env.name} has too many lines of play; set it to false")

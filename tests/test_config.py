@@ -129,9 +129,20 @@ def test_simulations_grow_in_equal_parts_of_the_run():
 @pytest.mark.parametrize(("env", "values", "message"), [
     (OddGame(num_players=3), {}, "game: odd has 3 players; games of 1 or 2 players can be trained"),
     (
-        OddGame(num_outcomes=6),
-        {},
-        "game: odd has chance outcomes, which no search here supports yet; choose another game",
+        envs.make("ur"),
+        {"search__engine": "mctx"},
+        "search.engine: stock mctx cannot search ur, a game with chance; use tree",
+    ),
+    (
+        envs.make("2048"),
+        {"search__kind": "puct"},
+        "search.kind: puct takes values to lie in [-1, 1], but the rewards of 2048 add up without a bound, as it has "
+        "one player; use gumbel, which rescales values",
+    ),
+    (
+        envs.make("ur"),
+        {"network__kind": "mlp", "replay__capacity": 200_000, "evaluation__exhaustive": True},
+        "evaluation.exhaustive: ur has chance; set it to false",
     ),
     (
         OddGame(),

@@ -18,7 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from envs import Env
 from envs.core import random_opening
 from jaxzero.config import ConfigError
-from jaxzero.evaluation.players import Player, require_deterministic
+from jaxzero.evaluation.players import Player
 
 AXIS = "devices"
 SEATS = np.array([[0], [1]], np.int8)  # the agent's player number in the two games of a pair
@@ -42,8 +42,10 @@ def play(
     env: Env, agent: Player, opponent: Player, games: int, opening_plies: int
 ) -> Callable[[Any, Any, jax.Array], MatchResult]:
     """A jitted match `(agent_params, opponent_params, key) -> MatchResult` of an even number of `games`, whose
-    openings are 0 to `opening_plies` uniformly random plies. The pairs are shared out over the local devices."""
-    require_deterministic(env, "a match")
+    openings are 0 to `opening_plies` uniformly random plies. The pairs are shared out over the local devices.
+
+    In a game of one player the agent plays the first game of a pair and the opponent the second, and who has earned
+    more has won both."""
     if games < 2 or games % 2:
         raise ConfigError(f"evaluation.games must be even, as each opening is played from both sides; got {games}")
     pairs = games // 2
@@ -57,9 +59,10 @@ def play(
         """One move by `player` in one game of each pair where `waiting` bool[2, G] says that it is to move."""
         index = waiting.argmax(0), jnp.arange(waiting.shape[1])
         state, key, ply, lead = jax.tree.map(lambda x: x[index], carry)
-        action = player(params, jax.vmap(jax.random.fold_in)(key, ply), state)
-        after = jax.vmap(env.step)(state, action)
-        gain = after.rewards[:, 0] - after.rewards[:, 1]
+        sub = jax.vmap(jax.random.split)(jax.vmap(jax.random.fold_in)(key, ply))
+        action = player(params, sub[:, 0], state)
+        after = jax.vmap(env.advance)(state, action, sub[:, 1])
+        gain = after.rewards[:, 0] - after.rewards[:, 1:].sum(-1)
         moved = Games(after, key, ply + 1, lead + jnp.where(index[0] == 0, gain, -gain))
         chosen = waiting.any(0)
 
@@ -84,7 +87,8 @@ def play(
         keys = jnp.stack([fold(game_key, pair), fold(game_key, pairs + pair)])
         carry = Games(states, keys, plies, jnp.zeros(plies.shape, jnp.float32))
         carry = jax.lax.while_loop(lambda carry: live(carry).any(), lambda carry: turn(params, carry), carry)
-        return MatchResult(jnp.sign(carry.lead).astype(jnp.int8), carry.plies)
+        lead = carry.lead if env.num_players > 1 else jnp.broadcast_to(carry.lead.sum(0), carry.lead.shape)
+        return MatchResult(jnp.sign(lead).astype(jnp.int8), carry.plies)
 
     shared = (PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS))
     run = jax.jit(

@@ -45,7 +45,6 @@ def policy_player(env: Env, infer: Callable[[Params, jax.Array], Prediction]) ->
 
 def search_player(env: Env, search: Search) -> Player:
     """Plays the search's own choice, without noise; every move is searched afresh."""
-    require_deterministic(env, "search")
 
     def play(params, keys, states):
         temperature = jnp.zeros(keys.shape[0], jnp.float32)
@@ -55,9 +54,9 @@ def search_player(env: Env, search: Search) -> Player:
 
 
 def minimax_player(env: Env, depth: int) -> Player:
-    """Looks `depth` plies ahead at full width; undecided leaves count 0; equally good moves are equally likely."""
-    require_deterministic(env, f"minimax:{depth}")
-    leaves = env.max_legal**depth
+    """Looks `depth` plies ahead at full width, at every outcome of chance too (expectiminimax); undecided leaves count
+    0; equally good moves are equally likely."""
+    leaves = num_leaves(env, depth)
     width, games_at_once = (LEAVES, LEAVES // leaves) if leaves <= LEAVES else (BRANCH, None)
 
     def choose(game):
@@ -74,14 +73,22 @@ def minimax_player(env: Env, depth: int) -> Player:
 def minimax_values(env: Env, state: State, depth: int, width: int = LEAVES) -> tuple[jax.Array, jax.Array]:
     """The moves of one position: actions i32[M] and their values f32[M] for the mover, -inf in unused slots.
 
-    A value is the sum of the mover's rewards on the best line of `depth` plies in a zero-sum game; the sign follows
-    who moves next, as movers need not alternate. A node with more than `width` leaves looks at its moves one by one,
-    which bounds the memory and, for a single game, skips what is illegal or over.
+    A value is the sum of the mover's rewards on the best line of `depth` plies in a zero-sum game, its expectation in
+    a game with chance; the sign follows who moves next, as movers need not alternate. A node with more than `width`
+    leaves looks at its moves one by one, which bounds the memory and, for a single game, skips what is illegal or
+    over.
     """
     used, actions = legal_slots(env, state)
 
+    def best(state):
+        return minimax_values(env, state, depth - 1, width)[1].max()
+
     def ahead(after):
-        return minimax_values(env, after, depth - 1, width)[1].max()
+        if not env.num_outcomes:
+            return best(after)
+        settled = jax.vmap(env.resolve, (None, 0))(after, jnp.arange(env.num_outcomes, dtype=jnp.int32))
+        values = jnp.where(settled.terminated, 0.0, jax.vmap(best)(settled))
+        return jax.nn.softmax(env.outcome_logits(after)) @ values  # where none is due all outcomes are alike
 
     def value(action):
         after = env.step(state, action)
@@ -91,11 +98,15 @@ def minimax_values(env: Env, state: State, depth: int, width: int = LEAVES) -> t
         sign = jnp.where(after.player == state.player, 1.0, -1.0)
         return reward + sign * jax.lax.cond(after.terminated, zero, ahead, after)
 
-    if depth == 1 or env.max_legal**depth <= width:
+    if depth == 1 or num_leaves(env, depth) <= width:
         values = jax.vmap(value)(actions)
     else:
         values = jax.lax.map(lambda slot: jax.lax.cond(slot[0], value, zero, slot[1]), (used, actions))
     return actions, jnp.where(used, values, -jnp.inf)
+
+
+def num_leaves(env: Env, depth: int) -> int:
+    return env.max_legal**depth * max(1, env.num_outcomes) ** (depth - 1)
 
 
 def legal_slots(env: Env, state: State) -> tuple[jax.Array, jax.Array]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import mctx
 
 from envs import Env, State
-from jaxzero.models import Model, Params
+from jaxzero.models import Afterstate, Model, Params
 from jaxzero.networks import Prediction
 
 
@@ -27,19 +27,35 @@ def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
         logits, value = evaluate(params, states)
         return mctx.RootFnOutput(prior_logits=logits, value=value, embedding=states)
 
+    def edge(before: State, after: State) -> tuple[jax.Array, jax.Array]:
+        """Reward and discount [B] of a step, as its player sees them."""
+        reward = jnp.take_along_axis(after.rewards, before.player[:, None].astype(jnp.int32), 1)[:, 0]
+        same = after.player == before.player
+        return reward, jnp.where(after.terminated, 0.0, jnp.where(same, 1.0, -1.0))
+
+    def judge(params: Params, states: State, reward: jax.Array, discount: jax.Array) -> Any:
+        logits, value = evaluate(params, states)
+        value = jnp.where(states.terminated, 0.0, value)
+        return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=logits, value=value)
+
     def decision(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Any, State]:
         del key  # the rules are deterministic
         after = jax.vmap(env.step)(states, actions)
-        logits, value = evaluate(params, after)
-        same = after.player == states.player
-        output = mctx.RecurrentFnOutput(
-            reward=jnp.take_along_axis(after.rewards, states.player[:, None].astype(jnp.int32), 1)[:, 0],
-            discount=jnp.where(after.terminated, 0.0, jnp.where(same, 1.0, -1.0)),
-            prior_logits=logits,
-            value=jnp.where(after.terminated, 0.0, value),
-        )
-        return output, after
+        return judge(params, after, *edge(states, after)), after
 
+    def act(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Afterstate, State]:
+        del params, key
+        after = jax.vmap(env.step)(states, actions)
+        return Afterstate(*edge(states, after), after.chance, jax.vmap(env.outcome_logits)(after)), after
+
+    def resolve(params: Params, key: jax.Array, outcomes: jax.Array, states: State) -> tuple[Any, State]:
+        del key
+        after = jax.vmap(env.resolve)(states, outcomes)
+        discount = jnp.where(after.terminated, 0.0, 1.0)
+        return judge(params, after, jnp.zeros_like(discount), discount), after
+
+    if env.num_outcomes:
+        return Model(root, act, resolve)
     return Model(root, decision)
 
 

@@ -11,6 +11,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 
+from jaxzero.search import simulation
 from jaxzero.search import tree as trees
 
 
@@ -19,23 +20,23 @@ def number(k: float, near: trees.Family) -> jax.Array:
     return jnp.sqrt(k * jnp.exp(near.logit) * (near.node_visits - 1)[None])
 
 
-def rule(plain: trees.Rule, k: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
+def rule(plain: simulation.Rule, k: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
     """At the root: a child that is owed playouts comes first, else as the plain rule says."""
     scores, other = plain(near)
     return jnp.where(near.visits < number(k, near), jnp.inf, scores), other
 
 
-def simulate(search: trees.Search, tree: trees.Tree, key: jax.Array, new: jax.Array, k: float) -> trees.Tree:
+def simulate(search: simulation.Search, tree: trees.Tree, key: jax.Array, new: jax.Array, k: float) -> trees.Tree:
     """One simulation into node `new`, whose first step is forced where the root owes one."""
     root = jnp.zeros((1, tree.raw.shape[1]), jnp.int32)
-    child = trees.choose(search._replace(rule=partial(rule, search.rule, k)), tree, root, root == 0)
+    child = simulation.choose(search._replace(rule=partial(rule, search.rule, k)), tree, root, root == 0)
     slot = trees.at(tree.untried.slot, root).astype(jnp.int32)
     action = slot if tree.actions is None else trees.at(tree.actions, root, slot).astype(jnp.int32)
-    tree = trees.simulate(search, tree, key, new, trees.Start(action, child, root == 0))
-    return trees.link(tree, jnp.where(child == 0, root, tree.size), slot, jnp.broadcast_to(new, root.shape))
+    tree, node = simulation.simulate(search, tree, key, new, simulation.Start(action, child, root == 0))
+    return trees.link(tree, jnp.where(child == 0, root, tree.size), slot, node)
 
 
-def prune(plain: trees.Rule, tree: trees.Tree, k: float) -> jax.Array:
+def prune(plain: simulation.Rule, tree: trees.Tree, k: float) -> jax.Array:
     """f32[C, B]: visits of the root's children without the playouts that the plain rule would not have chosen.
 
     From every child but the most visited (the likeliest of several) up to `number` playouts are subtracted, as long as

@@ -19,7 +19,7 @@ import numpy as np
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search import base, reuse
+from jaxzero.search import base, reuse, simulation
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
 
@@ -119,7 +119,7 @@ class Standing(NamedTuple):
     other: jax.Array  # f32[B]  completed value of all other actions
 
 
-def judge(search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Standing:
+def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Standing:
     tried = at_root.child > 0
     visits = jnp.where(tried, trees.at(tree.visits, at_root.child), 0).astype(tree.raw.dtype)
     qvalue = trees.at(tree.qvalue, at_root.child)
@@ -128,23 +128,22 @@ def judge(search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candida
     return Standing(visits, qvalue, jnp.where(tried, values, other[None]), other)
 
 
-def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> trees.Start:
+def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> simulation.Start:
     """Lanes that begin with the candidates of index `chosen` [L, B]."""
     pick = lambda field: jnp.take_along_axis(field, chosen, 0)  # noqa: E731
-    return trees.Start(pick(at_root.action), pick(at_root.child), active)
+    return simulation.Start(pick(at_root.action), pick(at_root.child), active)
 
 
-def with_new(at_root: Candidates, chosen: jax.Array, start: trees.Start, new: jax.Array) -> Candidates:
-    """Notes the nodes `new`, `new` + 1, … of candidates that had none."""
-    lanes, batch = chosen.shape
-    node = jnp.where(start.child > 0, start.child, new + jnp.arange(lanes)[:, None])
+def with_new(at_root: Candidates, chosen: jax.Array, start: simulation.Start, new: jax.Array) -> Candidates:
+    """Notes the nodes `new` [L, B] of candidates that had none."""
+    node = jnp.where(start.child > 0, start.child, new)
     where = jnp.where(start.active, chosen, at_root.child.shape[0])
-    game = jnp.broadcast_to(jnp.arange(batch), chosen.shape)
+    game = jnp.broadcast_to(jnp.arange(chosen.shape[1]), chosen.shape)
     return at_root._replace(child=at_root.child.at[where, game].set(node, mode="drop", unique_indices=True))
 
 
 def one_at_a_time(
-    search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int,
+    search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int,
     first: int,
 ):  # fmt: skip
     """Each simulation goes to the best of the least visited candidates still considered, as in mctx. Visits of earlier
@@ -159,8 +158,8 @@ def one_at_a_time(
         due = visits - before == jnp.asarray(table)[number, i][None]
         chosen = first_highest(jnp.where(due, at_root.score + values, -jnp.inf))[None]
         start = start_lanes(at_root, chosen, chosen >= 0)
-        tree = trees.simulate(search, tree, jax.random.fold_in(key, i), first + i, start)
-        return tree, with_new(at_root, chosen, start, first + i)
+        tree, node = simulation.simulate(search, tree, jax.random.fold_in(key, i), first + i, start)
+        return tree, with_new(at_root, chosen, start, node)
 
     return jax.lax.fori_loop(0, simulations, step, (tree, at_root))
 
@@ -172,7 +171,7 @@ def first_highest(scores: jax.Array) -> jax.Array:
 
 
 def round_by_round(
-    search: trees.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int,
+    search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int,
     first: int,
 ):  # fmt: skip
     """All candidates of a round at once: the paper's algorithm, where a round's candidates are the best by what was
@@ -185,9 +184,9 @@ def round_by_round(
         rank, chosen = jax.lax.top_k(jnp.where(alive, at_root.score + values, -jnp.inf).T, width)
         chosen, active = chosen.T, jnp.isfinite(rank.T)
         start = start_lanes(at_root, chosen, active)
-        tree = trees.simulate(search, tree, jax.random.fold_in(key, new), new, start)
+        tree, node = simulation.simulate(search, tree, jax.random.fold_in(key, new), new, start)
         alive = ((jnp.arange(most)[:, None, None] == chosen[None]) & active[None]).any(1)
-        return tree, with_new(at_root, chosen, start, new), new + width, alive
+        return tree, with_new(at_root, chosen, start, node), new + width, alive
 
     carry = tree, at_root, jnp.int32(first), jnp.ones(at_root.child.shape, bool)
     for width, rounds in itertools.groupby(schedule(most, simulations)):
@@ -205,13 +204,15 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         at_root = find_candidates(root.prior_logits, gumbel, legal, most)
         first = layout.room or 1
-        tree = trees.plant(root, layout, first + simulations)
+        tree = trees.plant(root, layout, layout.nodes(simulations))
         if kept is not None:
             tree = reuse.replant(kept, tree)
             at_root = at_root._replace(
                 child=jnp.take_along_axis(trees.root_children(tree, env.num_actions), at_root.action.T, 1).T
             )
-        search = trees.Search(model, params, partial(interior, scale), env.num_actions, config.max_depth or tree.size)
+        search = simulation.Search(
+            model, params, partial(interior, scale), env.num_actions, env.num_outcomes, config.max_depth or tree.size
+        )
         before = judge(search, scale, tree, at_root).visits
         tree, at_root = visit(search, scale, tree, at_root, keys[0], simulations, first)
         visits, qvalues, values, other = judge(search, scale, tree, at_root)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from envs import Env
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search import base, forced, reuse
+from jaxzero.search import base, forced, reuse, simulation
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
 
@@ -38,14 +38,15 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         if explore:
             root = root.replace(prior_logits=jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal))
         first = layout.room or 1
-        tree = trees.plant(root, layout, first + simulations)
+        tree = trees.plant(root, layout, layout.nodes(simulations))
         if kept is not None:
             tree = reuse.replant(kept, tree)
-        search = trees.Search(model, params, plain, env.num_actions, config.max_depth or tree.size)
+        depth = config.max_depth or tree.size
+        search = simulation.Search(model, params, plain, env.num_actions, env.num_outcomes, depth)
 
         def step(i, tree):
             key, new = jax.random.fold_in(keys[0], i), first + i
-            return forced.simulate(search, tree, key, new, k) if k else trees.simulate(search, tree, key, new)
+            return forced.simulate(search, tree, key, new, k) if k else simulation.simulate(search, tree, key, new)[0]
 
         tree = jax.lax.fori_loop(0, simulations, step, tree)
         child = tree.child[0].astype(jnp.int32)

@@ -1,14 +1,12 @@
-"""One search tree for a whole batch of games, with mctx's meaning and a small part of its cost.
+"""One search tree for a whole batch of games: what is stored, and how it is read and written.
 
 What is known is stored once: a node's value, its visits and the edge that leads to it belong to the node, so an action
 costs memory only in the priors. Children are listed in the order of their first visit. An untried action can only be
-the likeliest one left, because all that are untried share one value; so a node remembers that one, and choosing among
-its children looks at the tried ones alone. The path is recorded on the way down and walked back up; only the nodes on
-it are written.
+the likeliest one left, because all that are untried share one value; so a node remembers that one.
 
 Letters: B games, N nodes, L lanes (simulations of one game that run at once, in disjoint subtrees), K slots (actions
 of a node), C most children of a node, W children looked at. Node 0 is the root; 0 as a child means none. Node N is
-nowhere: what is written there is dropped.
+nowhere: what is written there is dropped. With chance, the second half of the nodes are the afterstates.
 """
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
@@ -16,7 +14,6 @@ nowhere: what is written there is dropped.
 # pyright: reportGeneralTypeIssues=false
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +22,6 @@ import mctx
 
 from envs import Env
 from jaxzero.config import SearchConfig
-from jaxzero.models import Model, Params
 
 
 class Untried(NamedTuple):
@@ -56,6 +52,7 @@ class Tree:
     reward: jax.Array  # f32[N, B]  to the parent's mover
     discount: jax.Array  # f32[N, B]  0: the game is over
     qvalue: jax.Array  # f32[N, B]  reward + discount · value
+    chance: jax.Array | None = None  # bool[N, B]  an outcome is due here; None where that never is
 
     @property
     def size(self) -> int:
@@ -75,34 +72,16 @@ class Family(NamedTuple):
     complete: jax.Array  # bool[L, B]  every action of the game was tried
 
 
-Rule = Callable[[Family], tuple[jax.Array, jax.Array]]
-"""Scores of the children f32[W, L, B] and of the likeliest untried action f32[L, B]; the highest is chosen."""
-
-
-class Start(NamedTuple):
-    """Where lanes begin: a root action each. [L, B]."""
-
-    action: jax.Array  # i32
-    child: jax.Array  # i32  its node; 0: none yet
-    active: jax.Array  # bool  false: the lane does nothing
-
-
-class Search(NamedTuple):
-    """What stays the same in one search."""
-
-    model: Model
-    params: Params
-    rule: Rule
-    num_actions: int
-    max_depth: int
-
-
 class Layout(NamedTuple):
     """Sizes of a tree."""
 
     slots: int | None  # K where nodes keep only their likeliest actions; None where they keep all
     children: int  # C
     room: int  # nodes kept from the last move, the root included; 0: none are
+    outcomes: int  # of chance, all kept; 0: no chance
+
+    def nodes(self, simulations: int) -> int:
+        return (self.room or 1) + simulations * (2 if self.outcomes else 1)
 
 
 def layout(env: Env, config: SearchConfig, simulations: int) -> Layout:
@@ -112,15 +91,16 @@ def layout(env: Env, config: SearchConfig, simulations: int) -> Layout:
         simulations = max(simulations, config.simulations, *config.schedule)
     room = 2 * simulations if config.reuse else 0
     most = min(env.max_legal, room + simulations)
+    slots = most if env.num_actions > 8 * most else None
     if 0 < config.slots < most:
-        return Layout(config.slots, config.slots, room)
-    return Layout(most if env.num_actions > 8 * most else None, most, room)
+        slots = most = config.slots
+    return Layout(slots, min(max(most, env.num_outcomes), room + simulations), room, env.num_outcomes)
 
 
 def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
     """A tree of one node, with room for `num_nodes`."""
     batch = root.value.shape[0]
-    slots = layout.slots or root.prior_logits.shape[-1]
+    slots = max(layout.slots or root.prior_logits.shape[-1], layout.outcomes)
 
     def zeros(dtype, *more):
         return jnp.zeros((num_nodes, batch, *more), dtype)
@@ -135,6 +115,7 @@ def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
         raw=zeros(real), value=zeros(real), visits=zeros(jnp.int32),
         parent=zeros(jnp.int16), action=zeros(jnp.int16), logit=zeros(real),
         reward=zeros(real), discount=zeros(real), qvalue=zeros(real),
+        chance=zeros(bool) if layout.outcomes else None,
     )  # fmt: skip
     zero = jnp.zeros(batch, real)
     return write(tree, 0, root.embedding, root.prior_logits, root.value, zero, zero + 1, zero, zero, zero)
@@ -142,9 +123,10 @@ def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
 
 def write(
     tree: Tree, new: int | jax.Array, embedding: Any, logits: jax.Array, value: jax.Array, reward: jax.Array,
-    discount: jax.Array, parent: jax.Array, action: jax.Array, logit: jax.Array,
+    discount: jax.Array, parent: jax.Array, action: jax.Array, logit: jax.Array, chance: bool = False,
 ) -> Tree:  # fmt: skip
-    """Puts what a model has said [L · B, ...] into nodes `new`, `new` + 1, …: visited once, childless."""
+    """Puts what a model has said [L · B, ...] into nodes `new`, `new` + 1, …: visited once, childless. Of an afterstate
+    (`chance`) the logits are the outcomes'."""
     batch = tree.raw.shape[1]
 
     def put(stored, x):
@@ -152,6 +134,8 @@ def write(
         return jax.lax.dynamic_update_slice_in_dim(stored, x, new, 0)
 
     logits = jnp.where(logits > jnp.finfo(logits.dtype).min / 2, logits, -jnp.inf)
+    if (lacking := tree.priors.shape[-1] - logits.shape[-1]) > 0:  # of actions, where there are more outcomes
+        logits = jnp.pad(logits, ((0, 0), (0, lacking)), constant_values=-jnp.inf)
     actions, dropped = tree.actions, jnp.full_like(value, -jnp.inf)
     if actions is not None:
         every = logits
@@ -168,14 +152,15 @@ def write(
         parent=put(tree.parent, parent), action=put(tree.action, action), logit=put(tree.logit, logit),
         reward=put(tree.reward, reward), discount=put(tree.discount, discount),
         qvalue=put(tree.qvalue, reward + discount * value),
+        chance=None if tree.chance is None else put(tree.chance, jnp.full(value.shape, chance)),
     )  # fmt: skip
 
 
 def find_untried(priors: jax.Array, dropped: jax.Array) -> Untried:
     """The likeliest of [..., K] and what all weigh together, `dropped` [...] included; -inf is no action."""
+    slots, order = priors.shape[-1], jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
     highest = priors.max(-1)
-    order = jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
-    slot = jnp.where(priors == highest[..., None], order, priors.shape[-1]).min(-1)  # argmax is slower on CPU
+    slot = jnp.where(priors == highest[..., None], order, slots).min(-1)  # argmax is slower on CPU
     scale = jnp.where(highest > -jnp.inf, highest, 0.0)
     return Untried(slot, highest, jnp.exp(priors - scale[..., None]).sum(-1) + jnp.exp(dropped - scale))
 
@@ -217,121 +202,10 @@ def family(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[F
     ), child  # fmt: skip
 
 
-def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
-    """The child i32[L, B] that the rule picks at each node; 0: the likeliest untried action.
-
-    Among equals the one tried first wins, which is the likelier one, then the one of lower index.
-    """
-    most = tree.child.shape[1]
-    widths = [width for width in (8, 32, 128, 512) if width < most] + [most]
-
-    def pick(width: int) -> jax.Array:
-        near, child = family(tree, node, width, search.num_actions)
-        scores, other = search.rule(near)
-        scores = jnp.where(near.tried, scores, -jnp.inf)
-        highest = scores.max(0)
-        first = jnp.where(scores == highest[None], child, tree.size).min(0)
-        return jnp.where(highest >= other, first, 0)
-
-    if len(widths) == 1:
-        return pick(most)
-    largest = jnp.where(running, at(tree.children, node), 0).max()
-    index = sum((largest > width).astype(jnp.int32) for width in widths[:-1])
-    return jax.lax.switch(index, [lambda width=width: pick(width) for width in widths])
-
-
-class Descent(NamedTuple):
-    """Where lanes have come to."""
-
-    depth: jax.Array  # i32[]  steps below the root
-    node: jax.Array  # i32[L, B]
-    running: jax.Array  # bool[L, B]
-    expand: jax.Array  # bool[L, B]  an untried action of `node` is to be tried
-    path: jax.Array  # i32[N, L, B]  node at each depth; N: none
-
-
-def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
-    """Down to where an untried action is chosen, or to a node that is not expanded: an end, or as deep as allowed."""
-    batch = tree.raw.shape[1]
-
-    def stays(node, depth):
-        return (at(tree.discount, node) == 0) | (depth >= search.max_depth)
-
-    if start is None:
-        node = jnp.zeros((1, batch), jnp.int32)
-        begin = Descent(jnp.int32(0), node, node == 0, node != 0, jnp.full((tree.size, 1, batch), tree.size))
-    else:
-        node = jnp.where(start.active, start.child, 0)
-        first = jnp.where(node > 0, node, tree.size)
-        path = jnp.full((tree.size, *node.shape), tree.size).at[1].set(first)
-        begin = Descent(jnp.int32(1), node, (node > 0) & ~stays(node, 1), start.active & (node == 0), path)
-
-    def step(now: Descent) -> Descent:
-        child = choose(search, tree, now.node, now.running)
-        deeper = now.running & (child > 0)
-        node, depth = jnp.where(deeper, child, now.node), now.depth + 1
-        path = now.path.at[depth].set(jnp.where(deeper, child, tree.size))
-        return Descent(depth, node, deeper & ~stays(node, depth), now.expand | (now.running & ~deeper), path)
-
-    return jax.lax.while_loop(lambda now: now.running.any(), step, begin)
-
-
-def simulate(search: Search, tree: Tree, key: jax.Array, new: jax.Array, start: Start | None = None) -> Tree:
-    """One simulation a lane: down, expand into nodes `new`, `new` + 1, …, and back up.
-
-    Without a start there is one lane, which begins at the root by the rule. With one, the caller keeps account of the
-    root's children.
-    """
-    down = descend(search, tree, start)
-    parent, expand = down.node, down.expand
-    lanes, batch = parent.shape
-    slot = jnp.where(expand, at(tree.untried.slot, parent).astype(jnp.int32), 0)
-    action = slot if tree.actions is None else at(tree.actions, parent, slot).astype(jnp.int32)
-    if start is not None:
-        action = jnp.where(parent == 0, start.action, action)
-
-    logit, raw = at(tree.untried.logit, parent), at(tree.raw, parent)
-    new += zero_after(down.depth, slot, logit, raw)
-    leaf = new + jnp.arange(lanes)[:, None]
-    tree = link(tree, jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size), slot, leaf)
-
-    def flat(x):
-        return x.reshape(-1, *x.shape[2:])
-
-    before = jax.tree.map(lambda field: flat(at(field, parent)), tree.embedding)
-    said, after = search.model.decision(search.params, key, flat(action), before)
-    edge = (flat(x) for x in (jnp.where(expand, parent, 0), action, logit))
-    tree = write(tree, new, after, said.prior_logits, said.value, said.reward, said.discount, *edge)
-    gain = jnp.where(expand, (said.reward + said.discount * said.value).reshape(lanes, batch), raw)
-    return back_up(tree, down, gain, jnp.ones_like(expand) if start is None else start.active)
-
-
 def zero_after(*read: jax.Array) -> jax.Array:
     """0 that cannot be known before all these values are: an index plus this writes after they were read, and XLA,
     which cannot see that an order would do, need not copy what is read and written."""
     return sum(((x.astype(jnp.float32) > 3e38).any() for x in read), jnp.bool(False)).astype(jnp.int32)
-
-
-def back_up(tree: Tree, down: Descent, gain: jax.Array, active: jax.Array) -> Tree:
-    """Adds the returns `gain` f32[L, B], as seen from the last nodes of the paths, to every node above."""
-
-    def step(i, carry):
-        tree, gain = carry
-        node = down.path[down.depth - i]
-        here = node < tree.size
-        where = jnp.where(here, node, 0)
-        visits, reward, discount = at(tree.visits, where), at(tree.reward, where), at(tree.discount, where)
-        value = (at(tree.value, where) * visits + gain) / (visits + 1)
-        tree = dataclasses.replace(
-            tree, value=put_at(tree.value, node, value), visits=put_at(tree.visits, node, visits + 1),
-            qvalue=put_at(tree.qvalue, node, reward + discount * value),
-        )  # fmt: skip
-        return tree, jnp.where(here, reward + discount * gain, gain)
-
-    tree, gain = jax.lax.fori_loop(0, down.depth, step, (tree, gain))
-    visits, more = tree.visits[0], active.sum(0, dtype=jnp.int32)
-    value = (tree.value[0] * visits + jnp.where(active, gain, 0.0).sum(0)) / (visits + more)
-    return dataclasses.replace(tree, value=tree.value.at[0].set(value), visits=tree.visits.at[0].set(visits + more))
 
 
 def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tree:
@@ -340,7 +214,7 @@ def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tre
     number = at(tree.children, inside)
     game = jnp.broadcast_to(jnp.arange(parent.shape[1]), parent.shape)
     left = at(tree.priors, inside)
-    left = jnp.where(jax.lax.broadcasted_iota(slot.dtype, left.shape, 2) == slot[..., None], -jnp.inf, left)
+    left = jnp.where(jax.lax.broadcasted_iota(jnp.int32, left.shape, 2) == slot[..., None], -jnp.inf, left)
     found = find_untried(left, at(tree.dropped, inside))
     parent += zero_after(found.mass, number)
     return dataclasses.replace(

@@ -1,0 +1,67 @@
+"""Chance nodes whose probabilities are known: visited by probability, worth their expectation.
+
+What an action leads to before chance has spoken, an afterstate, is a node of its own. Its "actions" are the outcomes
+and their priors the probabilities, so that it is stored as any node is. No network judges it: the simulation that adds
+it adds the decision behind its likeliest outcome too, and only that is judged.
+
+Letters as in `tree`; O outcomes.
+"""
+
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mctx
+
+from envs.core import where
+from jaxzero.models import Afterstate, Model, Params
+from jaxzero.search.tree import Family
+
+ROUNDING = 1e-4  # in visits
+
+
+def rule(near: Family) -> tuple[jax.Array, jax.Array]:
+    """Which outcome is due, as a `simulation.Rule`: of those behind their share of the visits, the one with the highest
+    probability / (visits + 1).
+
+    After n visits an outcome of probability p has had either floor(p·n) or ceil(p·n) of them, at any n (the quota
+    method of Balinski and Young 1975, proven there for seats and votes). The largest p·n - visits, the plainer rule,
+    can fall behind by more than one.
+    """
+    probability = jnp.exp(near.logit)
+    total = jnp.where(near.tried, near.visits, 0.0).sum(0)
+    behind = near.visits + ROUNDING < probability * (1 + total)[None]
+    return jnp.where(behind, probability / (near.visits + 1), -jnp.inf), jnp.exp(near.untried.logit)
+
+
+def expectation(near: Family) -> jax.Array:
+    """f32[L, B]: mean of the outcomes tried, by probability; exact as soon as all are."""
+    probability = jnp.where(near.tried, jnp.exp(near.logit), 0.0)
+    return (probability * near.qvalue).sum(0) / jnp.maximum(probability.sum(0), jnp.finfo(near.logit.dtype).tiny)
+
+
+class Step(NamedTuple):
+    """What follows an action, or an outcome, up to the next decision. Leading axis B."""
+
+    told: Afterstate  # of the action
+    afterstate: Any
+    due: jax.Array  # bool[B]  an outcome has been settled
+    outcome: jax.Array  # i32[B]  which
+    logit: jax.Array  # f32[B]  its log-probability, where it followed an action
+    said: mctx.RecurrentFnOutput  # of the decision
+    decision: Any
+
+
+def step(model: Model, params: Params, key: jax.Array, action: jax.Array, before: Any, resolving: jax.Array) -> Step:
+    """Takes `action` i32[B] from `before` and the likeliest outcome of what it leads to; where `resolving` bool[B],
+    `before` is an afterstate and `action` its outcome."""
+    assert model.chance is not None
+    told, after = model.decision(params, key, action, before)
+    after = jax.vmap(where)(resolving, before, after)
+    likeliest = jnp.argmax(told.logits, -1).astype(jnp.int32)
+    outcome = jnp.where(resolving, action, likeliest)
+    said, decision = model.chance(params, key, outcome, after)
+    return Step(told, after, told.due | resolving, outcome, told.logits.max(-1), said, decision)

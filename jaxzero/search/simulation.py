@@ -1,0 +1,226 @@
+"""Simulations on a tree, with mctx's meaning and a small part of its cost: down, one node more, and back up.
+
+Choosing among a node's children looks at the tried ones and the likeliest untried one alone. The path is recorded on
+the way down and walked back up; only the nodes on it are written.
+
+Letters as in `tree`.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxzero.models import Model, Params
+from jaxzero.search import chance
+from jaxzero.search.tree import Family, Tree, at, family, link, put_at, write, zero_after
+
+Rule = Callable[[Family], tuple[jax.Array, jax.Array]]
+"""Scores of the children f32[W, L, B] and of the likeliest untried action f32[L, B]; the highest is chosen."""
+
+
+class Start(NamedTuple):
+    """Where lanes begin: a root action each. [L, B]."""
+
+    action: jax.Array  # i32
+    child: jax.Array  # i32  its node; 0: none yet
+    active: jax.Array  # bool  false: the lane does nothing
+
+
+class Search(NamedTuple):
+    """What stays the same in one search."""
+
+    model: Model
+    params: Params
+    rule: Rule
+    num_actions: int
+    num_outcomes: int
+    max_depth: int
+
+
+def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
+    """The child i32[L, B] that the rule picks at each node; 0: the likeliest untried action.
+
+    Among equals the one tried first wins, which is the likelier one, then the one of lower index.
+    """
+    most = tree.child.shape[1]
+    widths = [width for width in (8, 32, 128, 512) if width < most] + [most]
+
+    def pick(width: int) -> jax.Array:
+        near, child = family(tree, node, width, search.num_actions)
+        scores, other = search.rule(near)
+        if tree.chance is not None:
+            here, (lag, first) = at(tree.chance, node), chance.rule(near)
+            scores, other = jnp.where(here[None], lag, scores), jnp.where(here, first, other)
+        scores = jnp.where(near.tried, scores, -jnp.inf)
+        highest = scores.max(0)
+        first = jnp.where(scores == highest[None], child, tree.size).min(0)
+        return jnp.where(highest >= other, first, 0)
+
+    if len(widths) == 1:
+        return pick(most)
+    largest = jnp.where(running, at(tree.children, node), 0).max()
+    index = sum((largest > width).astype(jnp.int32) for width in widths[:-1])
+    return jax.lax.switch(index, [lambda width=width: pick(width) for width in widths])
+
+
+class Descent(NamedTuple):
+    """Where lanes have come to."""
+
+    depth: jax.Array  # i32[]  steps below the root
+    node: jax.Array  # i32[L, B]
+    running: jax.Array  # bool[L, B]
+    expand: jax.Array  # bool[L, B]  an untried action of `node` is to be tried
+    path: jax.Array  # i32[N, L, B]  node at each depth; N: none
+
+
+def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
+    """Down to where an untried action is chosen, or to a node that is not expanded: an end, or as deep as allowed."""
+    batch = tree.raw.shape[1]
+
+    def stays(node, depth):
+        deepest = depth >= search.max_depth
+        if tree.chance is not None:
+            deepest &= ~at(tree.chance, node)
+        return (at(tree.discount, node) == 0) | deepest
+
+    if start is None:
+        node = jnp.zeros((1, batch), jnp.int32)
+        begin = Descent(jnp.int32(0), node, node == 0, node != 0, jnp.full((tree.size, 1, batch), tree.size))
+    else:
+        node = jnp.where(start.active, start.child, 0)
+        first = jnp.where(node > 0, node, tree.size)
+        path = jnp.full((tree.size, *node.shape), tree.size).at[1].set(first)
+        begin = Descent(jnp.int32(1), node, (node > 0) & ~stays(node, 1), start.active & (node == 0), path)
+
+    def step(now: Descent) -> Descent:
+        child = choose(search, tree, now.node, now.running)
+        deeper = now.running & (child > 0)
+        node, depth = jnp.where(deeper, child, now.node), now.depth + 1
+        path = now.path.at[depth].set(jnp.where(deeper, child, tree.size))
+        return Descent(depth, node, deeper & ~stays(node, depth), now.expand | (now.running & ~deeper), path)
+
+    return jax.lax.while_loop(lambda now: now.running.any(), step, begin)
+
+
+def simulate(
+    search: Search, tree: Tree, key: jax.Array, new: jax.Array, start: Start | None = None
+) -> tuple[Tree, jax.Array]:
+    """One simulation a lane: down, expand into nodes `new`, `new` + 1, …, and back up. Returns the nodes [L, B] too
+    that were (or would have been) linked to.
+
+    Without a start there is one lane, which begins at the root by the rule. With one, the caller keeps account of the
+    root's children.
+    """
+    down = descend(search, tree, start)
+    parent, expand = down.node, down.expand
+    slot = jnp.where(expand, at(tree.untried.slot, parent).astype(jnp.int32), 0)
+    action = slot if tree.actions is None else at(tree.actions, parent, slot).astype(jnp.int32)
+    if start is not None:
+        action = jnp.where(parent == 0, start.action, action)
+
+    logit, raw = at(tree.untried.logit, parent), at(tree.raw, parent)
+    linked = jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size)
+    later = new + zero_after(down.depth, slot, logit, raw)
+    twig = Twig(parent, expand, slot, action, logit, linked, later, later + jnp.arange(len(parent))[:, None])
+    tree, gain, node = (grow if search.model.chance is None else grow_by_chance)(search, tree, key, twig)
+    active = jnp.ones_like(expand) if start is None else start.active
+    return back_up(search, tree, down, jnp.where(expand, gain, raw), active), node
+
+
+class Twig(NamedTuple):
+    """Where lanes grow the tree; [L, B]."""
+
+    parent: jax.Array  # i32
+    grows: jax.Array  # bool  false: nothing is tried here
+    slot: jax.Array  # i32  of the action
+    action: jax.Array  # i32
+    logit: jax.Array  # f32  its log-prior
+    linked: jax.Array  # i32  the parent, or N where nothing is to be linked
+    new: jax.Array  # i32[]  the first of L free nodes
+    leaf: jax.Array  # i32[L, 1]  these nodes
+
+
+def grow(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, jax.Array, jax.Array]:
+    """Adds the position behind each action. The tree, the returns as the parents see them, and the nodes; [L, B]."""
+    tree = link(tree, twig.linked, twig.slot, twig.leaf)
+    said, after = search.model.decision(search.params, key, flat(twig.action), embedded(tree, twig.parent))
+    tree = write(
+        tree, twig.new, after, said.prior_logits, said.value, said.reward, said.discount,
+        flat(twig.parent * twig.grows), flat(twig.action), flat(twig.logit),
+    )  # fmt: skip
+    gain = (said.reward + said.discount * said.value).reshape(twig.parent.shape)
+    return tree, gain, jnp.broadcast_to(twig.leaf, gain.shape)
+
+
+def grow_by_chance(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, jax.Array, jax.Array]:
+    """The same in a game with chance. Behind an action that leaves an outcome due this adds two nodes, the afterstate
+    and the decision behind its likeliest outcome; behind an outcome one, as behind any other action."""
+    here = at(tree.chance, twig.parent)
+    action, resolving = flat(twig.action), flat(here)
+    before = embedded(tree, twig.parent)
+    went = chance.step(search.model, search.params, key, action, before, resolving)
+    told, said, both = went.told, went.said, went.told.due & ~resolving
+    # The afterstate. It is not linked, and so never seen, where there is none.
+    value = said.discount * said.value
+    half = (tree.size - 1) // 2
+    tree = write(
+        tree, twig.new + half, went.afterstate, told.logits, value, told.reward, told.discount,
+        jnp.zeros_like(action), action, flat(twig.logit), chance=True,
+    )  # fmt: skip
+    # The decision.
+    reward, discount = jnp.where(went.due, 0.0, told.reward), jnp.where(went.due, said.discount, told.discount)
+    edge = jnp.where(went.due, went.outcome, action), jnp.where(both, went.logit, flat(twig.logit))
+    nobody = jnp.zeros_like(action)  # parents are for reuse, which knows no chance
+    tree = write(tree, twig.new, went.decision, said.prior_logits, said.value, reward, discount, nobody, *edge)
+
+    value = jnp.where(went.due, value, said.value)
+    gain, both = (x.reshape(here.shape) for x in (told.reward + told.discount * value, both))
+    node = jnp.where(both, twig.leaf + half, twig.leaf)
+    tree = link(tree, twig.linked, twig.slot, node)
+    first = jnp.where(both, node, tree.size)
+    tree = link(tree, first, at(tree.untried.slot, node).astype(jnp.int32), jnp.broadcast_to(twig.leaf, node.shape))
+    return tree, gain, node
+
+
+def flat(x: jax.Array) -> jax.Array:
+    """[L, B, ...] -> [L · B, ...]"""
+    return x.reshape(-1, *x.shape[2:])
+
+
+def embedded(tree: Tree, node: jax.Array) -> Any:
+    """The embeddings [L · B, ...] of nodes [L, B]."""
+    return jax.tree.map(lambda field: flat(at(field, node)), tree.embedding)
+
+
+def back_up(search: Search, tree: Tree, down: Descent, gain: jax.Array, active: jax.Array) -> Tree:
+    """Adds the returns `gain` f32[L, B], as seen from the last nodes of the paths, to every node above.
+
+    What chance nodes are worth is computed anew, and what this changes counts for all their visits: a mean above them
+    is always one of what its children are worth now.
+    """
+
+    def step(i, carry):
+        tree, gain = carry
+        node = down.path[down.depth - i]
+        here = node < tree.size
+        where = jnp.where(here, node, 0)
+        visits, reward, discount = at(tree.visits, where), at(tree.reward, where), at(tree.discount, where)
+        value = (at(tree.value, where) * visits + gain) / (visits + 1)
+        if tree.chance is not None:
+            width = min(tree.child.shape[1], search.num_outcomes)
+            due, mean = at(tree.chance, where), chance.expectation(family(tree, where, width, search.num_actions)[0])
+            gain = jnp.where(due, mean + visits * (mean - at(tree.value, where)), gain)
+            value = jnp.where(due, mean, value)
+        tree = dataclasses.replace(
+            tree, value=put_at(tree.value, node, value), visits=put_at(tree.visits, node, visits + 1),
+            qvalue=put_at(tree.qvalue, node, reward + discount * value),
+        )  # fmt: skip
+        return tree, jnp.where(here, reward + discount * gain, gain)
+
+    tree, gain = jax.lax.fori_loop(0, down.depth, step, (tree, gain))
+    visits, more = tree.visits[0], active.sum(0, dtype=jnp.int32)
+    value = (tree.value[0] * visits + jnp.where(active, gain, 0.0).sum(0)) / (visits + more)
+    return dataclasses.replace(tree, value=tree.value.at[0].set(value), visits=tree.visits.at[0].set(visits + more))

@@ -1,0 +1,457 @@
+"""Search over known chance nodes: against exact expectations and against a search written in plain Python."""
+
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import envs
+from envs.core import random_opening
+from envs.game_2048 import Game2048
+from envs.ur import Ur
+from jaxzero import search
+from jaxzero.config import SearchConfig
+from jaxzero.evaluation import players
+from jaxzero.evaluation.matches import play, summary
+from jaxzero.models import Model, simulator
+from jaxzero.networks import Prediction
+from jaxzero.search import chance, puct, simulation
+from jaxzero.search import tree as trees
+from jaxzero.solvers.ur import ROLLS, solve
+
+MODES: dict[str, dict[str, Any]] = {
+    "gumbel": {"kind": "gumbel"},
+    "rounds": {"kind": "gumbel", "rounds": True},
+    "puct": {"kind": "puct"},
+}
+each_mode = pytest.mark.parametrize("mode", MODES)
+SIZE = 4093  # rows of the table
+WEIGHTS = np.random.default_rng(0).integers(1, 1 << 20, 4096).astype(np.int32)
+
+
+def look_up(params, observation):
+    """A network whose answers are drawn at random for every position."""
+    flat = (observation.reshape(len(observation), -1) * 64 + 0.25).astype(jnp.int32)
+    row = (flat * WEIGHTS[None, : flat.shape[1]]).sum(-1) % SIZE
+    return Prediction(params[0][row], params[1][row], {})
+
+
+def table(env: envs.Env, seed: int = 0):
+    logits, value = jax.random.split(jax.random.key(seed))
+    return jax.random.normal(logits, (SIZE, env.num_actions)), jax.random.uniform(value, (SIZE,), minval=-1, maxval=1)
+
+
+def know(env: envs.Env, value_of: Callable[[Any], jax.Array]) -> Model:
+    """A model that judges positions [B] by `value_of` and takes all actions to be equally likely."""
+    blank = lambda params, seen: Prediction(jnp.zeros((len(seen), env.num_actions)), jnp.zeros(len(seen)), {})  # noqa: E731
+    model = simulator.make(env, blank)
+    assert model.chance is not None
+
+    def root(params, states):
+        return model.root(params, states).replace(value=value_of(states))
+
+    def resolve(params, key, outcomes, states):
+        said, after = model.chance(params, key, outcomes, states)
+        return said.replace(value=jnp.where(after.terminated, 0.0, value_of(after))), after
+
+    return model._replace(root=root, chance=resolve)
+
+
+def searcher(env: envs.Env, model: Model, explore: bool = False, **settings):
+    made = search.make(SearchConfig(**settings), env, model)
+    return jax.jit(lambda params, keys, states: made.run(params, keys, states, (), jnp.zeros(len(keys)), explore)[0])
+
+
+def positions(env: envs.Env, count: int, plies: int, seed: int = 1):
+    """Unfinished positions after up to so many random plies, a batch."""
+    opening = jax.jit(jax.vmap(lambda key: random_opening(env, key, plies)[0]))
+    return opening(jax.random.split(jax.random.key(seed), count))
+
+
+def keys(count: int):
+    return jax.random.split(jax.random.key(7), count)
+
+
+# Which outcome is due.
+
+
+def test_outcomes_are_visited_by_their_probability():
+    """At any number of visits n, each outcome has had p·n of them, to less than one."""
+    rng = np.random.default_rng(0)
+    odds = [ROLLS, np.repeat([0.9, 0.1], 16) / 16, np.array([1.0])]
+    odds += [rng.dirichlet(np.full(size, alpha)) for size in (2, 5, 21, 32) for alpha in (0.2, 1, 5)]
+    padded = jnp.log(jnp.array([np.pad(p, (0, 32 - len(p))) for p in odds], jnp.float32)).T  # [32, cases]
+
+    def visit(visits, _):
+        left = jnp.where(visits > 0, -jnp.inf, padded)
+        untried = trees.Untried(left.argmax(0), left.max(0), left.max(0))
+        blank = jnp.zeros(len(odds))
+        near = trees.Family(visits > 0, visits, visits, padded, blank, visits.sum(0), untried, blank > 0)
+        scores, first = chance.rule(near)
+        scores = jnp.where(near.tried, scores, -jnp.inf)
+        best = jnp.where(scores.max(0) >= first, scores.argmax(0), untried.slot)
+        visits = visits + (jnp.arange(32)[:, None] == best[None])
+        return visits, visits
+
+    counts = np.asarray(jax.lax.scan(visit, jnp.zeros(padded.shape), length=2000)[1])
+    expected = np.exp(np.asarray(padded, np.float64))[None] * np.arange(1, 2001)[:, None, None]
+    assert np.abs(counts - expected).max() < 1
+    assert (counts[:, np.asarray(padded) == -np.inf] == 0).all()
+
+
+# Against the solver of Ur, with a network that knows the truth.
+
+
+@functools.cache
+def truth(pieces: int) -> Callable[[Any], jax.Array]:
+    """The exact value in [-1, 1] of decisions of Ur [B]."""
+    solution = solve(pieces)
+    ways = solution.hit.shape[1]
+    mine, theirs = (side.reshape(-1) for side in np.indices((ways, ways)))
+    wins = solution.table[solution.entries(mine, theirs)].max(0).reshape(5, ways, ways)
+    values = (2 * wins - 1).astype(np.float32)
+
+    def value_of(states):
+        way = jnp.asarray(solution.numbers)[states.waiting, states.path]
+        return jnp.asarray(values)[states.roll, way[:, 0], way[:, 1]]
+
+    return value_of
+
+
+@each_mode
+def test_one_ply_of_ur_is_exact(mode):
+    """Once every roll was seen, an action is worth its expectation, rosettes, ends and forced passes included."""
+    env, solution = Ur(2), solve(2)
+    states = positions(env, 64, 60)
+    run = searcher(env, know(env, truth(2)), simulations=64, max_depth=2, **MODES[mode])
+    result, states = jax.device_get((run((), keys(64), states), states))
+    exact = 2 * solution.action_values(states) - 1
+    legal = ~np.isnan(exact)
+    assert (result.visits[~legal] == 0).all()
+    assert (result.visits.sum(-1) == 64).all()
+    assert legal[:, -1].sum() > 3  # forced passes
+    assert (legal.sum(-1) == 2).sum() > 10
+    best = np.where(legal, exact, -np.inf).max(-1)
+    chosen = np.take_along_axis(exact, result.action[:, None], 1)[:, 0]
+    np.testing.assert_allclose(chosen, best, atol=0.1 if mode == "puct" else 1e-5)
+    # PUCT may leave bad actions with too few visits to have seen every roll.
+    sure = ((result.visits >= 20) | ~legal).all(-1)
+    assert sure.sum() > 20
+    if mode == "puct":
+        value = (best + (result.visits * np.nan_to_num(exact)).sum(-1)) / 65
+    else:
+        value = (result.policy * np.nan_to_num(exact)).sum(-1)
+    np.testing.assert_allclose(result.value[sure], value[sure], atol=1e-5)
+
+
+# Against expectations of 2048, by rules written anew.
+
+
+def slide_left(row: list[int]) -> tuple[list[int], int]:
+    tiles, made, points = [x for x in row if x], [], 0
+    while tiles:
+        tile = tiles.pop(0)
+        if tiles and tiles[0] == tile:
+            tile += tiles.pop(0)
+            points += tile
+        made.append(tile)
+    return made + [0] * (4 - len(made)), points
+
+
+def moved(board: np.ndarray, action: int) -> tuple[np.ndarray, int]:
+    """The board in tiles after left, up, right or down, and the points."""
+    turned = np.rot90(board, action)
+    rows = [slide_left(row.tolist()) for row in turned]
+    return np.rot90(np.array([row for row, _ in rows]), -action), sum(points for _, points in rows)
+
+
+def best_of(board: np.ndarray, plies: int) -> float:
+    return max((value for value in worth(board, plies) if not math.isnan(value)), default=0.0)
+
+
+def worth(board: np.ndarray, plies: int) -> list[float]:
+    """What each action earns in so many plies, in expectation; NaN is not legal."""
+    values = []
+    for action in range(4):
+        after, points = moved(board, action)
+        if (after == board).all():
+            values.append(math.nan)
+            continue
+        value = float(points)
+        empty = np.argwhere(after == 0) if plies > 1 else []
+        for square in empty:
+            for tile, probability in ((2, 0.9), (4, 0.1)):
+                filled = after.copy()
+                filled[tuple(square)] = tile
+                value += probability / len(empty) * best_of(filled, plies - 1)
+        values.append(value)
+    return values
+
+
+BOARDS_2048 = (
+    "2 4 8 2  4 16 2 4  8 8 4 2  2 4 2 .",
+    "2 2 4 8  16 4 2 32  4 2 8 4  2 8 4 8",
+    "4 2 8 2  2 8 4 16  64 4 4 8  2 . 2 4",
+    "128 64 2 4  64 2 4 2  2 4 2 4  . . 4 2",
+    "2 4 2 4  4 2 4 2  2 4 2 4  4 2 4 4",  # after it slides, some outcomes leave no move
+)
+
+
+def test_two_plies_of_2048_are_exact():
+    """The network knows what the last move earns; the search finds the expectation, in points beyond [-1, 1]."""
+    env = Game2048(max_plies=50)
+    boards = [np.array([0 if x == "." else int(x) for x in text.split()]).reshape(4, 4) for text in BOARDS_2048]
+    states = [env.from_text(" ".join(text.split()) + " ply 48") for text in BOARDS_2048]
+
+    def last_move(states):
+        earned = jax.vmap(jax.vmap(env.step, (None, 0)), (0, None))(states, jnp.arange(4)).rewards[..., 0]
+        return jnp.where(jax.vmap(env.legal_actions)(states), earned, 0.0).max(-1)
+
+    run = searcher(env, know(env, last_move), simulations=512, max_depth=2, kind="gumbel")
+    result = jax.device_get(run((), keys(5), jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)))
+    exact = np.array([worth(board, 2) for board in boards])
+    legal = ~np.isnan(exact)
+    assert (result.visits[~legal] == 0).all()
+    np.testing.assert_array_equal(np.take_along_axis(exact, result.action[:, None], 1)[:, 0], np.nanmax(exact, 1))
+    np.testing.assert_allclose(result.value, (result.policy * np.nan_to_num(exact)).sum(-1), rtol=1e-4)
+
+
+# Against a search in plain Python.
+
+
+@dataclasses.dataclass
+class Node:
+    """A decision (`raw` is what the network says of it) or an afterstate."""
+
+    state: Any
+    edges: list[tuple[int, float]]  # actions or outcomes, likeliest first, with their probability
+    raw: float = 0.0
+    children: dict[int, "Node"] = dataclasses.field(default_factory=dict)
+    earned: dict[int, float] = dataclasses.field(default_factory=dict)  # by action
+    sign: dict[int, float] = dataclasses.field(default_factory=dict)
+    visits: int = 1
+
+    @property
+    def due(self) -> bool:
+        return bool(self.state.chance)
+
+    def value(self) -> float:
+        """From the definitions, through the whole tree."""
+        worth = {a: self.earned[a] + self.sign[a] * child.value() for a, child in self.children.items()}
+        if self.due:
+            odds = {a: p for a, p in self.edges if a in worth}
+            return sum(odds[a] * worth[a] for a in worth) / sum(odds.values())
+        total = self.raw + sum(child.visits * worth[a] for a, child in self.children.items())
+        return total / (1 + sum(child.visits for child in self.children.values()))
+
+
+class Reference:
+    """PUCT over a game with chance, one simulation at a time, in double precision."""
+
+    def __init__(self, env: envs.Env, params, c_puct: float):
+        self.env, self.c_puct = env, c_puct
+        self.step, self.resolve = jax.jit(env.step), jax.jit(env.resolve)
+        self.odds = jax.jit(lambda state: jnp.exp(env.outcome_logits(state)))
+
+        def judge(state):
+            said = look_up(params, env.observe(state)[None])
+            return jax.nn.softmax(jnp.where(env.legal_actions(state), said.logits[0], -jnp.inf)), said.value[0]
+
+        self.judge = jax.jit(judge)
+
+    def decision(self, state) -> Node:
+        prior, value = jax.device_get(self.judge(state))
+        return Node(state, ordered(prior), 0.0 if state.terminated else float(value))
+
+    def add(self, node: Node, edge: int) -> None:
+        if node.due:
+            node.children[edge] = self.decision(jax.device_get(self.resolve(node.state, jnp.int32(edge))))
+            node.earned[edge], node.sign[edge] = 0.0, 1.0
+            return
+        after = jax.device_get(self.step(node.state, jnp.int32(edge)))
+        node.earned[edge] = float(after.rewards[node.state.player])
+        node.sign[edge] = 1.0 if after.player == node.state.player else -1.0
+        if after.chance:
+            node.children[edge] = Node(after, ordered(jax.device_get(self.odds(after))))
+            self.add(node.children[edge], node.children[edge].edges[0][0])
+        else:
+            node.children[edge] = self.decision(after)
+
+    def choose(self, node: Node) -> int:
+        n = {a: node.children[a].visits if a in node.children else 0 for a, _ in node.edges}
+        total = sum(n.values())
+        if node.due:
+            behind = [(p / (n[a] + 1), a) for a, p in node.edges if n[a] < p * (total + 1) - 1e-4]
+            return max(behind, key=lambda pair: pair[0])[1]
+        explore = (self.c_puct + math.log((total + 1 + 19652 + 1) / 19652)) * math.sqrt(total + 1)
+
+        def score(a: int, p: float) -> float:
+            known = (node.earned[a] + node.sign[a] * node.children[a].value() + 1) / 2 if a in node.children else 0.0
+            return known + explore * p / (n[a] + 1)
+
+        return max(node.edges, key=lambda edge: score(*edge))[0]
+
+    def simulate(self, root: Node) -> None:
+        node = root
+        while True:
+            node.visits += 1
+            if node.state.terminated:
+                return
+            edge = self.choose(node)
+            if edge not in node.children:
+                self.add(node, edge)
+                return
+            node = node.children[edge]
+
+
+def ordered(probabilities: np.ndarray) -> list[tuple[int, float]]:
+    return [(int(a), float(probabilities[a])) for a in np.argsort(-probabilities, kind="stable") if probabilities[a]]
+
+
+def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25) -> trees.Tree:
+    """The whole tree of a search by PUCT."""
+
+    @jax.jit
+    def grow(params, states):
+        model = simulator.make(env, look_up)
+        root = model.root(params, states)
+        kept = trees.num_slots(env.num_actions, env.max_legal, simulations, 0)
+        tree = trees.plant(root, simulations, kept, env.num_outcomes)
+        judge = functools.partial(puct.rule, c_puct)
+        it = simulation.Search(model, params, judge, env.num_actions, env.num_outcomes, tree.size)
+        body = lambda i, tree: simulation.simulate(it, tree, jax.random.key(0), 1 + i)[0]  # noqa: E731
+        return jax.lax.fori_loop(0, simulations, body, tree)
+
+    return jax.device_get(grow(params, states))
+
+
+def same(tree: trees.Tree, game: int, index: int, node: Node) -> int:
+    """Compares a node and all below it; the number of nodes."""
+    children = tree.child[index, : tree.children[index, game], game]
+    found = {int(tree.action[child, game]): int(child) for child in children}
+    assert list(found) == list(node.children)  # in the order of their first visits
+    assert tree.visits[index, game] == node.visits
+    assert bool(tree.chance[index, game]) == node.due
+    assert tree.value[index, game] == pytest.approx(node.value(), abs=2e-5)
+    return 1 + sum(same(tree, game, child, node.children[a]) for a, child in found.items())
+
+
+class Loaded(Ur):
+    """Dice without equal chances: which of two equals comes first would be up to rounding."""
+
+    def outcome_logits(self, state):
+        return jnp.log(jnp.array([0.07, 0.24, 0.37, 0.26, 0.06]))
+
+
+@pytest.mark.parametrize(
+    ("env", "plies", "simulations"), [(Loaded(), 300, 48), (envs.make("backgammon"), 30, 16)], ids=["ur", "backgammon"]
+)
+def test_the_tree_is_that_of_plain_python(env, plies, simulations):
+    """Node by node: rosettes (the same player moves on), dice left, ends; with 16 simulations the nodes of backgammon
+    keep fewer slots than there are actions."""
+    count = 8
+    params, states = table(env), positions(env, count, plies)
+    tree = grown(env, params, states, simulations)
+    reference, nodes = Reference(env, params, 1.25), 0
+    for row in range(count):
+        root = reference.decision(jax.device_get(jax.tree.map(lambda leaf: leaf[row], states)))  # noqa: B023
+        for _ in range(simulations):
+            reference.simulate(root)
+        nodes += same(tree, row, 0, root)
+    assert nodes > count * simulations  # afterstates too
+    below = tree.visits > 1
+    for index, row in np.argwhere(below & tree.chance):
+        children = tree.child[index, : tree.children[index, row], row]
+        visits = tree.visits[children, row]
+        assert visits.sum() == tree.visits[index, row]
+        assert np.abs(visits - np.exp(tree.logit[children, row]) * visits.sum()).max() < 1 + 1e-3
+
+
+@each_mode
+@pytest.mark.parametrize("game", ["ur", "2048"])
+def test_rows_are_independent_and_legal(game, mode):
+    if (game, mode) == ("2048", "puct"):
+        pytest.skip("refused")
+    env = envs.make(game)
+    states, others = positions(env, 16, 150), positions(env, 16, 150, seed=2)
+    run = searcher(env, simulator.make(env, look_up), explore=True, simulations=16, **MODES[mode])
+    params = table(env)
+    mixed = jax.tree.map(lambda x, y: jnp.concatenate([y[:8], x[:8]]), states, others)
+    first = jax.device_get(run(params, keys(16), states))
+    second = jax.device_get(run(params, jnp.roll(keys(16), 8), mixed))
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x[:8], y[8:]), first, second)
+    legal = np.asarray(jax.vmap(env.legal_actions)(states))
+    assert (first.visits[~legal] == 0).all()
+    assert (first.policy[~legal] == 0).all()
+    assert np.isfinite(first.value).all()
+    assert legal[np.arange(16), first.action].all()
+    assert (first.visits.sum(-1) == 16).all()
+
+
+# Players and matches.
+
+
+def expectimax(env: envs.Env, state, depth: int) -> dict[int, float]:
+    values = {}
+    for action in np.flatnonzero(env.legal_actions(state)).tolist():
+        after = env.step(state, jnp.int32(action))
+        values[action] = float(after.rewards[int(state.player)])
+        if depth == 1 or after.terminated:
+            continue
+        odds = np.exp(env.outcome_logits(after)) if after.chance else np.array([1.0])
+        sign = 1 if after.player == state.player else -1
+        for outcome, probability in enumerate(odds.tolist()):
+            settled = env.resolve(after, jnp.int32(outcome))
+            if not settled.terminated:
+                values[action] += sign * probability * max(expectimax(env, settled, depth - 1).values())
+    return values
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_minimax_takes_expectations_over_chance(depth):
+    env = Ur(1)
+    for text in (
+        "*...  .X  X: 0 waiting, 0 home ...*.... *...  O.  O: 0 waiting, 0 home X rolled 2 at ply 31",
+        "*...  X.  X: 0 waiting, 0 home ...*.... *...  .O  O: 0 waiting, 0 home X rolled 0 at ply 31",
+        "*...  *.  X: 0 waiting, 0 home ...*...X *...  .O  O: 0 waiting, 0 home X rolled 2 at ply 31",
+    ):
+        state = env.from_text(text)
+        actions, values = players.minimax_values(env, state, depth)
+        found = {int(a): float(v) for a, v in zip(actions, values, strict=True) if np.isfinite(v)}
+        assert found == pytest.approx(expectimax(env, state, depth), abs=1e-6)
+
+
+def test_matches_roll_the_dice():
+    """Who wins more often by the solver wins as often as it says: with one piece all play is forced."""
+    env, player = Ur(1, max_plies=200), players.random_player(Ur(1))
+    result = jax.device_get(play(env, player, player, 2000, 0)(None, None, jax.random.key(3)))
+    start = solve(1).numbers[1, 0]
+    wins = float(solve(1).wins()[start, start])
+    won = summary(result)["as_first"]["score"]
+    assert abs(won - wins) < 4.5 * math.sqrt(wins * (1 - wins) / 1000)
+
+
+def test_a_match_for_one_player_compares_what_was_earned():
+    """Two plies of 2048: taking the higher sum of points wins against taking the lower."""
+    env = Game2048(max_plies=6)
+
+    def greedy(sign):
+        def act(params, keys, states):
+            earned = jax.vmap(jax.vmap(env.step, (None, 0)), (0, None))(states, jnp.arange(4)).rewards[..., 0]
+            legal = jax.vmap(env.legal_actions)(states)
+            return jnp.where(legal, sign * earned, -jnp.inf).argmax(-1).astype(jnp.int32)
+
+        return act
+
+    result = jax.device_get(play(env, greedy(1), greedy(-1), 200, 0)(None, None, jax.random.key(0)))
+    np.testing.assert_array_equal(result.outcomes[0], result.outcomes[1])
+    assert summary(result)["score"] > 0.75
