@@ -78,7 +78,8 @@ class SearchConfig:
     """gumbel: values are stretched to [0, 1] at each node; false takes them as they are, in [-1, 1]: no difference
     between equally good moves is blown up."""
     reuse: bool = False
-    """Self-play's next search of a game begins with what the last one found below the move played."""
+    """Self-play's next search of a game begins with what the last one found below the move played (gumbel: and below
+    the actions that are considered again)."""
     max_depth: int = 0
     """Deepest node below the root, a roll of chance counted as one; 0 = no limit."""
     slots: int = 0

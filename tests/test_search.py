@@ -547,8 +547,8 @@ def test_the_sampled_move_is_independent_of_the_noise(settings, simulations):
     [
         ({"kind": "puct"}, lambda *args: plain_puct(*args[:2], 24, 1.25, *args[2:])),
         (
-            {"kind": "gumbel", "rounds": True, "max_considered": 4},
-            lambda params, board, *root: plain_gumbel(params, board, [4] * 3 + [2] * 6, *root),
+            {"kind": "gumbel", "rounds": True},
+            lambda params, board, *root: plain_gumbel(params, board, [9, 4, 2, 2, 2, 2, 2, 1], *root),
         ),
     ],
     ids=["puct", "gumbel"],
