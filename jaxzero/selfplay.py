@@ -49,11 +49,14 @@ def find_moves(search: Search, cheap: Search | None, share: float, key: jax.Arra
     def full(*games):
         return search.run(*games, True)
 
+    if cheap is None:
+        return full(*games)
+
     def fast(*games):
         result, carry = cheap.run(*games, False)
         return result._replace(policy_weight=jnp.zeros_like(result.policy_weight)), carry
 
-    return full(*games) if cheap is None else jax.lax.cond(jax.random.bernoulli(key, share), full, fast, *games)
+    return jax.lax.cond(jax.random.bernoulli(key, share), full, fast, *games)
 
 
 def make_chunk(env: Env, search: Search, config: Config, cheap: Search | None = None) -> Callable[..., Any]:

@@ -1,6 +1,7 @@
 """Forced playouts and their pruning, and the root's temperature: against plain Python on tic-tac-toe."""
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -161,7 +162,7 @@ def test_root_temperature_flattens_the_prior_before_the_noise():
 @pytest.mark.parametrize("engine", ["tree", "mctx"])
 def test_root_temperature_is_for_self_play(engine):
     states, params = positions(TIC_TAC_TOE, COUNT, 4), table(TIC_TAC_TOE, 0)
-    settings = {"kind": "puct", "engine": engine, "simulations": 40, "dirichlet_fraction": 0.0}
+    settings: dict[str, Any] = {"kind": "puct", "engine": engine, "simulations": 40, "dirichlet_fraction": 0.0}
     sharp, flat = (SearchConfig(root_temperature=t, **settings) for t in (1.0, 4.0))
     np.testing.assert_array_equal(*(run(config, params, states, explore=False).visits for config in (sharp, flat)))
     before, after = (run(config, params, states, explore=True).visits for config in (sharp, flat))

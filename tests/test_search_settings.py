@@ -5,6 +5,7 @@ import re
 import pytest
 
 import envs
+from envs.tic_tac_toe import TicTacToe
 from jaxzero.config import Config, ConfigError, EvaluationConfig, SearchConfig, validate, validate_search
 
 ENV = envs.make("tic_tac_toe")
@@ -63,7 +64,7 @@ def test_accepted(settings):
 
 
 def test_minimax_does_not_play_games_of_chance():
-    class Dice(type(ENV)):
+    class Dice(TicTacToe):
         num_outcomes = 6
 
     with pytest.raises(
