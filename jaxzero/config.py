@@ -370,18 +370,20 @@ def validate_search(search: SearchConfig, env: Env) -> None:
             'search.forced_playouts: belong to puct on our tree; set it to 0, or search.kind = "puct" and '
             'search.engine = "tree"'
         )
-    if search.full_share < 1 and search.cheap_simulations >= search.simulations:
+    fewest = min(search.schedule or (search.simulations,))
+    if search.full_share < 1 and search.cheap_simulations >= fewest:
         raise ConfigError(
-            f"search.cheap_simulations: {search.cheap_simulations} save nothing beside search.simulations = "
-            f"{search.simulations}; use fewer, or search.full_share = 1"
+            f"search.cheap_simulations: {search.cheap_simulations} save nothing beside the {fewest} simulations of a "
+            "full search; use fewer, or search.full_share = 1"
         )
 
 
 def validate_minimax(search: SearchConfig, env: Env) -> None:
     if not (search.widths and min(search.widths) >= 1):
         raise ConfigError(f"search.widths: needs one or more widths, each at least 1, got {list(search.widths)}")
-    if search.reuse:
-        raise ConfigError("search.reuse: minimax keeps no tree; leave it out")
+    if search.reuse or search.schedule:
+        field = "reuse" if search.reuse else "schedule"
+        raise ConfigError(f"search.{field}: minimax has neither a tree nor simulations; leave it out")
     if search.full_share < 1:
         raise ConfigError("search.full_share: minimax has no simulations to save; set it to 1")
     if env.num_outcomes:

@@ -74,6 +74,10 @@ def test_minimax_does_not_play_games_of_chance():
 
 
 def test_simulations_a_move():
-    assert SearchConfig(simulations=16).per_move == 16
-    assert SearchConfig(simulations=16, full_share=0.25, cheap_simulations=4).per_move == 7
-    assert SearchConfig(kind="minimax", widths=(13, 8)).per_move == 104
+    def per_move(done=0, **settings):
+        return Config(iterations=9, search=SearchConfig(**settings)).simulations_per_move(done)
+
+    assert per_move(simulations=16) == 16
+    assert per_move(simulations=16, full_share=0.25, cheap_simulations=4) == 7
+    assert per_move(5, simulations=16, schedule=(8, 12, 16), full_share=0.5, cheap_simulations=4) == 8
+    assert per_move(kind="minimax", widths=(13, 8)) == 104

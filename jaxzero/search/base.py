@@ -3,6 +3,9 @@
 Letters: B batch (games), A actions.
 """
 
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false
+
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -54,29 +57,48 @@ Find = Callable[[Params, jax.Array, mctx.RootFnOutput, jax.Array, bool, Tree | N
 
 def make(config: SearchConfig, env: Env, model: Model, find: Find, layout: Layout | None = None) -> Search:
     """A search by `find`; with the layout of its trees it may keep a subtree between moves."""
-    room = layout.room if layout else 0
-
-    def init(states):
-        if not room:
-            return ()
-        batch = len(states.player)
-        root = mctx.RootFnOutput(
-            prior_logits=jnp.zeros((batch, env.num_actions)), value=jnp.zeros(batch), embedding=states
-        )
-        return jax.tree.map(jnp.zeros_like, reuse.outward(plant(root, layout, room)))
+    if layout and layout.room:
+        return make_reusing(config, env, model, find, layout)
 
     def run(params, keys, states, carry, temperature, explore):
         root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
         sub = jax.vmap(jax.random.split)(keys)
-        found = find(params, sub[:, 0], root, legal, explore, reuse.inward(carry) if room else None)
-        epsilon = config.epsilon if explore else 0.0
-        action = sample_action(sub[:, 1], found.policy, found.best, legal, temperature, epsilon)
-        if room:
-            node = jnp.take_along_axis(found.nodes, action[:, None], 1)[:, 0]
-            carry = reuse.outward(reuse.reroot(found.tree, node, room))
-        return SearchResult(action, found.policy, found.value, jnp.ones_like(found.value), found.visits), carry
+        found = find(params, sub[:, 0], root, legal, explore, None)
+        return play(config, sub[:, 1], found, legal, temperature, explore), carry
+
+    return Search(lambda states: (), run)
+
+
+def make_reusing(config: SearchConfig, env: Env, model: Model, find: Find, layout: Layout) -> Search:
+    """A search that begins with what the last one found below the move played."""
+
+    def init(states):
+        batch = len(states.player)
+        root = mctx.RootFnOutput(
+            prior_logits=jnp.zeros((batch, env.num_actions)), value=jnp.zeros(batch), embedding=states
+        )
+        return jax.tree.map(jnp.zeros_like, reuse.outward(plant(root, layout, layout.room)))
+
+    def run(params, keys, states, carry, temperature, explore):
+        root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
+        sub = jax.vmap(jax.random.split)(keys)
+        found = find(params, sub[:, 0], root, legal, explore, reuse.inward(carry))
+        assert found.tree is not None
+        assert found.nodes is not None
+        result = play(config, sub[:, 1], found, legal, temperature, explore)
+        node = jnp.take_along_axis(found.nodes, result.action[:, None], 1)[:, 0]
+        return result, reuse.outward(reuse.reroot(found.tree, node, layout.room))
 
     return Search(init, run)
+
+
+def play(
+    config: SearchConfig, keys: jax.Array, found: Finding, legal: jax.Array, temperature: jax.Array, explore: bool
+) -> SearchResult:
+    """Draws the move."""
+    epsilon = config.epsilon if explore else 0.0
+    action = sample_action(keys, found.policy, found.best, legal, temperature, epsilon)
+    return SearchResult(action, found.policy, found.value, jnp.ones_like(found.value), found.visits)
 
 
 def sample_action(

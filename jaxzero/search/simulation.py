@@ -6,6 +6,9 @@ the way down and walked back up; only the nodes on it are written.
 Letters as in `tree`.
 """
 
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportArgumentType=false
+
 import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
