@@ -420,9 +420,9 @@ def expectimax(env: envs.Env, state, depth: int) -> dict[int, float]:
 def test_minimax_takes_expectations_over_chance(depth):
     env = Ur(1)
     for text in (
-        "*...  .X  X: 0 waiting, 0 home ...*.... *...  O.  O: 0 waiting, 0 home X rolled 2 at ply 31",
-        "*...  X.  X: 0 waiting, 0 home ...*.... *...  .O  O: 0 waiting, 0 home X rolled 0 at ply 31",
-        "*...  *.  X: 0 waiting, 0 home ...*...X *...  .O  O: 0 waiting, 0 home X rolled 2 at ply 31",
+        "*...  *X  X: 0 waiting, 0 home ...*.... *...  O.  O: 0 waiting, 0 home X rolled 2 at ply 31",
+        "*...  X.  X: 0 waiting, 0 home ...*.... *...  *O  O: 0 waiting, 0 home X rolled 0 at ply 31",
+        "*...  *.  X: 0 waiting, 0 home ...*...X *...  *O  O: 0 waiting, 0 home X rolled 2 at ply 31",
     ):
         state = env.from_text(text)
         actions, values = players.minimax_values(env, state, depth)
