@@ -346,14 +346,14 @@ def same(tree: trees.Tree, game: int, index: int, node: Node) -> int:
 
 
 class Loaded(Ur):
-    """Dice without equal chances: which of two equals comes first would be up to rounding."""
+    """Dice whose chances p / 1, p / 2, … never are equal: which of two came first would be up to rounding."""
 
     def outcome_logits(self, state):
-        return jnp.log(jnp.array([0.07, 0.24, 0.37, 0.26, 0.06]))
+        return jnp.log(jnp.array([0.0731, 0.2417, 0.3589, 0.2672, 0.0591]))
 
 
 @pytest.mark.parametrize(
-    ("env", "plies", "simulations"), [(Loaded(), 300, 48), (envs.make("backgammon"), 30, 16)], ids=["ur", "backgammon"]
+    ("env", "plies", "simulations"), [(Loaded(), 120, 48), (envs.make("backgammon"), 30, 16)], ids=["ur", "backgammon"]
 )
 def test_the_tree_is_that_of_plain_python(env, plies, simulations):
     """Node by node: rosettes (the same player moves on), dice left, ends; with 16 simulations the nodes of backgammon
@@ -367,13 +367,13 @@ def test_the_tree_is_that_of_plain_python(env, plies, simulations):
         for _ in range(simulations):
             reference.simulate(root)
         nodes += same(tree, row, 0, root)
-    assert nodes > count * simulations  # afterstates too
+    assert nodes > 300
     below = tree.visits > 1
     for index, row in np.argwhere(below & tree.chance):
         children = tree.child[index, : tree.children[index, row], row]
         visits = tree.visits[children, row]
         assert visits.sum() == tree.visits[index, row]
-        assert np.abs(visits - np.exp(tree.logit[children, row]) * visits.sum()).max() < 1 + 1e-3
+        assert np.abs(visits - np.exp(tree.logit[children, row]) * visits.sum()).max() < 1
 
 
 @each_mode
@@ -420,9 +420,9 @@ def expectimax(env: envs.Env, state, depth: int) -> dict[int, float]:
 def test_minimax_takes_expectations_over_chance(depth):
     env = Ur(1)
     for text in (
-        "*...  .X  X: 0 waiting, 0 home ...*.... *...  O.  O: 0 waiting, 0 home X rolled 2 at ply 31",
-        "*...  X.  X: 0 waiting, 0 home ...*.... *...  .O  O: 0 waiting, 0 home X rolled 0 at ply 31",
-        "*...  *.  X: 0 waiting, 0 home ...*...X *...  .O  O: 0 waiting, 0 home X rolled 2 at ply 31",
+        "*...  *X  X: 0 waiting, 0 home ...*.... *...  O.  O: 0 waiting, 0 home X rolled 2 at ply 31",
+        "*...  X.  X: 0 waiting, 0 home ...*.... *...  *O  O: 0 waiting, 0 home X rolled 0 at ply 31",
+        "*...  *.  X: 0 waiting, 0 home ...*...X *...  *O  O: 0 waiting, 0 home X rolled 2 at ply 31",
     ):
         state = env.from_text(text)
         actions, values = players.minimax_values(env, state, depth)
