@@ -40,20 +40,20 @@ def start(env: Env, search: Search, keys: jax.Array, opening_plies: int) -> Game
     return Games(state, jnp.zeros_like(opened), opened, search.init(state))
 
 
-def find_moves(search: Search, cheap: Search | None, share: float, key: jax.Array, *games: Any):
+def find_moves(search: Search, cheap: Search | None, share: float, key: jax.Array, *games: Any) -> tuple[Any, Any]:
     """What is found about the games of one ply (playout cap randomisation: Wu 2019, section 3.1): `(result, carry)`.
 
     With probability `share` they are searched in full and with noise, else by the cheap search without noise, and the
     policy is not trained on. All games share the draw, as a batch of both would cost as much as the larger."""
 
-    def full(*games):
-        return search.run(*games, True)
+    def full(params, keys, state, carry, temperature):
+        return search.run(params, keys, state, carry, temperature, True)
 
     if cheap is None:
         return full(*games)
 
-    def fast(*games):
-        result, carry = cheap.run(*games, False)
+    def fast(params, keys, state, carry, temperature):
+        result, carry = cheap.run(params, keys, state, carry, temperature, False)
         return result._replace(policy_weight=jnp.zeros_like(result.policy_weight)), carry
 
     return jax.lax.cond(jax.random.bernoulli(key, share), full, fast, *games)

@@ -54,13 +54,14 @@ def know(env: envs.Env, value_of: Callable[[Any], jax.Array]) -> Model:
     """A model that judges positions [B] by `value_of` and takes all actions to be equally likely."""
     blank = lambda params, seen: Prediction(jnp.zeros((len(seen), env.num_actions)), jnp.zeros(len(seen)), {})  # noqa: E731
     model = simulator.make(env, blank)
-    assert model.chance is not None
+    resolved = model.chance
+    assert resolved is not None
 
     def root(params, states):
         return model.root(params, states).replace(value=value_of(states))
 
     def resolve(params, key, outcomes, states):
-        said, after = model.chance(params, key, outcomes, states)
+        said, after = resolved(params, key, outcomes, states)
         return said.replace(value=jnp.where(after.terminated, 0.0, value_of(after))), after
 
     return model._replace(root=root, chance=resolve)
@@ -324,8 +325,8 @@ def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25)
     def grow(params, states):
         model = simulator.make(env, look_up)
         root = model.root(params, states)
-        kept = trees.num_slots(env.num_actions, env.max_legal, simulations, 0)
-        tree = trees.plant(root, simulations, kept, env.num_outcomes)
+        layout = trees.layout(env, SearchConfig(), simulations)
+        tree = trees.plant(root, layout, layout.nodes(simulations))
         judge = functools.partial(puct.rule, c_puct)
         it = simulation.Search(model, params, judge, env.num_actions, env.num_outcomes, tree.size)
         body = lambda i, tree: simulation.simulate(it, tree, jax.random.key(0), 1 + i)[0]  # noqa: E731
@@ -340,6 +341,7 @@ def same(tree: trees.Tree, game: int, index: int, node: Node) -> int:
     found = {int(tree.action[child, game]): int(child) for child in children}
     assert list(found) == list(node.children)  # in the order of their first visits
     assert tree.visits[index, game] == node.visits
+    assert tree.chance is not None
     assert bool(tree.chance[index, game]) == node.due
     assert tree.value[index, game] == pytest.approx(node.value(), abs=2e-5)
     return 1 + sum(same(tree, game, child, node.children[a]) for a, child in found.items())
@@ -368,8 +370,7 @@ def test_the_tree_is_that_of_plain_python(env, plies, simulations):
             reference.simulate(root)
         nodes += same(tree, row, 0, root)
     assert nodes > 300
-    below = tree.visits > 1
-    for index, row in np.argwhere(below & tree.chance):
+    for index, row in np.argwhere((tree.visits > 1) & tree.chance):
         children = tree.child[index, : tree.children[index, row], row]
         visits = tree.visits[children, row]
         assert visits.sum() == tree.visits[index, row]

@@ -67,8 +67,8 @@ def ours(game: chess.pgn.Game) -> Game:
 
 
 def encode(move: chess.Move, white: bool) -> int:
-    ends = ((square % 8, square // 8) for square in (move.from_square, move.to_square))
-    return chess_action(*ends, chess.piece_symbol(move.promotion) if move.promotion else "", white)
+    begin, end = (divmod(square, 8)[::-1] for square in (move.from_square, move.to_square))
+    return chess_action(begin, end, chess.piece_symbol(move.promotion) if move.promotion else "", white)
 
 
 def san(games: list[chess.pgn.Game]) -> list[str]:

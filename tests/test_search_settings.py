@@ -28,7 +28,7 @@ def check(**settings):
     ({"full_share": 0.5, "cheap_simulations": 0}, "search.cheap_simulations: must be at least 1, got 0"),
     (
         {"full_share": 0.5, "cheap_simulations": 16},
-        "search.cheap_simulations: 16 save nothing beside search.simulations = 16; use fewer, or "
+        "search.cheap_simulations: 16 save nothing beside the 16 simulations of a full search; use fewer, or "
         "search.full_share = 1",
     ),
     (

@@ -207,9 +207,8 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         tree = trees.plant(root, layout, layout.nodes(simulations))
         if kept is not None:
             tree = reuse.replant(kept, tree)
-            at_root = at_root._replace(
-                child=jnp.take_along_axis(trees.root_children(tree, env.num_actions), at_root.action.T, 1).T
-            )
+            nodes = trees.by_action(tree, tree.child[0].astype(jnp.int32), env.num_actions)
+            at_root = at_root._replace(child=jnp.take_along_axis(nodes, at_root.action.T, 1).T)
         search = simulation.Search(
             model, params, partial(interior, scale), env.num_actions, env.num_outcomes, config.max_depth or tree.size
         )

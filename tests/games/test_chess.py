@@ -23,8 +23,8 @@ STEP, LEGAL = jax.jit(ENV.step), jax.jit(ENV.legal_actions)
 
 
 def encode(move: chess.Move, white: bool) -> int:
-    ends = ((square % 8, square // 8) for square in (move.from_square, move.to_square))
-    return chess_action(*ends, chess.piece_symbol(move.promotion) if move.promotion else "", white)
+    begin, end = (divmod(square, 8)[::-1] for square in (move.from_square, move.to_square))
+    return chess_action(begin, end, chess.piece_symbol(move.promotion) if move.promotion else "", white)
 
 
 class PythonChess:
