@@ -370,6 +370,7 @@ def test_the_tree_is_that_of_plain_python(env, plies, simulations):
             reference.simulate(root)
         nodes += same(tree, row, 0, root)
     assert nodes > 300
+    assert tree.chance is not None
     for index, row in np.argwhere((tree.visits > 1) & tree.chance):
         children = tree.child[index, : tree.children[index, row], row]
         visits = tree.visits[children, row]

@@ -23,7 +23,7 @@ STEP, LEGAL = jax.jit(ENV.step), jax.jit(ENV.legal_actions)
 
 
 def encode(move: chess.Move, white: bool) -> int:
-    begin, end = (divmod(square, 8)[::-1] for square in (move.from_square, move.to_square))
+    begin, end = ((chess.square_file(x), chess.square_rank(x)) for x in (move.from_square, move.to_square))
     return chess_action(begin, end, chess.piece_symbol(move.promotion) if move.promotion else "", white)
 
 
