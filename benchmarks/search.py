@@ -7,10 +7,13 @@ depth; memory; seconds to compile.
 `games`: R = time of S pure network forwards at batch B / time of the whole search of S simulations, which is 1 where
 the network is all that costs. Every side searches like positions with a network of the same size.
 
+`matches`: the network of a run plays itself, searching in rounds against stock mctx at equal simulations.
+
 All sides run in one process, in turns, warm; on CPU each batch is shared out over the cores, for every side.
 
     python -m benchmarks.search trees [--actions 7,82,362] [--simulations 256] [--batch 256]
     python -m benchmarks.search games [--games connect_four,chess] [--network 64x4] [--simulations 32] [--batch 256]
+    python -m benchmarks.search matches --run runs/connect_four_fast [--simulations 32] [--matches 400]
 """
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
@@ -23,6 +26,7 @@ use_all_cores()  # before JAX is used
 
 import argparse
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 from functools import partial
@@ -38,8 +42,10 @@ from benchmarks.timing import interleave, row
 from envs.core import random_opening
 from jaxzero import networks, search
 from jaxzero.config import NetworkConfig, SearchConfig
+from jaxzero.evaluation import matches, players
 from jaxzero.iteration import LANES, REPLICATED, make_mesh
 from jaxzero.models import Model, simulator
+from jaxzero.runs import load
 
 ENGINES = {"sequential": SearchConfig(), "rounds": SearchConfig(rounds=True), "mctx": SearchConfig(engine="mctx")}
 GAMES = {"go_9x9": {"name": "go", "size": 9}}  # ours for Pgx's name, where it is not that name
@@ -206,9 +212,21 @@ def measure_games(args: argparse.Namespace) -> None:
                     print(row(f"{game} {name} / pgx mctx", seconds["pgx mctx"], seconds[name], "ratio"))
 
 
+def measure_matches(args: argparse.Namespace) -> None:
+    run = load(args.run)
+    settings = dataclasses.replace(run.config.search, simulations=args.simulations, kind="gumbel")
+
+    def player(**changes: Any) -> players.Player:
+        model = simulator.make(run.env, run.network.infer)
+        return players.search_player(run.env, search.make(dataclasses.replace(settings, **changes), run.env, model))
+
+    match = matches.play(run.env, player(rounds=True), player(engine="mctx"), args.matches, opening_plies=6)
+    print(json.dumps(matches.summary(match(run.params, run.params, jax.random.key(0)))))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("trees", "games"))
+    parser.add_argument("what", choices=("trees", "games", "matches"))
     parser.add_argument("--actions", default="7,82,362")
     parser.add_argument("--games", default="connect_four,othello,hex,go_9x9,chess")
     parser.add_argument("--network", default="64x4", help="channels x blocks")
@@ -216,9 +234,11 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without-pgx", action="store_true", help="leave the Pgx games out")
+    parser.add_argument("--run", help="folder of the run whose network plays matches")
+    parser.add_argument("--matches", type=int, default=400)
     args = parser.parse_args()
     args.simulations = args.simulations or (256 if args.what == "trees" else 32)
-    (measure_trees if args.what == "trees" else measure_games)(args)
+    {"trees": measure_trees, "games": measure_games, "matches": measure_matches}[args.what](args)
 
 
 if __name__ == "__main__":

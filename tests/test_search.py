@@ -35,7 +35,9 @@ SETTINGS = {
     **{f"{kind} by mctx": {"kind": kind, "engine": "mctx"} for kind in SEARCHES if "mctx" in SEARCHES[kind]},
     "gumbel in rounds": {"kind": "gumbel", "rounds": True},
 }
+TREES = {name: settings for name, settings in SETTINGS.items() if settings["kind"] != "minimax"}  # it has its own tests
 each_search = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
+each_tree_search = pytest.mark.parametrize("settings", TREES.values(), ids=TREES)
 each_game = pytest.mark.parametrize("game", ["tic_tac_toe", "connect_four", "othello"])
 
 
@@ -440,7 +442,7 @@ TACTICS = {  # board, the moves that hold what can be had
 }
 
 
-@each_search
+@each_tree_search
 @pytest.mark.parametrize("game", TACTICS)
 def test_tactics(settings, game):
     """With a network that knows nothing, the tree alone must find the move."""
@@ -452,7 +454,7 @@ def test_tactics(settings, game):
     assert played == [move for _, move in TACTICS[game]]
 
 
-@each_search
+@each_tree_search
 def test_extra_turns(settings):
     """With a network that knows nothing, in a game where the mover may move again."""
     env, heaps = Nim(), np.arange(2, 10)
@@ -510,7 +512,7 @@ def test_results_are_legal(settings, game):
     assert (np.abs(result.value) <= 1).all()
 
 
-@each_search
+@each_tree_search
 def test_only_exploration_depends_on_the_key(settings):
     env = envs.make("connect_four")
     states, params = positions(env, 32), table(env)
