@@ -138,7 +138,9 @@ def test_one_ply_of_ur_is_exact(mode):
     exact = 2 * solution.action_values(states) - 1
     legal = ~np.isnan(exact)
     assert (result.visits[~legal] == 0).all()
-    assert (result.visits.sum(-1) == 64).all()
+    most = result.visits.sum(-1)
+    assert (most <= 64).all()
+    assert mode == "rounds" or (most == 64).all()  # in rounds, few moves leave lanes unused
     assert legal[:, -1].sum() > 3  # forced passes
     assert (legal.sum(-1) == 2).sum() > 10
     best = np.where(legal, exact, -np.inf).max(-1)
@@ -369,7 +371,7 @@ def test_the_tree_is_that_of_plain_python(env, plies, simulations):
         for _ in range(simulations):
             reference.simulate(root)
         nodes += same(tree, row, 0, root)
-    assert nodes > 300
+    assert nodes > count * simulations  # afterstates too
     assert tree.chance is not None
     for index, row in np.argwhere((tree.visits > 1) & tree.chance):
         children = tree.child[index, : tree.children[index, row], row]
@@ -396,7 +398,9 @@ def test_rows_are_independent_and_legal(game, mode):
     assert (first.policy[~legal] == 0).all()
     assert np.isfinite(first.value).all()
     assert legal[np.arange(16), first.action].all()
-    assert (first.visits.sum(-1) == 16).all()
+    total = first.visits.sum(-1)
+    assert (total <= 16).all()
+    assert mode == "rounds" or (total == 16).all()  # in rounds, few moves leave lanes unused
 
 
 # Players and matches.

@@ -435,7 +435,7 @@ def test_presets_are_valid(name: str):
     config = settings.resolve(name, {}, {})
     assert config.name == name
     assert name.startswith(config.game.name)
-    validate(change(config, evaluation__opponents=()), envs.make(config.game.name), 1)
+    validate(change(config, evaluation__opponents=()), envs.make(config.game.name, **config.game.options), 1)
     header = settings.header(settings.presets()[name])
     assert list(header) == ["command", "hardware", "time", "memory", "strength"]
     assert header["command"] == f"jaxzero train {name}"
