@@ -17,7 +17,7 @@ from rich.table import Column, Table
 import jaxzero
 from envs import GAMES, suggest
 from jaxzero import settings
-from jaxzero.config import Config, ConfigError, GameConfig, validate
+from jaxzero.config import Config, ConfigError, GameConfig
 from jaxzero.games import make_env
 from jaxzero.hardware import use_all_cores
 from jaxzero.progress import Progress
@@ -122,9 +122,11 @@ def train(
     given = {key.replace("__", "."): value for key, value in options.items()}
     config = settings.resolve(preset, given, os.environ)
     env = make_env(config.game)
-    validate(config, env, jax.local_device_count())
     # Late: mistakes above are reported before the slow imports.
     from jaxzero import train as training
+    from jaxzero.validation import validate
+
+    validate(config, env, jax.local_device_count())
 
     if dry_run:
         print(training.dry_run(config, env), end="")
@@ -181,7 +183,7 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
     """
     if games < 1:
         raise ConfigError(f"--games: must be at least 1, got {games}")
-    configs = [GameConfig(source=game) if ":" in game else GameConfig(name) for name in ([game] if game else GAMES)]
+    configs = [GameConfig(source=game) if ".py:" in game else GameConfig(name) for name in ([game] if game else GAMES)]
     environments = [make_env(config) for config in configs]
     from jaxzero import prechecks
 

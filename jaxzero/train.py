@@ -20,9 +20,10 @@ from envs import Env
 from envs.contract import check_contract
 from jaxzero import evaluation, export, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
 from jaxzero.checkpoint import Checkpointer
-from jaxzero.config import Config, ConfigError, GameConfig, validate
+from jaxzero.config import Config, ConfigError, GameConfig
 from jaxzero.dry_run import dry_run
 from jaxzero.games import make_env
+from jaxzero.validation import validate
 
 __all__ = ["abstract_state", "dry_run", "export_run", "load", "run"]
 

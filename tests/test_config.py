@@ -1,9 +1,7 @@
 """Validation, layers of settings, TOML, resume rules, presets."""
 
 import dataclasses
-import sys
 import tomllib
-import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,8 @@ import envs
 import jaxzero
 from jaxzero import config as configs
 from jaxzero import settings
-from jaxzero.config import Config, ConfigError, GameConfig, NetworkConfig, validate
+from jaxzero.config import Config, ConfigError, GameConfig, NetworkConfig
+from jaxzero.validation import validate
 
 TIC_TAC_TOE = envs.make("tic_tac_toe")
 
@@ -190,17 +189,9 @@ def test_every_number_has_a_range():
     assert sorted(numbers) == sorted(name for _, names in configs.RANGES.values() for name in names)
 
 
-def test_opponents_are_checked(monkeypatch: pytest.MonkeyPatch):
-    def make_opponent(name: str, env: envs.Env) -> None:
-        if name != "random":
-            raise ConfigError(f"evaluation.opponents: {name} on {env.name}")
-
-    players = types.ModuleType("jaxzero.evaluation.players")
-    vars(players)["make_opponent"] = make_opponent
-    monkeypatch.setitem(sys.modules, "jaxzero.evaluation", types.ModuleType("jaxzero.evaluation"))
-    monkeypatch.setitem(sys.modules, "jaxzero.evaluation.players", players)
-    validate(change(VALID, evaluation__opponents=("random",)), TIC_TAC_TOE, 4)
-    with pytest.raises(ConfigError, match=r"evaluation\.opponents: stockfish on tic_tac_toe"):
+def test_opponents_are_checked():
+    validate(change(VALID, evaluation__opponents=("random", "minimax:2")), TIC_TAC_TOE, 4)
+    with pytest.raises(ConfigError, match=r"evaluation\.opponents: unknown opponent 'stockfish'"):
         validate(change(VALID, evaluation__opponents=("random", "stockfish")), TIC_TAC_TOE, 4)
 
 

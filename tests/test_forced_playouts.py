@@ -134,7 +134,7 @@ def test_forced_playouts_are_those_of_the_paper(simulations, k, fraction):
         np.testing.assert_allclose(result.policy[i], np.array(pruned) / sum(pruned), atol=1e-6)
         assert result.visits[i][result.action[i]] == max(visits)
         differ += visits != pruned
-    assert differ or simulations == 1
+    assert differ >= 5 or simulations == 1
 
 
 def test_nothing_is_forced_without_noise():

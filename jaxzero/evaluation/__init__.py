@@ -1,5 +1,6 @@
 """How strong a player is: matches against opponents, and every line of replies in small games."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,8 @@ def search_agent(env: Env, network: Network, config: Config, simulations: int) -
     """The network as it plays a match: with search and no noise, or its bare policy at 0 simulations."""
     if not simulations:
         return players.policy_player(env, network.infer)
-    return players.search_player(env, search.make(config.search, env, simulator.make(env, network.infer), simulations))
+    settings = dataclasses.replace(config.search, reuse=False)  # every move is searched afresh
+    return players.search_player(env, search.make(settings, env, simulator.make(env, network.infer), simulations))
 
 
 def make(env: Env, network: Network, config: Config) -> dict[str, Callable[[Any, jax.Array], dict[str, Any]]]:

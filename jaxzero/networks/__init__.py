@@ -51,5 +51,5 @@ NETWORKS: dict[str, Callable[[NetworkConfig, Env], Network]] = {"resnet": resnet
 
 
 def make(config: NetworkConfig, env: Env) -> Network:
-    """The network of a configuration (checked by `jaxzero.config.validate`) for a game."""
+    """The network of a configuration (checked by `jaxzero.validation.validate`) for a game."""
     return NETWORKS[config.kind](config, env)
