@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import envs
 import jaxzero
 from jaxzero import config as configs
-from jaxzero import settings
+from jaxzero import settings, validation
 from jaxzero.config import Config, ConfigError, GameConfig, NetworkConfig
 from jaxzero.validation import validate
 
@@ -186,7 +186,7 @@ def test_smallest_capacity_is_exact():
 def test_every_number_has_a_range():
     """A new numeric field cannot be forgotten in the table of ranges."""
     numbers = {name for name, field in settings.fields().items() if field.hint in (int, float)}
-    assert sorted(numbers) == sorted(name for _, names in configs.RANGES.values() for name in names)
+    assert sorted(numbers) == sorted(name for _, names in validation.RANGES.values() for name in names)
 
 
 def test_opponents_are_checked():
