@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 import envs
 import jaxzero
-from jaxzero import config as configs
 from jaxzero import settings, validation
 from jaxzero.config import Config, ConfigError, GameConfig, NetworkConfig
 from jaxzero.validation import validate
