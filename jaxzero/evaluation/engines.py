@@ -192,6 +192,8 @@ class Engine(HostPlayer):
         ValueError: another game, no such program, a wrong option, or a program that does not answer.
     """
 
+    reads_moves = True
+
     def __init__(self, kind: str, argument: str, env: Env):
         self._protocol, self._env = PROTOCOLS[kind], env
         if env.name != self._protocol.game:
