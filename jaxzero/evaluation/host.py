@@ -29,7 +29,7 @@ def play(
 
     def match(key: jax.Array) -> MatchResult:
         dealt = jax.device_get(deal(env, opening_plies, pairs, key))
-        states, keys, plies, lead, moves = jax.tree.map(lambda x: x.reshape(games, *x.shape[2:]), dealt)
+        states, keys, plies, lead, moves = jax.tree.map(lambda x: np.array(x).reshape(games, *x.shape[2:]), dealt)
         names = name_openings(env, games, keys, plies, moves) if named else [[] for _ in range(games)]
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         mine = np.arange(games) // pairs  # the agent's player number
