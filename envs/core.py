@@ -178,7 +178,7 @@ def opening_moves(env: Env, key: jax.Array, plies: int) -> tuple[State, jax.Arra
         action = jax.random.categorical(choose, jnp.where(env.legal_actions(state), 0.0, -jnp.inf)).astype(jnp.int32)
         after = env.advance(state, action, chance)
         keep = (i < wanted) & ~after.terminated
-        place = jnp.where(keep, (played >= 0).sum(), plies)
-        return where(keep, after, state), played.at[place].set(action, mode="drop")
+        here = keep & (jnp.arange(plies) == (played >= 0).sum())
+        return where(keep, after, state), jnp.where(here, action, played)
 
     return jax.lax.fori_loop(0, plies, ply, (env.init(first), jnp.full(plies, -1, jnp.int32)))

@@ -16,7 +16,7 @@ import envs
 from jaxzero import iteration, records, runs, settings
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import ConfigError, GameConfig
-from jaxzero.evaluation import arena, host, matches
+from jaxzero.evaluation import arena, books, host, matches
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import Contestant, make_player, policy_player, random_player
 from jaxzero.evaluation.sprt import Sprt
@@ -196,7 +196,7 @@ def test_records_of_every_format(tmp_path: Path):
         padded = np.full((2, 1, 20), -1, np.int16)
         padded[..., : len(moves)] = moves
         outcomes = np.array([[1], [-1]], np.int8)  # player 0 wins both
-        arena.write_games(tmp_path / f"x{suffix}", game, "A", "B", MatchResult(outcomes, np.zeros((2, 1)), padded))
+        books.write_games(tmp_path / f"x{suffix}", game, "A", "B", MatchResult(outcomes, np.zeros((2, 1)), padded))
         found, problems = records.read(tmp_path / f"x{suffix}")
         assert not problems
         assert [(game.moves, game.result) for game in found] == [(moves, (1.0, -1.0))] * 2
@@ -214,7 +214,7 @@ def test_pgn_of_a_match(tmp_path: Path):
     padded = np.full((2, 1, 8), -1, np.int16)
     padded[..., :4] = actions
     result = MatchResult(np.array([[-1], [1]], np.int8), np.full((2, 1), 4), padded)
-    arena.write_games(tmp_path / "x.pgn", GameConfig("chess"), "A", "B", result)
+    books.write_games(tmp_path / "x.pgn", GameConfig("chess"), "A", "B", result)
     with open(tmp_path / "x.pgn") as file:
         first, second = chess.pgn.read_game(file), chess.pgn.read_game(file)
     assert first is not None

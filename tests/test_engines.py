@@ -56,7 +56,7 @@ def test_uci(tmp_path: Path):
     contestant = fake("uci", tmp_path, options=",Skill Level=3,nodes=50")
     asked = positions("", "e2e4", "e2e4 a7a6 f1b5")
     chosen = contestant.player.choose(asked, np.random.default_rng(0))  # pyright: ignore
-    named = [CHESS.action_to_str(jax.tree.map(lambda x, i=i: x[i], asked.states), a) for i, a in enumerate(chosen)]
+    named = [CHESS.action_to_str(jax.tree.map(lambda x, i=i: x[i], asked.states), a or 0) for i, a in enumerate(chosen)]
     assert named == ["a2a3", "a7a5", "a6a5"]
     close(contestant)
     log = (tmp_path / "log").read_text().splitlines()

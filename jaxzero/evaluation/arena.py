@@ -1,15 +1,12 @@
-"""`jaxzero match` and `jaxzero evaluate`: matches between any two players, in rounds, with their books kept.
+"""`jaxzero match` and `jaxzero evaluate`: matches between any two players, in rounds.
 
 Letters: G pairs of games.
 """
 
 import contextlib
-import csv
 import datetime
-import json
 import logging
 import math
-import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,17 +17,15 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero import records, runs, settings
+from jaxzero import runs, settings
 from jaxzero.config import ConfigError, GameConfig
-from jaxzero.evaluation import host, matches
+from jaxzero.evaluation import books, host, matches
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import Contestant, HostPlayer, checkpoint_step, make_player, search_agent
 from jaxzero.evaluation.sprt import Sprt, pair_counts
 from jaxzero.games import make_env
 
 _log = logging.getLogger(__name__)
-
-FORMATS = {"chess": (".pgn", "White", "Black"), "go": (".sgf", "PB", "PW"), "hex": (".trmph",)}  # names of the players
 
 
 class Match(NamedTuple):
@@ -65,14 +60,17 @@ def play(env: Env, a: Contestant, b: Contestant, match: Match) -> MatchResult:
     parts: list[MatchResult] = []
     for i in range(rounds):
         parts.append(jax.device_get(play_round(jax.random.fold_in(jax.random.key(match.seed), i))))
-        # The last round may have played some pairs too many, as all are of one size.
-        result = MatchResult(*(np.concatenate(field, 1)[:, : match.games // 2] for field in zip(*parts, strict=True)))
+        outcomes = joined(match, parts).outcomes
         if rounds > 1:
-            counts = matches.tally(result.outcomes)
-            _log.info("%d of %d games: score %.3f", counts["games"], match.games, counts["score"])
-        if match.sprt and match.sprt.verdict(pair_counts(result.outcomes)):
-            return result
-    return result
+            _log.info("%d of %d games: score %.3f", outcomes.size, match.games, matches.tally(outcomes)["score"])
+        if match.sprt and match.sprt.verdict(pair_counts(np.asarray(outcomes))):
+            break
+    return joined(match, parts)
+
+
+def joined(match: Match, parts: Sequence[MatchResult]) -> MatchResult:
+    """All rounds in one; the last may have played some pairs too many, as all are of one size."""
+    return MatchResult(*(np.concatenate(field, 1)[:, : match.games // 2] for field in zip(*parts, strict=True)))
 
 
 def player_of_rounds(
@@ -88,7 +86,7 @@ def report(
     game: GameConfig, a: Contestant, b: Contestant, match: Match, result: MatchResult, seconds: float
 ) -> dict[str, Any]:
     """A match as JSON-ready facts: `matches.summary` for `a`, and how it came about."""
-    counts = pair_counts(result.outcomes)
+    counts = pair_counts(np.asarray(result.outcomes))
     facts: dict[str, Any] = {
         "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "game": " ".join([game.source or game.name, *(f"{name}={value}" for name, value in game.options.items())]),
@@ -148,96 +146,6 @@ def elo(score: float) -> str:
     return f"{400 * math.log10(score / (1 - score)):+.0f}" if 0 < score < 1 else "∞" if score else "-∞"
 
 
-# Books
-
-
-COLUMNS = (
-    "timestamp", "game", "a", "b", "games", "wins", "draws", "losses", "score", "low", "high", "mean_length",
-    "first_wins", "first_draws", "first_losses", "second_wins", "second_draws", "second_losses", "duplicates",
-    "opening_plies", "seed", "seconds", "llr", "verdict",
-)  # fmt: skip
-
-
-def row(facts: dict[str, Any]) -> dict[str, Any]:
-    """A line of arena.csv."""
-    sides = {
-        f"{side}_{name}": facts[f"as_{side}"][name]
-        for side in ("first", "second")
-        for name in ("wins", "draws", "losses")
-    }
-    test = facts.get("sprt", {})
-    found = facts | sides | dict(zip(("low", "high"), facts["interval"], strict=True))
-    found |= {"llr": test.get("llr", ""), "verdict": test.get("verdict", "")}
-    return {name: found[name] for name in COLUMNS}
-
-
-def check_book(folder: Path) -> None:
-    """Raises:
-    ConfigError: arena.csv there is not ours, or nothing can be written there.
-    """
-    book = folder / "arena.csv"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if book.exists() and (head := book.read_text(encoding="utf-8").partition("\n")[0]) != ",".join(COLUMNS):
-            raise ConfigError(f"{book}: has other columns ({head[:60]}…); move it aside or choose another --out")
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
-
-
-def enter(folder: Path, facts: dict[str, Any]) -> None:
-    """Appends to arena.csv and writes last_arena.json anew."""
-    book = folder / "arena.csv"
-    new = not book.exists()
-    with open(book, "a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row(facts))
-    draft = folder / "last_arena.json.tmp"
-    draft.write_text(json.dumps(facts, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(draft, folder / "last_arena.json")
-
-
-# Records
-
-
-def check_record(path: Path, game: GameConfig, overwrite: bool) -> None:
-    """Raises:
-    ConfigError: the file is there already, or its suffix is not the game's.
-    """
-    fitting = [".json", *FORMATS.get(game.name if not game.source else "", ())[:1]]
-    if path.suffix.lower() not in fitting:
-        raise ConfigError(f"record: {path}: games of {game.name or game.source} are written as {' or '.join(fitting)}")
-    if path.exists() and not overwrite:
-        raise ConfigError(f"record: {path} exists; choose another name or give --overwrite")
-
-
-def write_games(path: Path, game: GameConfig, a: str, b: str, result: MatchResult) -> None:
-    """All games of a match: PGN, SGF or TRMPH by the suffix, or JSON with the actions of each."""
-    outcomes, moves = np.asarray(result.outcomes), np.asarray(result.moves)
-    found = []
-    for pair in range(outcomes.shape[1]):
-        for seat, names in enumerate(((a, b), (b, a))):
-            reward = float(outcomes[seat, pair]) * (1 - 2 * seat)
-            played = moves[seat, pair]
-            found.append((pair, names, played[played >= 0].tolist(), (reward, -reward)))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() == ".json":
-        games = [
-            {"pair": pair, "players": names, "actions": actions, "result": rewards}
-            for pair, names, actions, rewards in found
-        ]
-        kind = {"game": game.source or game.name, "options": game.options}
-        path.write_text(json.dumps(kind | {"games": games}) + "\n", encoding="utf-8")
-        return
-    _, *tags = FORMATS[game.name]
-    found = [
-        records.Game(game.name, game.options, actions, rewards, dict(zip(tags, names, strict=False)))
-        for _, names, actions, rewards in found
-    ]
-    records.write(path, found)
-
-
 # Commands
 
 
@@ -260,14 +168,14 @@ def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record
     """A whole match with its books and records; returns `report`."""
     env = make_env(game)
     with contextlib.ExitStack() as stack:
-        sides = [opened(stack, make_player(spec, env, field)) for spec, field in ((a, "A"), (b, "B"))]
+        first, second = opened(stack, make_player(a, env, "A")), opened(stack, make_player(b, env, "B"))
         began = time.perf_counter()
-        result = play(env, *sides, match)
-        facts = report(game, *sides, match, result, time.perf_counter() - began)
+        result = play(env, first, second, match)
+        facts = report(game, first, second, match, result, time.perf_counter() - began)
     if record:
-        write_games(record, game, a, b, result)
+        books.write_games(record, game, a, b, result)
     if out:
-        enter(out, facts)
+        books.enter(out, facts)
     return facts
 
 

@@ -23,11 +23,13 @@ from jaxzero.evaluation.players import Player
 AXIS = "devices"
 SEATS = np.array([[0], [1]], np.int8)  # the agent's player number in the two games of a pair
 
+Array = jax.Array | np.ndarray
+
 
 class MatchResult(NamedTuple):
-    outcomes: jax.Array  # i8[2, G]  1, 0, -1: the agent won, drew, lost; row = the agent's player number
-    plies: jax.Array  # i32[2, G]  length of each game, opening included
-    moves: jax.Array | np.ndarray = np.zeros((2, 0, 0), np.int16)  # i16[2, G, max_plies]  actions, -1 after the last
+    outcomes: Array  # i8[2, G]  1, 0, -1: the agent won, drew, lost; row = the agent's player number
+    plies: Array  # i32[2, G]  length of each game, opening included
+    moves: Array = np.zeros((2, 0, 0), np.int16)  # i16[2, G, max_plies]  actions, -1 after the last
 
 
 class Games(NamedTuple):
@@ -63,7 +65,8 @@ def play(
         sub = move_keys(key, ply)
         action = player(params, sub[:, 0], state)
         after = jax.vmap(env.advance)(state, action, sub[:, 1])
-        moved = Games(after, key, ply + 1, lead + jnp.where(index[0] == 0, 1, -1) * gain(after), ())
+        lead += jnp.where(index[0] == 0, 1, -1) * gain(after)
+        moved = before._replace(states=after, keys=key, plies=ply + 1, lead=lead)
         chosen = waiting.any(0)
 
         def put(old, new):
@@ -151,7 +154,7 @@ def summary(result: MatchResult) -> dict[str, Any]:
     }
 
 
-def tally(outcomes: np.ndarray) -> dict[str, Any]:
+def tally(outcomes: Array) -> dict[str, Any]:
     counts = {name: int((outcomes == sign).sum()) for name, sign in (("wins", 1), ("draws", 0), ("losses", -1))}
     return {"games": outcomes.size, **counts, "score": float((outcomes.mean() + 1) / 2)}
 
