@@ -254,12 +254,15 @@ def notices() -> Iterator[None]:
     """Sends what the package warns of to stderr, a line each."""
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: print(record.getMessage(), file=sys.stderr, flush=True)
-    logging.getLogger("jaxzero").setLevel(logging.INFO)
-    logging.getLogger("jaxzero").addHandler(handler)
+    log = logging.getLogger("jaxzero")
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    log.propagate = False  # libraries may have given the root logger a handler of its own
     try:
         yield
     finally:
-        logging.getLogger("jaxzero").removeHandler(handler)
+        log.removeHandler(handler)
+        log.propagate = True
 
 
 @app.command

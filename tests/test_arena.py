@@ -121,7 +121,9 @@ def test_rounds_and_their_stop(monkeypatch: pytest.MonkeyPatch):
     play = lambda **options: arena.play(TIC_TAC_TOE, nobody, nobody, arena.Match(**options)).outcomes.size  # noqa: E731
     assert (play(games=100), asked) == (100, [100])
     assert (play(games=100, at_once=30), asked[1:]) == (100, [26])
-    assert play(games=1000, at_once=50, sprt=Sprt(0, 20)) == 100
+    test = Sprt(0, 20)
+    won = play(games=1000, at_once=50, sprt=test) // 2
+    assert [test.verdict(np.array([0, 0, 0, 0, pairs])) for pairs in (won - 25, won)] == ["", "H1"]
     for wrong in ({"games": 3}, {"games": 0}, {"games": 2, "at_once": 1}, {"games": 2, "opening_plies": -1}):
         with pytest.raises(ConfigError, match=list(wrong)[-1]):
             play(**wrong)
