@@ -248,7 +248,7 @@ class Go(Env):
             state = dataclasses.replace(state, hashes=jnp.asarray(hashes))
         return state
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         n = self.size
         label = np.asarray(points(rows(state.chains, n), n))
         shapes = []
