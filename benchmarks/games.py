@@ -27,16 +27,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pgx
 from pgx.experimental import auto_reset as pgx_auto_reset
 
 import envs
 from benchmarks.timing import interleave
 
-# Games in Pgx's names, with the plies of one timed call: a quarter of a second for the slower side.
+# Games in Pgx's names, with the plies of one timed call: a tenth of a second for the slower side.
 PLIES = {
-    "tic_tac_toe": 800, "connect_four": 800, "othello": 200, "hex": 200, "go_9x9": 16, "go_19x19": 2, "chess": 4,
-    "backgammon": 20, "2048": 300, "breakthrough": 200, "gomoku": 200, "ur": 200,
+    "tic_tac_toe": 400, "connect_four": 400, "othello": 100, "hex": 100, "go_9x9": 8, "go_19x19": 1, "chess": 2,
+    "backgammon": 10, "2048": 150, "breakthrough": 100, "gomoku": 100, "ur": 100,
 }  # fmt: skip
 
 # Ours for Pgx's name, where it is not that name without options; each is a side of its own.
@@ -96,9 +97,18 @@ SAMPLERS = {"cumsum": cumsum, "blocks": blocks}
 
 
 def checksum(view: jax.Array) -> jax.Array:
-    """u32[] that depends on every number of an observation."""
+    """u32[] that depends on every number of observations [B, …].
+
+    Slices of the batch are added to each other as vectors: XLA on CPU adds the numbers of one sum one by one, which
+    takes longer than many an observation.
+    """
     bits = jax.lax.bitcast_convert_type(view, jnp.uint32) if view.dtype == jnp.float32 else view.astype(jnp.uint32)
-    return bits.sum(dtype=jnp.uint32)
+    size = math.gcd(64, len(view))
+
+    def add(i, total):
+        return total + jax.lax.dynamic_slice_in_dim(bits, i * size, size)
+
+    return jax.lax.fori_loop(0, len(view) // size, add, jnp.zeros_like(bits[:size])).sum(dtype=jnp.uint32)
 
 
 def runner(side: Side, sample: Callable[..., jax.Array], batch: int, plies: int) -> Callable[[], Any]:
@@ -145,7 +155,8 @@ def footprint(side: Side, batch: int) -> dict[str, Any]:
 
 
 def measure(game: str, batch: int, rounds: int, samplers: list[str], plies: int) -> list[dict[str, Any]]:
-    """A row for each sampler and side: steps/s and ratio to Pgx, each as [min, median, max] over the rounds."""
+    """A row for each sampler and side: steps/s and ratio to Pgx, each as [min, median, max] over the rounds; beside the
+    ratio of times that of processor time, which other programs on the machine disturb less."""
     sides = {label: ours(**options) for label, options in OURS.get(game, {"ours": {"name": game}}).items()}
     if game in pgx.available_envs():
         sides["pgx"] = theirs(game)
@@ -153,13 +164,21 @@ def measure(game: str, batch: int, rounds: int, samplers: list[str], plies: int)
     rows = []
     for sampler in samplers:
         runners = {name: runner(side, SAMPLERS[sampler], batch, plies) for name, side in sides.items()}
-        seconds = interleave(runners, rounds)
+        found = {name: np.array(times) for name, times in interleave(runners, rounds, clocks).items()}
+        wall, cpu = ({name: times[:, i].tolist() for name, times in found.items()} for i in (0, 1))
         for name in sides:
-            rate = spread([batch * plies / spent for spent in seconds[name]])
-            ratio = [b / a for a, b in zip(seconds[name], seconds.get("pgx", []), strict=False)]
-            kept = {"ratio": spread(ratio)} if ratio and name != "pgx" else {}
-            rows.append({"game": game, "sampler": sampler, "side": name, "steps_per_s": rate, **kept, **facts[name]})
+            row = {"game": game, "sampler": sampler, "side": name}
+            row["steps_per_s"] = spread([batch * plies / spent for spent in wall[name]])
+            if "pgx" in sides and name != "pgx":
+                for label, seconds in (("ratio", wall), ("ratio_cpu", cpu)):
+                    row[label] = spread([b / a for a, b in zip(seconds[name], seconds["pgx"], strict=True)])
+            rows.append(row | facts[name])
     return rows
+
+
+def clocks() -> np.ndarray:
+    """Seconds of the clock on the wall and of the processor."""
+    return np.array([time.perf_counter(), time.process_time()])
 
 
 def spread(values: list[float]) -> list[float]:
@@ -168,10 +187,10 @@ def spread(values: list[float]) -> list[float]:
 
 def show(row: dict[str, Any]) -> str:
     rate, ratio = row["steps_per_s"], row.get("ratio")
-    beside = f"{ratio[1]:7.2f} × pgx ({ratio[0]:.2f} to {ratio[2]:.2f})" if ratio else ""
+    beside = f"{ratio[1]:7.2f} × pgx ({ratio[0]:.2f} to {ratio[2]:.2f}; cpu {row['ratio_cpu'][1]:.2f})" if ratio else ""
     planes = "×".join(map(str, row["observation"]))
     facts = f"{row['state_bytes']:6d} bytes, observation {planes}, compiled in {row['compile_s']:.1f} s"
-    return f"{row['game']:13s}{row['sampler']:8s}{row['side']:15s}{rate[1]:12,.0f} steps/s{beside:34s}  {facts}"
+    return f"{row['game']:13s}{row['sampler']:8s}{row['side']:15s}{rate[1]:12,.0f} steps/s{beside:46s}  {facts}"
 
 
 def setting() -> dict[str, Any]:
