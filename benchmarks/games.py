@@ -83,7 +83,8 @@ def cumsum(key: jax.Array, legal: jax.Array) -> jax.Array:
 def blocks(key: jax.Array, legal: jax.Array) -> jax.Array:
     """The same action by two short sums, over blocks of actions and inside the block that has it."""
     batch, actions = legal.shape
-    size = math.isqrt(actions - 1) + 1
+    root = math.isqrt(actions - 1) + 1
+    size = next((n for n in range(root, 2 * root) if actions % n == 0), root)  # to pad is to copy
     table = jnp.pad(legal, ((0, 0), (0, -actions % size))).reshape(batch, -1, size)
     count = jnp.cumsum(table.sum(-1, dtype=jnp.int32), -1)
     nth = jnp.floor(jax.random.uniform(key, (batch, 1)) * count[:, -1:]).astype(jnp.int32)
