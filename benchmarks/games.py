@@ -143,16 +143,16 @@ def runner(side: Side, sample: Callable[..., jax.Array], batch: int, plies: int)
 
 
 def footprint(side: Side, batch: int) -> dict[str, Any]:
-    """Bytes of one state, the shape of its observation, and seconds that compiling a step of the batch takes."""
+    """Bytes of one state, the shape of its observation, and what compiling a step of the batch takes."""
     keys = jax.random.split(jax.random.key(0), batch)
     states = jax.eval_shape(side.init, keys)
     lowered = jax.jit(side.step).lower(states, jax.ShapeDtypeStruct((batch,), jnp.int32), keys)
-    begin = time.perf_counter()
+    begin = clocks()
     lowered.compile()
-    seconds = time.perf_counter() - begin
+    seconds, cpu = (clocks() - begin).round(2).tolist()
     size = sum(leaf.size // batch * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
     planes = jax.eval_shape(side.see, states)[1].shape[1:]
-    return {"state_bytes": size, "observation": list(planes), "compile_s": round(seconds, 2)}
+    return {"state_bytes": size, "observation": list(planes), "compile_s": seconds, "compile_cpu_s": cpu}
 
 
 def measure(game: str, batch: int, rounds: int, samplers: list[str], plies: int) -> list[dict[str, Any]]:
@@ -168,7 +168,7 @@ def measure(game: str, batch: int, rounds: int, samplers: list[str], plies: int)
         found = {name: np.array(times) for name, times in interleave(runners, rounds, clocks).items()}
         wall, cpu = ({name: times[:, i].tolist() for name, times in found.items()} for i in (0, 1))
         for name in sides:
-            row = {"game": game, "sampler": sampler, "side": name}
+            row: dict[str, Any] = {"game": game, "sampler": sampler, "side": name}
             row["steps_per_s"] = spread([batch * plies / spent for spent in wall[name]])
             if "pgx" in sides and name != "pgx":
                 for label, seconds in (("ratio", wall), ("ratio_cpu", cpu)):
@@ -189,8 +189,11 @@ def spread(values: list[float]) -> list[float]:
 def show(row: dict[str, Any]) -> str:
     rate, ratio = row["steps_per_s"], row.get("ratio")
     beside = f"{ratio[1]:7.2f} × pgx ({ratio[0]:.2f} to {ratio[2]:.2f}; cpu {row['ratio_cpu'][1]:.2f})" if ratio else ""
-    planes = "×".join(map(str, row["observation"]))
-    facts = f"{row['state_bytes']:6d} bytes, observation {planes}, compiled in {row['compile_s']:.1f} s"
+    planes, compiled = (
+        "×".join(map(str, row["observation"])),
+        f"{row['compile_s']:.1f} s (cpu {row['compile_cpu_s']:.1f})",
+    )
+    facts = f"{row['state_bytes']:6d} bytes, observation {planes}, compiled in {compiled}"
     return f"{row['game']:13s}{row['sampler']:8s}{row['side']:15s}{rate[1]:12,.0f} steps/s{beside:46s}  {facts}"
 
 
