@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_origin
+from typing import Annotated, Any, get_origin
 
 import jax
 import rich
@@ -150,8 +150,19 @@ def shown(progress: Progress) -> Iterator[None]:
 
 
 @app.command
-def export(run: str, /, *, step: Step = None, format: Literal["pt"] = "pt") -> None:
-    """Write the network of a run to a file and print its path.
+def export(
+    run: str,
+    /,
+    *,
+    step: Step = None,
+    format: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
+    half: Annotated[bool, Parameter(negative=())] = False,
+    int8: Annotated[bool, Parameter(negative=())] = False,
+    licence: str = "",
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Write the network of a run to files in its folder exports/, each compared with the JAX network on 1,024 positions
+    of self-play before it appears, and print their paths and certificates.
 
     Parameters
     ----------
@@ -160,12 +171,22 @@ def export(run: str, /, *, step: Step = None, format: Literal["pt"] = "pt") -> N
     step
         The checkpoint; the newest if not given.
     format
-        pt: PyTorch.
+        One or more of pt (PyTorch weights; the default), pt2 (PyTorch program), onnx, safetensors, json, stablehlo.
+    half
+        float16: stored only (pt, safetensors, json, stablehlo), or for arithmetic too (pt2, onnx).
+    int8
+        onnx in 8 bits, its ranges taken from positions of self-play.
+    licence
+        Licence of the weights for their card; export.licence of the run if not given.
+    overwrite
+        Replace files of the same name that hold another network.
     """
     folder = find_run(run)
     from jaxzero import train as training
 
-    print(training.export_run(folder, step=step, format=format))
+    precision = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite}
+    for line in training.export_run(folder, step, format or ["pt"], **precision):
+        print(line)
 
 
 @app.command

@@ -200,6 +200,8 @@ class LogConfig:
 class ExportConfig:
     final: bool = True
     """Write exports/<name>_stepXXXXXX.pt after the last iteration (needs the export extra)."""
+    licence: str = ""
+    """Licence of the exported weights for their card, such as Apache-2.0."""
 
 
 @dataclasses.dataclass(frozen=True)

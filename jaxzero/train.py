@@ -18,10 +18,12 @@ import numpy as np
 import jaxzero
 from envs import Env
 from envs.contract import check_contract
-from jaxzero import evaluation, export, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
+from jaxzero import evaluation, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError, GameConfig
 from jaxzero.dry_run import dry_run
+from jaxzero.export import publish
+from jaxzero.export.publish import export_run
 from jaxzero.games import make_env
 from jaxzero.validation import validate
 
@@ -64,7 +66,7 @@ def run(
     config = config if config.name else dataclasses.replace(config, name=env.name)
     validate(config, env, jax.local_device_count())
     if config.export.final:
-        export.check_pt(config.network)
+        publish.check(["pt"], config.network)
     with runs.opened(config, allow_change, overwrite) as (folder, changes):
         log = metrics.open_log(folder)
         try:
@@ -82,17 +84,6 @@ def abstract_state(config: Config, env: Env) -> tuple[Any, Any]:
     """Shapes and dtypes of what a checkpoint holds: (learner part, replay and games). Compiles nothing."""
     abstract = iteration.make(config, env).abstract
     return iteration.learner_part(abstract), iteration.data_part(abstract)
-
-
-def export_run(folder: str | Path, step: int | None = None, format: str = "pt", env: Env | None = None) -> str:
-    """Writes `exports/<name>_stepXXXXXX.<format>` of a run's checkpoint; returns one line: path and parity."""
-    loaded = load(folder, step, env)
-    path = Path(folder) / "exports" / f"{Path(folder).resolve().name}_step{loaded.step:06d}.{format}"
-    parity = export.FORMATS[format](
-        path, loaded.params, network_config=loaded.config.network, env=loaded.env,
-        metadata={"iteration": loaded.step, **loaded.info}, infer=loaded.network.infer,
-    )  # fmt: skip
-    return f"{path} ({parity})"
 
 
 class Interrupt:
@@ -299,5 +290,6 @@ class Trainer:
         self.draw()
         parts.append(f"curve {self.folder / 'learning_curve.png'}")
         if config.export.final:
-            parts.append(f"weights {export_run(self.folder, env=self.env)}")
+            # A rewound run has set the checkpoint of what is overwritten aside, not deleted it.
+            parts += [f"weights {line}" for line in export_run(self.folder, overwrite=True, env=self.env)]
         _log.info("; ".join(parts))
