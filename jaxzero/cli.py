@@ -55,6 +55,7 @@ def whole_number(hint: Any, tokens: Sequence[Any]) -> int:
         raise ValueError(f"expected a whole number, got {tokens[0].value!r}.") from None
 
 
+ALIASES = {"game.source": ["--game"], "init_from": ["--init-from"]}
 Step = Annotated[int | None, Parameter(converter=whole_number)]
 
 
@@ -62,7 +63,7 @@ def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
     """A setting as an option of the command line, None unless given."""
     kind = get_origin(field.hint) or field.hint
     parameter = Parameter(
-        name=[f"--{name}", "--game"] if name == "game.source" else f"--{name}",
+        name=[f"--{name}", *ALIASES.get(name, ())],
         help=field.help,
         show_default=settings.toml(field.default),
         group=group,
@@ -186,6 +187,34 @@ def export(
 
     precision = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite}
     for line in training.export_run(folder, step, format or ["pt"], **precision):
+        print(line)
+
+
+@app.command
+def convert(
+    source: str,
+    target: str = "",
+    /,
+    *,
+    test: Annotated[bool, Parameter(negative=())] = False,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Write an exported .pt, .safetensors or .json file as another of these formats, or test it.
+
+    Parameters
+    ----------
+    source
+        The file.
+    target
+        The file to write; its ending names the format.
+    test
+        Compare what the file computes in PyTorch with the JAX network of its weights, on positions of self-play.
+    overwrite
+        Replace a file that is there.
+    """
+    from jaxzero.export import convert as converting
+
+    for line in converting.convert(source, target or None, test=test, overwrite=overwrite):
         print(line)
 
 

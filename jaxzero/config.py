@@ -216,6 +216,9 @@ class Config:
     """Seed of every random choice."""
     devices: int = 0
     """Local devices used (on CPU: cores); 0 = as many as divide games and batch."""
+    init_from: str = ""
+    """Begin with the weights of this .pt, .safetensors or .json file instead of random ones; a resumed run goes on with
+    its own."""
     game: GameConfig = dataclasses.field(default_factory=GameConfig)
     network: NetworkConfig = NetworkConfig()
     search: SearchConfig = SearchConfig()

@@ -100,8 +100,7 @@ def make(env: Env, config: NetworkConfig, params: Any, training: dict[str, Any],
         "weights_sha256": digest(weights),
     }
     functions = kind.functions(network)
-    network_facts = {"kind": config.kind, "value": config.value, **kind.describe(config)}
-    metadata = describe(env, network_facts, training) | {"functions": signatures(env, functions, params)} | facts
+    metadata = describe(env, architecture(config), training) | {"functions": signatures(env, functions, params)} | facts
     return Model(env, network, params, functions, weights, metadata)
 
 
@@ -120,6 +119,11 @@ def signatures(env: Env, functions: dict[str, Function], params: Any) -> dict[st
         outputs = jax.eval_shape(function.call, params, *inputs)
         found[name] = {"inputs": facts(function.inputs, inputs), "outputs": facts(function.outputs, outputs)}
     return found
+
+
+def architecture(config: NetworkConfig) -> dict[str, Any]:
+    """What `torch_module` rebuilds the network from."""
+    return {"kind": config.kind, "value": config.value, **find_kind(config).describe(config)}
 
 
 def find_kind(config: NetworkConfig) -> Kind:
@@ -175,21 +179,33 @@ def digest(weights: Weights) -> str:
 
 def describe(env: Env, network: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
     """Everything that rebuilding and using the network takes, in plain types."""
-    options = dataclasses.asdict(env) if dataclasses.is_dataclass(env) else {}
     description = {
         "jaxzero_version": version(),
-        "game": {"name": env.name, "options": options},
-        "observation_shape": env.observation_shape,
+        **identity(env),
         "observation": inspect.getdoc(env.observe) or "",
-        "num_actions": env.num_actions,
         "actions": (inspect.getdoc(inspect.getmodule(type(env))) or "").split("\n\n")[0],
         "first_moves": first_moves(env),
         "network": network,
         "training": training,
         "notes": "Policy logits: illegal actions are not masked. Value: as the player to move sees it, in [-1, 1].",
     }
+    return plain(description)
+
+
+def identity(env: Env) -> dict[str, Any]:
+    """What tells games apart whose weights cannot be exchanged."""
+    options = dataclasses.asdict(env) if dataclasses.is_dataclass(env) else {}
+    return {
+        "game": {"name": env.name, "options": options},
+        "observation_shape": env.observation_shape,
+        "num_actions": env.num_actions,
+    }
+
+
+def plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back: tuples become lists."""
     try:
-        return json.loads(json.dumps(description))  # tuples become lists
+        return json.loads(json.dumps(facts))
     except TypeError as error:
         raise ExportError(f"export metadata must be numbers, strings, lists and dicts: {error}") from error
 
