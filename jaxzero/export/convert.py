@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxzero.config import ConfigError, GameConfig, NetworkConfig
 from jaxzero.export import formats, parity, publish
-from jaxzero.export.load import KINDS, load, read
+from jaxzero.export.load import KINDS, load, read, template
 from jaxzero.export.model import Model, make
 from jaxzero.games import make_env
 
@@ -46,26 +46,30 @@ def convert(source: str | Path, target: str | Path | None, *, test: bool = False
 def rebuild(path: Path) -> Model:
     """The network of a file, by what it says of its game and network."""
     try:
-        _, metadata = read(path)
-    except ValueError as error:
-        raise ConfigError(f"{path}: {error}") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror or error}") from error
-    try:
+        weights, metadata = read(path)
         env = make_env(GameConfig(metadata["game"]["name"], options=metadata["game"]["options"]))
-        network = configuration(metadata["network"])
-    except (LookupError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}: it does not describe its game and network") from error
+        network = configuration(metadata["network"], len(weights))
+        template(network, env)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}; give a file that can be read") from error
+    except ValueError as error:  # ours among them
+        raise ConfigError(f"{path}: {error}") from error
+    except Exception as error:  # what building from a wrong description raises has no common type
+        raise ConfigError(f"{path}: game or network cannot be built as described ({type(error).__name__})") from error
     params, metadata = load(path, env, network)
     half = metadata.get("dtype") == "float16"
     return make(env, network, params, metadata.get("training", {}), half=half)
 
 
-def configuration(description: dict[str, Any]) -> NetworkConfig:
-    """The settings of which `model.architecture` makes this description; `load` checks that it does."""
+def configuration(description: dict[str, Any], most: int) -> NetworkConfig:
+    """The settings of which `model.architecture` makes this description (`load` checks that it does), if they need no
+    more parts than the file can have."""
     known = {name: value for name, value in description.items() if name in NetworkConfig.__dataclass_fields__}
-    lists = {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-    return NetworkConfig(**{**known, **lists, "dtype": "float32"})
+    known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+    if any(len(x) > most if isinstance(x, tuple) else isinstance(x, int) and name.endswith("blocks") and x > most
+           for name, x in known.items()):  # fmt: skip
+        raise ValueError("it describes more parts than it has weights")
+    return NetworkConfig(**{**known, "dtype": "float32"})
 
 
 def certificate(path: Path, model: Model) -> str:

@@ -20,11 +20,12 @@ from jaxzero.export.model import (
     VERSION,
     Weights,
     architecture,
+    axes,
     digest,
     from_torch,
     identity,
+    names,
     plain,
-    to_torch,
 )  # fmt: skip
 
 KINDS = ("pt", "safetensors", "json")
@@ -105,8 +106,8 @@ def template(config: NetworkConfig, env: Env) -> tuple[Any, dict[str, tuple[int,
     """Folded parameters: their shapes as a tree, and in PyTorch by name. Compiles nothing."""
     network = networks.make(config, env)
     like = jax.eval_shape(lambda key: network.fold(network.init(key)), jax.random.key(0))
-    zeros = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), like)
-    return like, {name: array.shape for name, array in to_torch(zeros).items()}
+    leaves = zip(jax.tree.leaves(names(like)), jax.tree.leaves(like), strict=True)
+    return like, {name: tuple(leaf.shape[i] for i in axes(leaf.ndim)) for name, leaf in leaves}
 
 
 def check_weights(weights: Weights, metadata: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:

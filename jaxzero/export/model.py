@@ -144,26 +144,29 @@ def names(params: Any, prefix: str = "") -> Any:
     return tree
 
 
+def axes(dimensions: int) -> tuple[int, ...]:
+    """The axes of a parameter in PyTorch's order: HWIO -> OIHW, [in, out] -> [out, in]."""
+    return (3, 2, 0, 1) if dimensions == 4 else tuple(reversed(range(dimensions)))
+
+
 def to_torch(params: Any, dtype: Any = np.float32) -> Weights:
-    """Folded parameters under PyTorch names and in its layouts: HWIO -> OIHW, [in, out] -> [out, in]."""
+    """Folded parameters under PyTorch names and in its layouts."""
 
     def convert(leaf: Any) -> np.ndarray:
         array = np.asarray(leaf, np.float32)
-        axes = (3, 2, 0, 1) if array.ndim == 4 else tuple(reversed(range(array.ndim)))
         with np.errstate(over="ignore"):  # reported as not finite
-            return np.array(array.transpose(axes), dtype, order="C")
+            return np.array(array.transpose(axes(array.ndim)), dtype, order="C")
 
     pairs = zip(jax.tree.leaves(names(params)), jax.tree.leaves(params), strict=True)
     return {name: convert(leaf) for name, leaf in pairs}
 
 
 def from_torch(weights: Weights, like: Any) -> Any:
-    """The inverse: folded parameters, float32, in a tree like `like`."""
+    """The inverse: folded parameters, float32, in a tree like `like` (of parameters or their shapes)."""
 
     def convert(name: str) -> np.ndarray:
         array = weights[name].astype(np.float32)
-        axes = (2, 3, 1, 0) if array.ndim == 4 else tuple(reversed(range(array.ndim)))
-        return np.ascontiguousarray(array.transpose(axes))
+        return np.ascontiguousarray(array.transpose(np.argsort(axes(array.ndim))))
 
     return jax.tree.map(convert, names(like))
 

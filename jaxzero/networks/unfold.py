@@ -1,8 +1,8 @@
 """Folded parameters back into the form that is trained: the inverse of `networks.base.fold`.
 
 A folded convolution does not tell which normalisation it came from, and any statistics that its scale and shift make up
-for compute the same. Chosen are the statistics of its outputs on given observations: then the network in training, which
-normalises by its batch, begins as the network that was folded, and not far from it.
+for compute the same. Chosen are the statistics of its outputs on given observations: then the network in training,
+which normalises by its batch, begins close to the network that was folded.
 """
 
 from collections.abc import Callable
