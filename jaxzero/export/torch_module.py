@@ -194,17 +194,27 @@ def read(path: str | os.PathLike[str]) -> Any:
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                entries = archive.infolist()
-                # Stored entries cannot unfold to more than the file, unless they overlap.
-                bomb = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
-                bomb |= sum(entry.file_size for entry in entries) > os.fstat(file.fileno()).st_size
-                damaged = None if bomb else archive.testzip()  # by its checksums
-            if not bomb and damaged is None:
+                wrong = suspicious(archive, os.fstat(file.fileno()).st_size)
+                if not wrong and archive.testzip() is not None:
+                    wrong = "the file is damaged: an entry does not have its checksum"
+            if not wrong:
                 file.seek(0)
                 return torch.load(file, map_location="cpu", weights_only=True)
         except Exception as error:  # what reading a damaged file raises has no common type
-            raise ValueError(f"not a readable .pt file ({type(error).__name__})") from error
-    raise ValueError("not written by jaxzero: its entries are compressed" if bomb else "the file is damaged")
+            raise ValueError(f"not a readable .pt file of weights alone ({type(error).__name__})") from error
+    raise ValueError(wrong)
+
+
+def suspicious(archive: zipfile.ZipFile, size: int) -> str:
+    """What no file of ours has: entries that unfold to more than the file's size, or that point outside."""
+    entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        return "not written by jaxzero: its entries are compressed"
+    if sum(entry.file_size for entry in entries) > size:
+        return "not written by jaxzero: its entries overlap"
+    if any(".." in entry.filename.split("/") or entry.filename.startswith("/") for entry in entries):
+        return "not written by jaxzero: an entry points outside"
+    return ""
 
 
 def rebuild(contents: Any) -> Network:
