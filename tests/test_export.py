@@ -61,7 +61,7 @@ def test_loaded_network_computes_what_the_trained_one_does(case, tmp_path):
     variables = scrambled(network)
     module = write(tmp_path / "n.pt", case, params=fold(network, variables))
 
-    states, _ = parity.play(env, jax.random.split(jax.random.key(5), 256), np.arange(256) % 16)
+    states, _ = parity.play(env, jax.random.split(jax.random.key(5), 256), np.arange(256) % 40)
     observation, legal = (np.asarray(jax.vmap(read)(states)) for read in (env.observe, env.legal_actions))
     with jax.default_matmul_precision("highest"):
         expected, _ = jax.jit(network.predict)(variables, observation)

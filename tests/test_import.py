@@ -49,7 +49,7 @@ def test_unfolded_network_computes_the_same_and_trains_from_there(case):
     network = networks.make(config, env)
     variables = scrambled(network)
     params = fold(network, variables)
-    states, _ = parity.play(env, jax.random.split(jax.random.key(5), 256), np.arange(256) % 16)
+    states, _ = parity.play(env, jax.random.split(jax.random.key(5), 256), np.arange(256) % 40)
     observation = jax.vmap(env.observe)(states)
     with jax.numpy_rank_promotion("allow"):
         found = network.unfold(params, lambda: observation)
@@ -206,8 +206,8 @@ def test_damaged_bytes_are_refused_or_harmless(tmp_path, kind):
                           whole[:at] + whole[at + 3 :]][i % 4])  # fmt: skip
         try:
             params, _ = load(path, going.env, CASES["mlp-dropout"][1])
-        except ConfigError as error:
-            assert str(error).startswith(str(path))
+        except ConfigError:
+            refused(path)
         else:
             jax.tree.map(np.testing.assert_array_equal, params, going.params)
             harmless += 1
@@ -335,8 +335,8 @@ def test_hostile_json_and_safetensors_are_refused(tmp_path):
         assert refused(path)
     with pytest.raises(ConfigError, match="No such file or directory; give a file that can be read"):
         load(tmp_path / "none.pt", TIC_TAC_TOE, MLP)
+    (tmp_path / "folder.pt").mkdir()
     with pytest.raises(ConfigError, match="Is a directory"):
-        (tmp_path / "folder.pt").mkdir()
         load(tmp_path / "folder.pt", TIC_TAC_TOE, MLP)
 
 

@@ -1,6 +1,7 @@
 """ONNX: one program for onnxruntime, onnxruntime-web and others, with any batch and all weights inside the file."""
 
 import json
+import logging
 import warnings
 from pathlib import Path
 
@@ -22,12 +23,16 @@ OPSET = 23
 def write(path: Path, model: Model, function: str) -> None:
     module, inputs, axes = pt2.program(model, function)
     signature = model.metadata["functions"][function]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module, inputs, str(path), dynamo=True, dynamic_shapes=axes, opset_version=OPSET, external_data=False,
-            input_names=list(signature["inputs"]), output_names=list(signature["outputs"]), verbose=False,
-        )  # fmt: skip
+    logging.disable(logging.WARNING)  # of operators for torchvision, which are not needed
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(
+                module, inputs, str(path), dynamo=True, dynamic_shapes=axes, opset_version=OPSET, external_data=False,
+                input_names=list(signature["inputs"]), output_names=list(signature["outputs"]), verbose=False,
+            )  # fmt: skip
+    finally:
+        logging.disable(logging.NOTSET)
     describe(path, model)
 
 
