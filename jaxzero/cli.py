@@ -6,8 +6,12 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+<<<<<<< HEAD
 from pathlib import Path
 from typing import Annotated, Any, get_origin
+=======
+from typing import Annotated, Any, Literal, get_origin
+>>>>>>> main
 
 import jax
 import rich
@@ -15,9 +19,9 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.table import Column, Table
 
 import jaxzero
-from envs import GAMES, suggest
+from envs import GAMES
 from jaxzero import settings
-from jaxzero.config import Config, ConfigError, GameConfig
+from jaxzero.config import ConfigError, GameConfig
 from jaxzero.games import make_env
 from jaxzero.hardware import use_all_cores
 from jaxzero.progress import Progress
@@ -182,9 +186,10 @@ def export(
     overwrite
         Replace files of the same name that hold another network.
     """
-    folder = find_run(run)
+    from jaxzero import runs
     from jaxzero import train as training
 
+<<<<<<< HEAD
     precision = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite}
     for line in training.export_run(folder, step, format or ["pt"], **precision):
         print(line)
@@ -216,6 +221,10 @@ def convert(
 
     for line in converting.convert(source, target or None, test=test, overwrite=overwrite):
         print(line)
+=======
+    folder = runs.find(run)
+    print(training.export_run(folder, step=step, format=format))
+>>>>>>> main
 
 
 @app.command
@@ -244,18 +253,6 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
             verdict = {True: "ok", False: "FAILED", None: "not compared"}[result.passed]
             print(f"{env.name}: {result.name} {verdict}: {result.detail} ({result.seconds:.1f} s)", flush=True)
     return int(failed > 0)
-
-
-def find_run(run: str) -> Path:
-    """The folder of a run, given it or the run's name."""
-    root = Path(settings.read_environment(os.environ).get("root", Config.root))
-    for folder in (Path(run), root / run):
-        if (folder / "config.toml").is_file():
-            return folder
-    known = sorted(path.parent.name for path in root.glob("*/config.toml"))
-    raise ConfigError(
-        f"{run}: no run there or in {root} (no config.toml); {suggest(run, known) if known else 'none yet'}"
-    )
 
 
 @app.command

@@ -72,7 +72,7 @@ def run(
         publish.check(["pt"], config.network)
     origin = None
     if config.init_from and (overwrite or not runs.has_checkpoint(config)):  # before anything is deleted
-        origin = load_file(config.init_from, env, config.network, "init_from: ")
+        origin = initial_weights(config, env)
     with runs.opened(config, allow_change, overwrite) as (folder, changes):
         log = metrics.open_log(folder)
         try:
@@ -84,6 +84,11 @@ def run(
             if message := explained(error, folder):
                 raise ConfigError(message) from error
             raise
+
+
+def initial_weights(config: Config, env: Env) -> Origin:
+    """What `init_from` holds. ConfigError: it cannot be used."""
+    return load_file(config.init_from, env, config.network, "init_from: ")
 
 
 def abstract_state(config: Config, env: Env) -> tuple[Any, Any]:
