@@ -6,12 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-<<<<<<< HEAD
-from pathlib import Path
 from typing import Annotated, Any, get_origin
-=======
-from typing import Annotated, Any, Literal, get_origin
->>>>>>> main
 
 import jax
 import rich
@@ -189,7 +184,7 @@ def export(
     from jaxzero import runs
     from jaxzero import train as training
 
-<<<<<<< HEAD
+    folder = runs.find(run)
     precision = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite}
     for line in training.export_run(folder, step, format or ["pt"], **precision):
         print(line)
@@ -221,10 +216,6 @@ def convert(
 
     for line in converting.convert(source, target or None, test=test, overwrite=overwrite):
         print(line)
-=======
-    folder = runs.find(run)
-    print(training.export_run(folder, step=step, format=format))
->>>>>>> main
 
 
 @app.command
