@@ -9,7 +9,7 @@ import pytest
 import torch
 from exports import CASES, export, model_of
 
-from jaxzero.export import FORMATS, formats, parity
+from jaxzero.export import FORMATS, formats, parity, publish
 from jaxzero.export.model import ExportError
 
 PRECISE = [name for name in FORMATS if name != "onnx"]
@@ -125,6 +125,26 @@ def test_card_and_registry_say_what_there_is(folder):
     ), "no drafts are left"
 
 
+def test_elo_is_told_where_it_is_known(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    assert publish.rating(folder, 7) is None
+    rows = [
+        {
+            "player": f"run@{step}:32",
+            "run": "run",
+            "iteration": step,
+            "elo": 100.0 * step,
+            "interval": [1, 2],
+            "games": 9,
+        }
+        for step in (6, 7)
+    ]
+    (folder / "ratings.json").write_text(json.dumps({"zero": "random", "ratings": rows}))
+    assert publish.rating(folder, 7) == {"player": "run@7:32", "elo": 700.0, "interval": [1, 2], "zero": "random"}
+    assert publish.rating(folder, 8) is None
+
+
 def test_another_network_is_not_overwritten(tmp_path):
     export(tmp_path, "mlp", ["json"])
     before = (tmp_path / "n_step000007.json").read_bytes()
@@ -205,7 +225,5 @@ def test_positions_are_of_self_play_and_reach_the_end():
     ],
 )
 def test_formats_that_are_refused(names, options, message):
-    from jaxzero.export import publish
-
     with pytest.raises(ExportError, match=message):
         publish.check(names, CASES["mlp"][1], **options)

@@ -89,7 +89,17 @@ def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dic
     rows = [row for row in metrics.read(folder) if row["iteration"] == step]
     row = rows[-1] if rows else {}
     layer = {name: settings.value_of(config, name) for name in settings.fields() if name not in PRIVATE}
-    return {"iteration": step, **info, "elo": row.get("elo"), "metrics": row, "config": layer}
+    return {"iteration": step, **info, "elo": rating(folder, step), "metrics": row, "config": layer}
+
+
+def rating(folder: Path, step: int) -> dict[str, Any] | None:
+    """Elo of a checkpoint with its 95 % interval and the player whose Elo is 0, if `jaxzero rate` has found it."""
+    try:
+        content = json.loads((folder / "ratings.json").read_text(encoding="utf-8"))
+        rows = [row for row in content["ratings"] if (row["run"], row["iteration"]) == (folder.resolve().name, step)]
+        return {**{key: rows[0][key] for key in ("player", "elo", "interval")}, "zero": content["zero"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def plan(folder: Path, version: str, modules: dict[str, Format], model: Model, precision: str) -> list[Job]:
@@ -165,6 +175,7 @@ def record(job: Job, path: Path, model: Model, proofs: list[parity.Certificate])
     return {
         "format": job.kind,
         "precision": job.precision,
+        **({"half": job.format.HALF} if job.precision == "float16" else {}),
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "weights_sha256": model.metadata["weights_sha256"],
