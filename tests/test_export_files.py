@@ -73,7 +73,7 @@ def test_programs_run_by_their_own_library_alone(folder):
     observation = np.zeros((2, 6, 7, 2), np.float32)
     expected = formats.load("pt").run(folder / "n_step000007.pt", "predict", [observation])
     session = onnxruntime.InferenceSession(folder / "n_step000007.onnx", providers=["CPUExecutionProvider"])
-    assert [x.name for x in session.get_inputs() + session.get_outputs()] == ["observation", "logits", "value"]
+    assert [x.name for x in [*session.get_inputs(), *session.get_outputs()]] == ["observation", "logits", "value"]
     assert json.loads(session.get_modelmeta().custom_metadata_map["jaxzero"])["num_actions"] == 7
     program = torch.export.load(folder / "n_step000007.pt2", extra_files=(extra := {"metadata.json": ""}))
     assert json.loads(extra["metadata.json"])["game"]["name"] == "connect_four"

@@ -51,6 +51,7 @@ def test_unfolded_network_computes_the_same_and_trains_from_there(case):
     params = fold(network, variables)
     states, _ = parity.play(env, jax.random.split(jax.random.key(5), 256), np.arange(256) % 40)
     observation = jax.vmap(env.observe)(states)
+    assert network.unfold is not None
     with jax.numpy_rank_promotion("allow"):
         found = network.unfold(params, lambda: observation)
     assert jax.tree.structure(found) == jax.tree.structure(variables)

@@ -82,8 +82,8 @@ def play(env: Env, keys: jax.Array, stops: jax.Array) -> tuple[Any, jax.Array]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def go_on(env: Env, infer: Callable[..., Any], params: Any, key: jax.Array, states: Any) -> Positions:
-    """The next plies [T, B, …] of games that the network plays against itself by its policy; one that ends is followed
+def go_on(env: Env, infer: Callable[..., Any], params: Any, key: jax.Array, states: Any) -> tuple[jax.Array, ...]:
+    """Observations and legal actions of the next plies [T, B, …] of games that the network plays against itself by its policy; one that ends is followed
     by a new one."""
 
     def ply(states: Any, key: jax.Array):
@@ -93,7 +93,7 @@ def go_on(env: Env, infer: Callable[..., Any], params: Any, key: jax.Array, stat
         action = jax.random.categorical(choose, logits).astype(jnp.int32)
         after = jax.vmap(env.advance)(states, action, jax.random.split(chance, GAMES))
         new = jax.vmap(env.init)(jax.random.split(fresh, GAMES))
-        return jax.vmap(where)(after.terminated, new, after), Positions(observation, legal)
+        return jax.vmap(where)(after.terminated, new, after), (observation, legal)
 
     return jax.lax.scan(ply, states, jax.random.split(key, PLIES))[1]
 

@@ -41,9 +41,10 @@ def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8:
     find_kind(config)
     if half and int8:
         raise ExportError("--half and --int8 are two precisions; give one of them")
-    if refused := [name for name in names if int8 and name != "onnx"]:
+    modules = {name: formats.load(name) for name in names}
+    if refused := [name for name, module in modules.items() if int8 and not hasattr(module, "quantize")]:
         raise ExportError(f"--int8: there is no int8 form of {', '.join(refused)}; use --format onnx")
-    return [formats.load(name) for name in dict.fromkeys(names)]
+    return list(modules.values())
 
 
 def export_run(

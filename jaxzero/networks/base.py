@@ -41,7 +41,7 @@ class Network(NamedTuple):
     predict: Callable[..., tuple[Prediction, Any]]
     fold: Callable[[Variables], Any]
     infer: Callable[[Any, jax.Array], Prediction]
-    unfold: Callable[[Any, Callable[[], jax.Array]], Variables] | None = None
+    unfold: Callable[[Any, Callable[[], Any]], Variables] | None = None
 
 
 def from_module(build: Callable[[bool, nnx.Rngs], nnx.Module], norm: bool, wdl: bool) -> Network:
