@@ -150,7 +150,7 @@ def test_another_network_is_not_overwritten(tmp_path):
     before = (tmp_path / "n_step000007.json").read_bytes()
     other = model_of("mlp")
     params = dict(other.params) | {"value": jax.tree.map(np.zeros_like, other.params["value"])}
-    with pytest.raises(ExportError, match=r"n_step000007.json: is there already and holds another network"):
+    with pytest.raises(ExportError, match=r"n_step000007.json: is there already and not known to hold this"):
         export(tmp_path, "mlp", ["json"], params=params)
     assert (tmp_path / "n_step000007.json").read_bytes() == before
     export(tmp_path, "mlp", ["json"])  # the same again is no loss

@@ -83,8 +83,8 @@ def play(env: Env, keys: jax.Array, stops: jax.Array) -> tuple[Any, jax.Array]:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def go_on(env: Env, infer: Callable[..., Any], params: Any, key: jax.Array, states: Any) -> tuple[jax.Array, ...]:
-    """Observations and legal actions of the next plies [T, B, …] of games that the network plays against itself by its policy; one that ends is followed
-    by a new one."""
+    """Observations and legal actions of the next plies [T, B, …] of games that the network plays against itself by its
+    policy; one that ends is followed by a new one."""
 
     def ply(states: Any, key: jax.Array):
         observation, legal = jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)

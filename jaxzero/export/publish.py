@@ -145,7 +145,9 @@ def refuse_overwriting(jobs: list[Job], model: Model, entry: dict[str, Any] | No
     for job in jobs:
         known = entry and entry["files"].get(job.path.name, {}).get("weights_sha256")
         if entry is not None and job.path.exists() and known != model.metadata["weights_sha256"]:
-            raise ExportError(f"{job.path}: is there already and holds another network; move it, or use --overwrite")
+            raise ExportError(
+                f"{job.path}: is there already and not known to hold this network; move it, or use --overwrite"
+            )
 
 
 def write(job: Job, path: Path, model: Model) -> None:
