@@ -1,8 +1,10 @@
 """ONNX: one program for onnxruntime, onnxruntime-web and others, with any batch and all weights inside the file."""
 
+import contextlib
 import json
 import logging
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +25,24 @@ OPSET = 23
 def write(path: Path, model: Model, function: str) -> None:
     module, inputs, axes = pt2.program(model, function)
     signature = model.metadata["functions"][function]
-    logging.disable(logging.WARNING)  # of operators for torchvision, which are not needed
+    with quiet():
+        torch.onnx.export(
+            module, inputs, str(path), dynamo=True, dynamic_shapes=axes, opset_version=OPSET, external_data=False,
+            input_names=list(signature["inputs"]), output_names=list(signature["outputs"]), verbose=False,
+        )  # fmt: skip
+    describe(path, model)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without warnings of operators and steps that these networks have no use for."""
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.onnx.export(
-                module, inputs, str(path), dynamo=True, dynamic_shapes=axes, opset_version=OPSET, external_data=False,
-                input_names=list(signature["inputs"]), output_names=list(signature["outputs"]), verbose=False,
-            )  # fmt: skip
+            yield
     finally:
         logging.disable(logging.NOTSET)
-    describe(path, model)
 
 
 def describe(path: Path, model: Model) -> None:
@@ -50,10 +59,11 @@ def quantize(path: Path, model: Model, function: str, examples: list[np.ndarray]
     single = path.with_name(f"float32.{path.name}")
     write(single, model, function)
     names = model.metadata["functions"][function]["inputs"]
-    quantization.quantize_static(
-        single, path, Batches(list(names), examples), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-        activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
-    )  # fmt: skip
+    with quiet():
+        quantization.quantize_static(
+            single, path, Batches(list(names), examples), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+            activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+        )  # fmt: skip
     single.unlink()
     describe(path, model)
 
