@@ -161,7 +161,7 @@ def export(
     licence: str = "",
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Write the network of a run to files in its folder exports/, each compared with the JAX network on 1,024 positions
+    """Write the network of a run to files in its folder exports/, each compared with the JAX network on 1,536 positions
     of self-play before it appears, and print their paths and certificates.
 
     Parameters

@@ -38,10 +38,10 @@ def test_each_file_has_a_certificate_that_is_printed_too(folder):
         name = f"n_step000007.{kind}"
         certificate = entry(folder, name)
         (proof,) = certificate["parity"]
-        assert line.startswith(f"{folder / name} (parity over 1024 positions: logits max ")
+        assert line.startswith(f"{folder / name} (parity over 1536 positions: logits max ")
         assert certificate["bytes"] == (folder / name).stat().st_size
-        assert (proof["function"], proof["precision"], proof["positions"]) == ("predict", "float32", 1024)
-        assert proof["distinct"] > 500
+        assert (proof["function"], proof["precision"], proof["positions"]) == ("predict", "float32", 1536)
+        assert proof["distinct"] > 1000
         assert proof["agreement"] == 1.0
         for output in ("logits", "value"):
             assert 0 < proof["differences"][output]["mean"] < proof["differences"][output]["max"] < 1e-5
@@ -186,7 +186,7 @@ def test_one_wrong_weight_fails_and_nothing_is_written(tmp_path, monkeypatch, ki
     from jaxzero.export.model import digest
 
     monkeypatch.setattr(module, "write", wrong)
-    with pytest.raises(ExportError, match=r"not written: it differs from the JAX network \(parity over 1024"):
+    with pytest.raises(ExportError, match=r"not written: it differs from the JAX network \(parity over 1536"):
         export(tmp_path, "mlp", [kind])
     assert {path.name for path in tmp_path.iterdir()} == {".lock"}
 
@@ -208,12 +208,12 @@ def test_certificate_of_outputs_that_are_not_numbers_does_not_hold():
 def test_positions_are_of_self_play_and_reach_the_end():
     positions = parity.self_play(model_of("resnet"), 0)
     stones = positions.observation.sum((1, 2))  # [N, 2] mover's, other's
-    assert positions.observation.shape == (1024, 6, 7, 2)
+    assert positions.observation.shape == (1536, 6, 7, 2)
     assert set(stones[:, 1] - stones[:, 0]) == {0, 1}
     assert (positions.legal == (positions.observation[:, 0].sum(-1) == 0)).all()
     assert stones.sum(-1).min() == 0, "games begin anew"
     assert stones.sum(-1).max() > 20
-    assert len(np.unique(positions.observation, axis=0)) > 500
+    assert len(np.unique(positions.observation, axis=0)) > 1000
 
 
 @pytest.mark.parametrize(
