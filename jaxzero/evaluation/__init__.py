@@ -7,12 +7,11 @@ from typing import Any
 import jax
 
 from envs import Env
-from jaxzero import search
+from jaxzero import models, search
 from jaxzero.config import Config
 from jaxzero.evaluation import matches, players
 from jaxzero.evaluation.exhaustive import exhaustive
 from jaxzero.evaluation.matches import write_results
-from jaxzero.models import simulator
 from jaxzero.networks import Network
 
 __all__ = ["exhaustive", "make", "prove", "search_agent", "write_results"]
@@ -23,7 +22,7 @@ def search_agent(env: Env, network: Network, config: Config, simulations: int) -
     if not simulations:
         return players.policy_player(env, network.infer)
     settings = dataclasses.replace(config.search, reuse=False)  # every move is searched afresh
-    return players.search_player(env, search.make(settings, env, simulator.make(env, network.infer), simulations))
+    return players.search_player(env, search.make(settings, env, models.make(env, network), simulations))
 
 
 def make(env: Env, network: Network, config: Config) -> dict[str, Callable[[Any, jax.Array], dict[str, Any]]]:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import mctx
 
 from envs import Env, State
-from jaxzero.models import Afterstate, Model, Params
+from jaxzero.models.base import Afterstate, Model, Params
 from jaxzero.networks import Prediction
 
 
@@ -55,7 +55,7 @@ def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
         return judge(params, after, jnp.zeros_like(discount), discount), after
 
     if env.num_outcomes:
-        return Model(root, act, resolve)
+        return Model(root, act, resolve, env.num_outcomes)
     return Model(root, decision)
 
 
