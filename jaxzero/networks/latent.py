@@ -16,7 +16,7 @@ from envs import Env
 from jaxzero.config import NetworkConfig
 from jaxzero.networks.base import Latent, Network, Prediction, Transition, read
 from jaxzero.networks.mlp import Trunk, near_zero
-from jaxzero.networks.resnet import Head, Tower
+from jaxzero.networks.resnet import VALUE_HIDDEN, Head, Tower
 from jaxzero.networks.values import ValueHead
 
 FOLLOWS = 3  # {same, other, end}
@@ -58,6 +58,9 @@ class LatentModule(nnx.Module):
         flat = self.projector(latent.reshape(len(latent), -1).astype(self.dtype))
         return (self.online(flat) if online else flat).astype(jnp.float32)
 
+    def one_hot(self, action: jax.Array) -> jax.Array:
+        return jax.nn.one_hot(action, self.num_actions, dtype=self.dtype)
+
     def of(self, head: str, latent: jax.Array) -> jax.Array:
         return self.read(getattr(self, head), latent).astype(jnp.float32)
 
@@ -94,8 +97,7 @@ class DenseModel(LatentModule):
         return self.encoder(observation.reshape(len(observation), -1))
 
     def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
-        chosen = jax.nn.one_hot(action, self.num_actions, dtype=self.dtype)
-        return self.mover(jnp.concatenate([latent.astype(self.dtype), chosen], -1))
+        return self.mover(jnp.concatenate([latent.astype(self.dtype), self.one_hot(action)], -1))
 
     def read(self, head: Any, latent: jax.Array) -> jax.Array:
         return head(latent.astype(self.dtype))
@@ -111,11 +113,10 @@ class ConvModel(LatentModule):
         tower = {"norm": False, "pooling": config.pooling, **types}
         self.encoder = Tower(planes, channels, config.blocks, **tower)
         self.mover = Tower(channels + ACTION_PLANES, channels, config.dynamics_blocks, **tower)
-        self.action = nnx.Embed(
-            env.num_actions, math.prod(self.shape), embedding_init=nnx.initializers.normal(1.0), **types
-        )
+        drawn = {"kernel_init": nnx.initializers.normal(1.0), "use_bias": False, **types}
+        self.action = nnx.Linear(env.num_actions, math.prod(self.shape), **drawn)
         heads = {
-            name: lambda name=name, n=n: Head(shape, 0 if name == "policy" else 64, n, norm=False, **types)
+            name: lambda name=name, n=n: Head(shape, 0 if name == "policy" else VALUE_HIDDEN, n, norm=False, **types)
             for name, n in outputs.items()
         }
         super().__init__(env.num_actions, heads | projection(config, math.prod(shape), types), dtype)
@@ -124,7 +125,7 @@ class ConvModel(LatentModule):
         return self.encoder.trunk(observation, False, None)
 
     def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
-        chosen = self.action(action).reshape(-1, *self.shape)
+        chosen = self.action(self.one_hot(action)).reshape(-1, *self.shape)
         return self.mover.trunk(jnp.concatenate([latent.astype(self.dtype), chosen], -1), False, None)
 
     def read(self, head: Any, latent: jax.Array) -> jax.Array:
