@@ -39,6 +39,9 @@ class NetworkConfig:
     """muzero_mlp: width of the hidden layers, two in the representation and in the dynamics, one in each head."""
     latent_dim: int = 64
     """muzero_mlp: numbers of a latent state."""
+    codes: int = 0
+    """muzero_mlp: kinds of outcomes of chance that the model tells apart, such as 32 for 2048 (Stochastic MuZero); 0 =
+    an action leads to what is expected of it."""
     projection: int = 0
     """muzero: width in which latent states are compared (learner.consistency_weight); 0 = no such layers."""
     norm: Literal["batch", "none"] = "none"
@@ -175,6 +178,8 @@ class LearnerConfig:
     """muzero: weight of the reward loss."""
     follows_weight: float = 1.0
     """muzero: weight of the loss on who moves next (the same player, the other, none)."""
+    codes_weight: float = 1.0
+    """muzero: weight of the loss on the outcomes of chance, where network.codes is not 0."""
     consistency_weight: float = 0.0
     """muzero: weight of the distance between an unrolled latent state and the one seen (EfficientZero: 2; needs
     network.projection); 0 = off."""

@@ -93,14 +93,17 @@ def make_batch(env: Env, config: LearnerConfig, slots: replays.Slots, value: jax
     return Batch(observation, turned_actions(env, slots.moves, turn), slots.weights, slots.policy_weight, value)
 
 
-def make_window(env: Env, config: LearnerConfig, slots: replays.Slots, value: jax.Array, key: jax.Array) -> Window:
-    """The same of N positions and the K plies after each, [N, K + 1], for a model to be unrolled over."""
+def make_window(
+    env: Env, config: LearnerConfig, slots: replays.Slots, value: jax.Array, key: jax.Array, seen: bool = False
+) -> Window:
+    """The same of N positions and the K plies after each, [N, K + 1], for a model to be unrolled over; without `seen`
+    only the first of them is shown."""
     count, plies = value.shape
     turn = draw_symmetries(env, config, key, count)
-    shown = plies if config.consistency_weight else 1  # only these are looked at
-    seen = jax.tree.map(lambda x: x[:, :shown].reshape(-1, *x.shape[2:]), slots.state)
+    shown = plies if seen else 1
+    states = jax.tree.map(lambda x: x[:, :shown].reshape(-1, *x.shape[2:]), slots.state)
     repeated = None if turn is None else jnp.repeat(turn, shown)
-    observation = turned(env, jax.vmap(env.observe)(seen), repeated)
+    observation = turned(env, jax.vmap(env.observe)(states), repeated)
     mover, end = slots.state.player, slots.end
     return Window(
         observation=observation.reshape(count, shown, *observation.shape[1:]),
@@ -235,7 +238,9 @@ def make_learn(
             slots, value = reanalyse(learned.variables, slots, value, jax.random.fold_in(key, 1))
         return (slots, value) if network.latent else jax.tree.map(lambda x: x[:, 0], (slots, value))
 
-    make = make_window if network.latent else make_batch
+    make = make_batch
+    if network.latent:
+        make = partial(make_window, seen=bool(config.learner.consistency_weight or network.latent.num_codes))
 
     def learn(learned: Learned, replay: replays.Replay, key: jax.Array, positions: jax.Array):
         devices = jax.lax.psum(1, AXIS)

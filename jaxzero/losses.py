@@ -92,13 +92,17 @@ def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Win
     steps = window.action.shape[1] - 1
     action = jnp.moveaxis(window.action[:, :-1], 1, 0).astype(jnp.int32)
     latent = network.represent(params, window.observation[:, 0])
+    codes = outcomes(network, params, window.observation) if network.num_codes else None
 
-    def step(latent, action):
+    def step(latent, now):
+        action, code = now
         moved = network.dynamics(params, (latent + jax.lax.stop_gradient(latent)) / 2, action)
+        if network.settle is not None:
+            moved = moved._replace(latent=network.settle(params, moved.latent, code))
         return moved.latent, (moved, network.predict(params, moved.latent))
 
     root = network.predict(params, latent)
-    _, (moved, later) = jax.lax.scan(step, latent, action)
+    _, (moved, later) = jax.lax.scan(step, latent, (action, None if codes is None else codes.code))
     said = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), root, later)
     due: Window = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), window)
 
@@ -121,6 +125,12 @@ def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Win
         "policy_loss": 1.0, "value_loss": config.value_weight, "reward_loss": config.reward_weight,
         "follows_loss": config.follows_weight,
     }  # fmt: skip
+    if codes is not None:
+        # Nobody has seen what came after the end.
+        rows["codes_loss"] = here(
+            jnp.pad(optax.softmax_cross_entropy(moved.codes, codes.happened) + codes.distance, ((1, 0), (0, 0)))
+        )
+        weights["codes_loss"] = config.codes_weight
     if config.consistency_weight:
         rows["consistency_loss"] = here(consistency(network, params, moved.latent, window.observation))
         weights["consistency_loss"] = config.consistency_weight
@@ -145,9 +155,29 @@ def by_depth(rows: dict[str, jax.Array], alive: jax.Array) -> dict[str, jax.Arra
         count = (acted if about_action else alive).sum(1).astype(jnp.float32)
         if name != "value_error":
             means[name] = row.sum() / jnp.maximum(count.sum(), 1.0)
-        first = int(about_action or name == "consistency_loss")
+        first = int(about_action or name in ("codes_loss", "consistency_loss"))
         means |= {f"unroll/{name}_{k}": row[k].sum() / jnp.maximum(count[k], 1.0) for k in range(first, len(row))}
     return means
+
+
+class Outcomes(NamedTuple):
+    """What chance did between the positions of a window."""
+
+    happened: jax.Array  # f32[K, N, M]  one-hot, without gradient
+    code: jax.Array  # f32[K, N, M]  the same with the gradient of the probabilities (straight through)
+    distance: jax.Array  # f32[K, N]  how far the encoder's probabilities are from it
+
+
+def outcomes(network: Latent, params: Any, observation: jax.Array) -> Outcomes:
+    """The code that the encoder finds likeliest between each two observations f32[N, K + 1, …] (Antonoglou et al. 2022,
+    section 4.2: a VQ-VAE whose codebook is the unit vectors)."""
+    assert network.encode is not None
+    steps, count = observation.shape[1] - 1, len(observation)
+    before, after = (x.reshape(-1, *x.shape[2:]) for x in (observation[:, :-1], observation[:, 1:]))
+    share = jax.nn.softmax(network.encode(params, before, after))
+    happened = jax.lax.stop_gradient(jax.nn.one_hot(share.argmax(-1), network.num_codes))
+    found = happened, happened + share - jax.lax.stop_gradient(share), jnp.square(share - happened).sum(-1)
+    return Outcomes(*(jnp.moveaxis(x.reshape(count, steps, *x.shape[1:]), 1, 0) for x in found))
 
 
 def consistency(network: Latent, params: Any, unrolled: jax.Array, observation: jax.Array) -> jax.Array:

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 _GROUPS = {
     "loss": (
-        *("loss", "policy_loss", "value_loss", "reward_loss", "follows_loss", "consistency_loss"),
+        *("loss", "policy_loss", "value_loss", "reward_loss", "follows_loss", "codes_loss", "consistency_loss"),
         *("reward_error", "latent_norm", "gradient_norm", "lr", "policy_entropy"),
     ),
     "selfplay": ("value_error", "value_correlation", "game_length", "points", "window"),

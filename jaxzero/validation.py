@@ -39,7 +39,8 @@ RANGES = {
         "devices", "search.c_puct", "search.forced_playouts", "search.max_depth", "search.slots", "search.temperature",
         "search.temperature_plies", "selfplay.opening_plies", "learner.warmup", "learner.weight_decay", "learner.clip",
         "learner.value_weight", "learner.td_steps", "learner.reward_weight", "learner.follows_weight",
-        "learner.consistency_weight", "network.projection", "evaluation.every", "evaluation.opening_plies",
+        "learner.consistency_weight", "network.projection", "network.codes", "learner.codes_weight",
+        "evaluation.every", "evaluation.opening_plies",
     )),
     "above 0": (lambda x: x > 0, (
         "search.dirichlet_alpha", "search.root_temperature", "search.value_scale", "search.value_temperature",
@@ -118,6 +119,9 @@ def validate_model(config: Config) -> None:
             "learner.consistency_weight: latent states are compared in a projection; set network.projection too, such "
             "as 128, or leave it out"
         )
+    if network.codes and (network.kind != "muzero_mlp" or config.search.engine != "tree"):
+        field = 'network.kind = "muzero_mlp"' if network.kind != "muzero_mlp" else 'search.engine = "tree"'
+        raise ConfigError(f"network.codes: outcomes of chance need {field}; set it, or leave them out")
     if config.search.reuse:
         raise ConfigError("search.reuse: a subtree of a learned model holds illegal moves; leave it out")
 

@@ -116,8 +116,7 @@ def test_signs_for_both_colours(actions):
 def test_symmetries_turn_the_actions_of_a_window_too():
     """Along the window the turned actions lead from the turned position to turned positions."""
     slots = jax.tree.map(lambda x: jnp.broadcast_to(x[:, 0][None], (32, *x[:, 0].shape)), SHORT)
-    config = LearnerConfig(consistency_weight=1.0)
-    made = learner.make_window(ENV, config, slots, jnp.zeros((32, 3)), jax.random.key(1))
+    made = learner.make_window(ENV, LearnerConfig(), slots, jnp.zeros((32, 3)), jax.random.key(1), seen=True)
     turns = set()
     for row in range(32):
         stones = np.asarray(made.observation[row]).sum(-1).reshape(3, 9)
@@ -434,3 +433,75 @@ def test_a_model_of_one_game_is_learned():
     assert float(result["reward_error"].max()) < 0.2
     assert float(result["value_error"].max()) < 0.2
     assert float(result["follows_loss"].max()) < 0.2
+
+
+# Chance
+
+CHANCE = NetworkConfig(kind="muzero_mlp", hidden_dim=8, latent_dim=4, value="categorical", support=3, codes=5)
+
+
+def test_codes_of_a_window_are_learned_where_something_was_seen():
+    """The code that the encoder finds likeliest teaches the afterstate, not where the game has ended; the latent that
+    follows is made with it, and passes its gradient to the encoder."""
+    network = networks.make(CHANCE, ENV).latent
+    assert network is not None
+    params = networks.make(CHANCE, ENV).init(jax.random.key(0))["params"]
+    params = jax.tree.map(lambda x: x + jax.random.normal(jax.random.key(x.size), x.shape), params)
+    slots = jax.tree.map(lambda x: x[:, 0][None], SHORT)
+    config = LearnerConfig(augment=False, value_loss="categorical")
+    window = learner.make_window(ENV, config, slots, jnp.zeros((1, 3)), jax.random.key(0), seen=True)
+    window = window._replace(alive=jnp.array([[True, True, False]]))
+    result = muzero_loss(config, network, params, window)
+    latent, first = network.represent(params, window.observation[:, 0]), window.action[:, 0].astype(jnp.int32)
+    after = network.dynamics(params, latent, first)
+    logits = network.encode(params, window.observation[:, 0], window.observation[:, 1])[0]
+    share, best = jax.nn.softmax(logits), int(jnp.argmax(logits))
+    distance = float(jnp.square(share - jax.nn.one_hot(best, 5)).sum())
+    expected = float(-jax.nn.log_softmax(after.codes)[0, best]) + distance
+    np.testing.assert_allclose(result["codes_loss"][:, 0], [0.0, expected, 0.0], rtol=1e-4)
+    following = network.settle(params, after.latent, jax.nn.one_hot(jnp.array([best]), 5))
+    said = network.predict(params, following)
+    np.testing.assert_allclose(result["value_error"][1], jnp.abs(said.value), rtol=1e-3, atol=1e-5)
+    config = dataclasses.replace(config, codes_weight=0.0)
+    gradient = jax.grad(lambda params: muzero_loss(config, network, params, window)["loss"].sum())(params)
+    assert np.any(jax.tree.leaves(gradient["coder"])[0])
+
+
+def test_search_with_learned_chance_is_an_expectation():
+    """One action, two codes of known probability and known values: the root is worth what is expected."""
+
+    def dynamics(params, latent, action):
+        zero = jnp.zeros(len(action))
+        return Transition(latent, zero + 0.5, zero + 1, {}, jnp.zeros((len(action), 3)), jnp.log(
+            jnp.tile(jnp.float32([[0.75, 0.25]]), (len(action), 1))
+        ))  # fmt: skip
+
+    def predict(params, latent):
+        logits = jnp.where(jnp.arange(9) == 8, 30.0, 0.0)
+        return Prediction(jnp.tile(logits[None], (len(latent), 1)), latent[:, 0], {"value": latent[:, 0]})
+
+    def settle(params, latent, code):
+        return code @ jnp.float32([[8.0], [-4.0]])
+
+    latent = Latent(
+        lambda params, observation: jnp.zeros((len(observation), 1)), dynamics, predict, num_codes=2, settle=settle
+    )
+    network = networks.Network(lambda key: {}, lambda *_: None, lambda x: x, lambda *_: None, latent=latent)  # pyright: ignore
+    env = envs.make("2048", max_plies=8)
+    text = "    .     .     .     .\n" * 3 + "    2     .     .     .\nply 0"
+    state = jax.tree.map(lambda x: x[None], env.from_text(text))
+    made = search.make(
+        SearchConfig(simulations=2, max_considered=1, max_depth=2), _Nine(), models.make(_Nine(), network)
+    )
+    found, _ = jax.jit(lambda: made.run((), jax.random.split(jax.random.key(0), 1), state, (), jnp.zeros(1), False))()
+    assert float(found.value[0]) == pytest.approx(0.5 + 0.75 * 8 - 0.25 * 4)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Nine(type(envs.make("2048"))):
+    """2048 with nine actions, all but the last illegal."""
+
+    num_actions = 9
+
+    def legal_actions(self, state):
+        return jnp.arange(9) == 8

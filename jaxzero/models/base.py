@@ -28,8 +28,7 @@ class Model(NamedTuple):
     `chance`: None for a game without chance. Else `decision` gives `(Afterstate, embedding)`, which takes no network,
         and `chance(params, key, outcomes[B], embedding) -> (mctx.RecurrentFnOutput, embedding)` goes on to the next
         position and judges it: reward 0, discount 1, or 0 where the outcome has ended the game. Where none is due it
-        judges what is there. A model may also leave the discount of an action to its outcome: then it is 1 there, and
-        +1, -1 or 0 here.
+        judges what is there.
     `num_outcomes`: O.
     `knows_rules`: illegal actions are masked at every node; false: at the root only, below it any action is tried.
     """

@@ -23,13 +23,14 @@ class Prediction(NamedTuple):
 
 
 class Transition(NamedTuple):
-    """What a learned model says of an action (or of an outcome of chance)."""
+    """What a learned model says of an action."""
 
     latent: jax.Array  # f32[B, ...]  in [0, 1]
     reward: jax.Array  # f32[B]  to the player who acted
     discount: jax.Array  # f32[B]  expectation of +1 (the same player moves next), -1 (the other), 0 (the end)
     reward_heads: Heads  # as those of `Prediction`
     follows: jax.Array  # f32[B, 3]  logits of {same, other, end}
+    codes: jax.Array | None = None  # f32[B, M]  logits of the outcomes of chance, of a network that knows any
 
 
 class Latent(NamedTuple):
@@ -40,12 +41,19 @@ class Latent(NamedTuple):
     `predict(params, latent) -> Prediction`
     `project(params, latent, online) -> f32[B, D]`: what latents are compared by (EfficientZero, Ye et al. 2021); those
         that the dynamics made are `online`. None: the network has no projection.
+    `num_codes`: M, kinds of outcomes that a network of games with chance tells apart (Stochastic MuZero, Antonoglou et
+        al. 2022); 0: none. With M > 0 the dynamics leads to an afterstate, then
+        `settle(params, latent, code f32[B, M]) -> latent` goes on to the next position, and
+        `encode(params, before[B, …], after[B, …]) -> f32[B, M]` gives logits of what happened between observations.
     """
 
     represent: Callable[[Any, jax.Array], jax.Array]
     dynamics: Callable[[Any, jax.Array, jax.Array], Transition]
     predict: Callable[[Any, jax.Array], Prediction]
     project: Callable[[Any, jax.Array, bool], jax.Array] | None = None
+    num_codes: int = 0
+    settle: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
+    encode: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
 
 
 class Network(NamedTuple):

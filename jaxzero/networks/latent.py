@@ -45,10 +45,11 @@ class LatentModule(nnx.Module):
     def represent(self, observation: jax.Array) -> jax.Array:
         return scaled(self.encode(observation.astype(self.dtype)))
 
-    def dynamics(self, latent: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """The next latent, reward outputs, logits of who moves next."""
+    def dynamics(self, latent: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
+        """The next latent, reward outputs, logits of who moves next and, if there are any, of codes."""
         moved = scaled(latent + self.move(latent, action))
-        return moved, self.of("reward", moved), self.of("follows", moved)
+        codes = self.of("codes", moved) if hasattr(self, "codes") else None
+        return moved, self.of("reward", moved), self.of("follows", moved), codes
 
     def predict(self, latent: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Policy logits and value outputs."""
@@ -91,10 +92,20 @@ class DenseModel(LatentModule):
         self.encoder = Dense(math.prod(env.observation_shape), hidden, size, init=wide, **types)
         self.mover = Dense(size + env.num_actions, hidden, size, init=wide, **types)
         heads = {name: lambda n=n: Dense(size, hidden[:1], n, **types) for name, n in outputs.items()}
+        if codes := config.codes:
+            self.settler = Dense(size + codes, hidden, size, init=wide, **types)
+            self.coder = Dense(2 * math.prod(env.observation_shape), hidden, codes, **types)
         super().__init__(env.num_actions, heads | projection(config, size, types), dtype)
 
     def encode(self, observation: jax.Array) -> jax.Array:
         return self.encoder(observation.reshape(len(observation), -1))
+
+    def settle(self, latent: jax.Array, code: jax.Array) -> jax.Array:
+        return scaled(latent + self.settler(jnp.concatenate([latent, code], -1).astype(self.dtype)))
+
+    def outcome(self, before: jax.Array, after: jax.Array) -> jax.Array:
+        both = jnp.concatenate([x.reshape(len(x), -1) for x in (before, after)], -1)
+        return self.coder(both.astype(self.dtype)).astype(jnp.float32)
 
     def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
         return self.mover(jnp.concatenate([latent.astype(self.dtype), self.one_hot(action)], -1))
@@ -146,6 +157,7 @@ def projection(config: NetworkConfig, size: int, types: dict[str, Any]) -> dict[
 def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueHead, dtype: Any) -> Network:
     """A network with `latent` functions. Rewards are read as values are."""
     outputs = {"policy": env.num_actions, "value": head.outputs, "reward": head.outputs, "follows": FOLLOWS}
+    outputs |= {"codes": config.codes} if config.codes else {}
 
     def build(rngs: nnx.Rngs) -> LatentModule:
         return form(env, config, outputs, dtype, rngs)  # pyright: ignore[reportCallIssue]
@@ -159,16 +171,22 @@ def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueH
         return nnx.merge(graph, params).represent(observation)
 
     def dynamics(params: Any, latent: jax.Array, action: jax.Array) -> Transition:
-        moved, reward, follows = nnx.merge(graph, params).dynamics(latent, action)
+        moved, reward, follows, codes = nnx.merge(graph, params).dynamics(latent, action)
         same, other, _ = jnp.moveaxis(jax.nn.softmax(follows), -1, 0)
         earned, heads = head.read(reward)
-        return Transition(moved, earned, same - other, heads, follows)
+        return Transition(moved, earned, same - other, heads, follows, codes)
 
     def predict(params: Any, latent: jax.Array) -> Prediction:
         return read(*nnx.merge(graph, params).predict(latent), head)
 
     def project(params: Any, latent: jax.Array, online: bool) -> jax.Array:
         return nnx.merge(graph, params).project(latent, online)
+
+    def settle(params: Any, latent: jax.Array, code: jax.Array) -> jax.Array:
+        return nnx.merge(graph, params).settle(latent, code)
+
+    def encode(params: Any, before: jax.Array, after: jax.Array) -> jax.Array:
+        return nnx.merge(graph, params).outcome(before, after)
 
     def infer(params: Any, observation: jax.Array) -> Prediction:
         return predict(params, represent(params, observation))
@@ -177,4 +195,6 @@ def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueH
         return infer(variables["params"], observation), variables["stats"]
 
     latent = Latent(represent, dynamics, predict, project if config.projection else None)
+    if config.codes:
+        latent = latent._replace(num_codes=config.codes, settle=settle, encode=encode)
     return Network(init, whole, lambda variables: variables["params"], infer, latent)
