@@ -49,7 +49,7 @@ def same(a, b) -> bool:
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_shapes_and_types(game, kind):
     env = envs.make(game)
-    if kind == "resnet" and len(env.observation_shape) != 3:
+    if kind in ("resnet", "muzero_conv") and len(env.observation_shape) != 3:
         pytest.skip("resnet reads boards")
     network = networks.make(dataclasses.replace(SMALL, kind=kind), env)
     variables = network.init(KEY)
