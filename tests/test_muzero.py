@@ -1,6 +1,7 @@
 """MuZero: targets and losses by hand, whose value it is, no rules inside the tree, reanalyse, resumption."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import optax
 import pytest
 
 import envs
+from envs.core import random_opening
 from envs.tic_tac_toe import TicTacToe
 from jaxzero import iteration, learner, losses, models, networks, search
 from jaxzero import replay as replays
@@ -52,52 +54,65 @@ def test_two_hot_and_what_is_read_of_it():
 # Targets and windows
 
 
-def game(actions, rewards, movers, values_found, env=ENV):
+def game(actions, rewards, movers, values_found):
     """Slots [T, 1] of one finished game with these actions, rewards to the mover, movers and root values."""
-    state, states = env.init(jax.random.key(0)), []
-    for action, mover in zip(actions, movers, strict=True):
-        states.append(dataclasses.replace(state, player=jnp.int8(mover)))
-        state = env.step(state, jnp.int32(action))
+
+    @jax.jit
+    def play(actions, movers):
+        def ply(state, now):
+            action, mover = now
+            return ENV.step(state, action), dataclasses.replace(state, player=mover)
+
+        _, states = jax.lax.scan(ply, ENV.init(jax.random.key(0)), (actions, movers))
+        legal = jax.vmap(ENV.legal_actions)(states)
+        return states, replays.compact_policy(legal / legal.sum(-1, keepdims=True), legal, ENV.max_legal)
+
     count = len(actions)
-    stacked = jax.tree.map(lambda *x: jnp.stack(x)[:, None], *states)
-    legal = jax.vmap(env.legal_actions)(jax.tree.map(lambda x: x[:, 0], stacked))
-    moves, weights = replays.compact_policy(legal / legal.sum(-1, keepdims=True), legal, env.max_legal)
-    return replays.Slots(
-        stacked, jnp.int16(actions)[:, None], jnp.float32(rewards)[:, None],
-        (jnp.arange(count) == count - 1)[:, None], jnp.float32(values_found)[:, None],
-        moves[:, None], weights[:, None], jnp.ones((count, 1), jnp.float16),
+    states, (moves, weights) = jax.device_get(play(np.int32(actions), np.int8(movers)))
+    slots = replays.Slots(
+        states, np.int16(actions), np.float32(rewards), np.arange(count) == count - 1, np.float32(values_found),
+        moves, weights, np.ones(count, np.float16),
     )  # fmt: skip
+    return jax.tree.map(lambda x: x[:, None], slots)
 
 
 def windows(slots, steps, **settings):
     """The windows [T, K + 1] that begin at each ply of one game."""
     config = LearnerConfig(augment=False, **settings)
     count = len(slots.action)
-    ring, new = replays.append(replays.init(ENV, count + 4, 1), slots, 9, config.td_lambda, config.td_steps)
-    assert new.sum() == count
-    table = replays.sampling_table(ring, jnp.int32(count + 4))
-    found, target = replays.sample_windows(ring, table, jax.random.key(0), 64, steps)
-    made = learner.make_window(ENV, config, found, target, jax.random.key(0))
-    first = [int(np.flatnonzero(np.asarray(found.action[:, 0]) == action)[0]) for action in slots.action[:, 0]]
-    return jax.tree.map(lambda x: np.asarray(x)[np.array(first)], made)
+
+    @jax.jit
+    def draw(slots):
+        ring, new = replays.append(replays.init(ENV, count + 4, 1), slots, 9, config.td_lambda, config.td_steps)
+        table = replays.sampling_table(ring, jnp.int32(count + 4))
+        found, target = replays.sample_windows(ring, table, jax.random.key(0), 64, steps)
+        return learner.make_window(ENV, config, found, target, jax.random.key(0)), found.action[:, 0], new.sum()
+
+    made, begun, known = jax.device_get(draw(slots))
+    assert known == count
+    first = np.array([np.flatnonzero(begun == action)[0] for action in slots.action[:, 0]])
+    return jax.tree.map(lambda x: x[first], made)
 
 
-SHORT = game((0, 1, 2), (0.5, -0.25, 1.0), (0, 0, 1), (0.1, 0.2, 0.3))  # player 0 moves twice, then player 1 once
+@functools.cache
+def short():
+    """Player 0 moves twice, then player 1 once."""
+    return game((0, 1, 2), (0.5, -0.25, 1.0), (0, 0, 1), (0.1, 0.2, 0.3))
 
 
 def test_windows_of_a_short_game_by_hand():
     """G(2) = 1 to player 1; G(1) = -0.25 - 1 and G(0) = 0.5 - 1.25 to player 0. After two plies from the first the
     value found at the third is player 1's: 0.5 - 0.25 - 0.3."""
-    made = windows(SHORT, 3, td_lambda=1.0)
+    made = windows(short(), 3, td_lambda=1.0)
     np.testing.assert_allclose(made.value[0, :3], [-0.75, -1.25, 1.0])
     assert made.alive.tolist() == [[True, True, True, False], [True, True, False, False], [True, False, False, False]]
     assert made.follows[0, :3].tolist() == [0, 1, 2]
     assert made.follows[1, :2].tolist() == [1, 2]
     np.testing.assert_allclose(made.reward[0, :3], [0.5, -0.25, 1.0])
-    np.testing.assert_allclose(windows(SHORT, 1, td_steps=2).value[:, 0], [-0.05, -1.25, 1.0], rtol=1e-6)
-    np.testing.assert_allclose(windows(SHORT, 1, td_steps=1).value[:, 0], [0.7, -0.55, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(windows(short(), 1, td_steps=2).value[:, 0], [-0.05, -1.25, 1.0], rtol=1e-6)
+    np.testing.assert_allclose(windows(short(), 1, td_steps=1).value[:, 0], [0.7, -0.55, 1.0], rtol=1e-6)
     half = [0.05 + 0.5 * (0.5 + (0.1 + 0.5 * (-0.25 - 0.65))), 0.1 + 0.5 * (-0.25 - 0.65), 0.15 + 0.5]
-    np.testing.assert_allclose(windows(SHORT, 1, td_lambda=0.5).value[:, 0], half, rtol=1e-6)
+    np.testing.assert_allclose(windows(short(), 1, td_lambda=0.5).value[:, 0], half, rtol=1e-6)
 
 
 @pytest.mark.parametrize("actions", [(0, 3, 1, 4, 2), (0, 3, 1, 4, 8, 5)], ids=["X wins", "O wins"])
@@ -115,8 +130,9 @@ def test_signs_for_both_colours(actions):
 
 def test_symmetries_turn_the_actions_of_a_window_too():
     """Along the window the turned actions lead from the turned position to turned positions."""
-    slots = jax.tree.map(lambda x: jnp.broadcast_to(x[:, 0][None], (32, *x[:, 0].shape)), SHORT)
-    made = learner.make_window(ENV, LearnerConfig(), slots, jnp.zeros((32, 3)), jax.random.key(1), seen=True)
+    slots = jax.tree.map(lambda x: np.broadcast_to(x[:, 0][None], (32, *x[:, 0].shape)), short())
+    make = jax.jit(functools.partial(learner.make_window, ENV, LearnerConfig(), seen=True))
+    made = jax.device_get(make(slots, jnp.zeros((32, 3)), jax.random.key(1)))
     turns = set()
     for row in range(32):
         stones = np.asarray(made.observation[row]).sum(-1).reshape(3, 9)
@@ -195,7 +211,7 @@ def test_loss_of_an_unroll_by_hand():
     assert float(means["unroll/reward_error_2"]) == pytest.approx(1.3)
     assert float(means["unroll/value_error_2"]) == 0.0
 
-    gradient = jax.grad(lambda params: muzero_loss(config, scripted(), params, window)["loss"].sum())(params)
+    gradient = jax.jit(jax.grad(lambda params: muzero_loss(config, scripted(), params, window)["loss"].sum()))(params)
     assert not np.any(gradient["value"][2:])
     assert not np.any(gradient["reward"][2:])
     np.testing.assert_allclose(gradient["value"][:2], [0.25 * 2 * -0.4, 0.25 * 2 * 0.6 / 3], rtol=1e-6)
@@ -216,7 +232,7 @@ def test_each_step_of_the_dynamics_halves_the_gradient():
         jnp.zeros((1, 1, 2)), jnp.zeros((1, 4), jnp.int16), jnp.zeros((1, 4, 1), jnp.int16), jnp.ones((1, 4, 1)),
         jnp.ones((1, 4)), jnp.zeros((1, 4)), jnp.zeros((1, 4)), jnp.zeros((1, 4), jnp.int32), jnp.ones((1, 4), bool),
     )  # fmt: skip
-    gradient = jax.grad(lambda p: muzero_loss(LearnerConfig(), network, p, window)["loss"].sum())(jnp.float32(0.3))
+    gradient = jax.jit(jax.grad(lambda p: muzero_loss(LearnerConfig(), network, p, window)["loss"].sum()))(0.3)
     assert float(gradient) == pytest.approx(0.6 * (1 + 0.875 / 3))
 
 
@@ -226,15 +242,21 @@ def test_each_step_of_the_dynamics_halves_the_gradient():
 @pytest.fixture(scope="module", params=list(FORMS))
 def modelled(request):
     network = networks.make(FORMS[request.param], ENV)
-    params = network.fold(jax.jit(network.init)(jax.random.key(0)))
-    return network, jax.tree.map(lambda x: x + 0.1 * jax.random.normal(jax.random.key(x.size), x.shape), params)
+    return network, lively(network, 0.1)
 
 
-def some_states(count=4):
-    def play(key):
-        return envs.core.random_opening(ENV, key, 4)[0]
+def lively(network, noise):
+    """Folded initial parameters, moved away from zeros."""
+    rng = np.random.default_rng(0)
+    params = jax.device_get(jax.jit(network.init)(jax.random.key(0)))["params"]
+    return jax.tree.map(lambda x: np.float32(x + noise * rng.normal(size=x.shape)), params)
 
-    return jax.vmap(play)(jax.random.split(jax.random.key(5), count))
+
+@functools.cache
+def some_states():
+    """Four positions."""
+    play = jax.jit(jax.vmap(lambda key: random_opening(ENV, key, 4)[0]))
+    return jax.device_get(play(jax.random.split(jax.random.key(5), 4)))
 
 
 def test_what_a_network_says(modelled):
@@ -302,8 +324,7 @@ def test_the_tree_asks_no_rules(kind, engine):
 @pytest.mark.parametrize("kind", ["gumbel", "puct"])
 def test_our_tree_agrees_with_mctx_and_masks_the_root(kind):
     network = networks.make(FORMS["mlp"], ENV)
-    params = network.init(jax.random.key(0))["params"]
-    params = jax.tree.map(lambda x: x + 0.3 * jax.random.normal(jax.random.key(x.size), x.shape), params)
+    params = lively(network, 0.3)
     states, keys = some_states(), jax.random.split(jax.random.key(0), 4)
     results = []
     for engine in ("tree", "mctx"):
@@ -366,10 +387,12 @@ def test_reanalyse_renews_a_share(monkeypatch):
     monkeypatch.setattr(learner.search, "make", lambda *_: Search(lambda states: (), run))
     config = dataclasses.replace(CONFIG, learner=LearnerConfig(reanalyse=0.5, td_lambda=0.7))
     reanalyse = learner.make_reanalyse(ENV, networks.make(FORMS["mlp"], ENV), config)
-    old = windows(SHORT, 2, td_lambda=0.7).value[0]
-    slots = jax.tree.map(lambda x: jnp.broadcast_to(x[:, 0][None], (4, *x[:, 0].shape)), SHORT)
-    renewed, value = reanalyse({"params": {}}, slots, jnp.tile(jnp.asarray(old)[None], (4, 1)), jax.random.key(0))
-    again = dataclasses.replace(SHORT, value=fresh[:, None])
+    old = windows(short(), 2, td_lambda=0.7).value[0]
+    slots = jax.tree.map(lambda x: np.broadcast_to(x[:, 0][None], (4, *x[:, 0].shape)), short())
+    renewed, value = jax.jit(reanalyse)(
+        {"params": {}}, slots, jnp.tile(jnp.asarray(old)[None], (4, 1)), jax.random.key(0)
+    )
+    again = dataclasses.replace(short(), value=np.asarray(fresh)[:, None])
     np.testing.assert_allclose(value[:2], np.tile(windows(again, 2, td_lambda=0.7).value[0], (2, 1)), rtol=1e-5)
     np.testing.assert_allclose(value[2:], np.tile(old, (2, 1)))
     chosen = np.where(np.asarray(slots.moves[0]) == 8, 1.0, 0.0)
@@ -415,7 +438,7 @@ def test_a_model_of_one_game_is_learned():
     network = networks.make(dataclasses.replace(FORMS["mlp"], projection=0, hidden_dim=64), ENV)
     assert network.latent is not None
     optimizer = optax.adam(3e-3)
-    params = network.init(jax.random.key(0))["params"]
+    params = jax.jit(network.init)(jax.random.key(0))["params"]
     function = network.latent
 
     @jax.jit
@@ -443,28 +466,35 @@ CHANCE = NetworkConfig(kind="muzero_mlp", hidden_dim=8, latent_dim=4, value="cat
 def test_codes_of_a_window_are_learned_where_something_was_seen():
     """The code that the encoder finds likeliest teaches the afterstate, not where the game has ended; the latent that
     follows is made with it, and passes its gradient to the encoder."""
-    network = networks.make(CHANCE, ENV).latent
+    whole = networks.make(CHANCE, ENV)
+    network, params = whole.latent, lively(whole, 1.0)
     assert network is not None
-    params = networks.make(CHANCE, ENV).init(jax.random.key(0))["params"]
-    params = jax.tree.map(lambda x: x + jax.random.normal(jax.random.key(x.size), x.shape), params)
-    slots = jax.tree.map(lambda x: x[:, 0][None], SHORT)
-    config = LearnerConfig(augment=False, value_loss="categorical")
-    window = learner.make_window(ENV, config, slots, jnp.zeros((1, 3)), jax.random.key(0), seen=True)
-    window = window._replace(alive=jnp.array([[True, True, False]]))
-    result = muzero_loss(config, network, params, window)
-    latent, first = network.represent(params, window.observation[:, 0]), window.action[:, 0].astype(jnp.int32)
-    after = network.dynamics(params, latent, first)
-    logits = network.encode(params, window.observation[:, 0], window.observation[:, 1])[0]
-    share, best = jax.nn.softmax(logits), int(jnp.argmax(logits))
-    distance = float(jnp.square(share - jax.nn.one_hot(best, 5)).sum())
-    expected = float(-jax.nn.log_softmax(after.codes)[0, best]) + distance
-    np.testing.assert_allclose(result["codes_loss"][:, 0], [0.0, expected, 0.0], rtol=1e-4)
-    following = network.settle(params, after.latent, jax.nn.one_hot(jnp.array([best]), 5))
-    said = network.predict(params, following)
-    np.testing.assert_allclose(result["value_error"][1], jnp.abs(said.value), rtol=1e-3, atol=1e-5)
-    config = dataclasses.replace(config, codes_weight=0.0)
-    gradient = jax.grad(lambda params: muzero_loss(config, network, params, window)["loss"].sum())(params)
-    assert np.any(jax.tree.leaves(gradient["coder"])[0])
+    slots = jax.tree.map(lambda x: x[:, 0][None], short())
+    config = LearnerConfig(augment=False, value_loss="categorical", codes_weight=0.0)
+
+    @jax.jit
+    def look(params):
+        window = learner.make_window(ENV, config, slots, jnp.zeros((1, 3)), jax.random.key(0), seen=True)
+        window = window._replace(alive=jnp.array([[True, True, False]]))
+        first, second = window.observation[:, 0], window.observation[:, 1]
+        after = network.dynamics(params, network.represent(params, first), window.action[:, 0].astype(jnp.int32))
+        logits = network.encode(params, first, second)
+        code = jax.nn.one_hot(logits.argmax(-1), 5)
+        said = network.predict(params, network.settle(params, after.latent, code))
+        share = jax.nn.softmax(logits)
+        expected = jnp.square(share - code).sum() - (jax.nn.log_softmax(after.codes) * code).sum()
+
+        def total(params):
+            rows = muzero_loss(config, network, params, window)
+            return rows["loss"].sum(), rows
+
+        gradient, rows = jax.grad(total, has_aux=True)(params)
+        return gradient, rows, said.value, expected
+
+    gradient, rows, value, expected = jax.device_get(look(params))
+    np.testing.assert_allclose(rows["codes_loss"][:, 0], [0.0, expected, 0.0], rtol=1e-4)
+    np.testing.assert_allclose(rows["value_error"][1], np.abs(value), rtol=1e-3, atol=1e-5)
+    assert np.any(gradient["coder"]["out"]["kernel"])
 
 
 def test_search_with_learned_chance_is_an_expectation():
