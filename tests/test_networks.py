@@ -108,7 +108,12 @@ class TestEveryNetwork:
             prediction, _ = network.predict(
                 {"params": params, "stats": variables["stats"]}, observation, train=True, key=KEY
             )
-            return (prediction.logits**2).sum() + (prediction.value - 1).sum() ** 2
+            total = (prediction.logits**2).sum() + (prediction.value - 1).sum() ** 2
+            if network.latent is None:
+                return total
+            latent = network.latent.represent(params, observation)
+            after = network.latent.dynamics(params, latent, jnp.arange(16) % GAME.num_actions)
+            return total + (after.latent**2).sum() + (after.follows**2).sum() + (after.reward - 1).sum() ** 2
 
         gradients = jax.jit(jax.grad(loss))(variables["params"])
         silent = [jax.tree_util.keystr(path) for path, g in jax.tree.leaves_with_path(gradients) if not (g != 0).any()]
