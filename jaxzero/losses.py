@@ -125,7 +125,7 @@ def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Win
         "policy_loss": 1.0, "value_loss": config.value_weight, "reward_loss": config.reward_weight,
         "follows_loss": config.follows_weight,
     }  # fmt: skip
-    if codes is not None:
+    if codes is not None and moved.codes is not None:
         # Nobody has seen what came after the end.
         rows["codes_loss"] = here(
             jnp.pad(optax.softmax_cross_entropy(moved.codes, codes.happened) + codes.distance, ((1, 0), (0, 0)))

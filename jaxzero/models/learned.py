@@ -39,6 +39,7 @@ def make(env: Env, network: Latent) -> Model:
     def act(params: Params, key: jax.Array, actions: jax.Array, latent: jax.Array) -> tuple[Afterstate, jax.Array]:
         del key
         after = network.dynamics(params, latent, actions)
+        assert after.codes is not None
         due = jnp.ones(actions.shape, bool)
         return Afterstate(after.reward, after.discount, due, jax.nn.log_softmax(after.codes)), after.latent
 

@@ -37,6 +37,9 @@ class Dense(nnx.Module):
 class LatentModule(nnx.Module):
     """What both forms share: their parts are `encoder`, `mover` and the heads by name."""
 
+    projector: Any
+    online: Any
+
     def __init__(self, num_actions: int, heads: dict[str, Callable[[], Any]], dtype: Any):
         self.num_actions, self.dtype = num_actions, dtype
         for name, head in heads.items():
@@ -167,26 +170,29 @@ def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueH
     def init(key: jax.Array) -> dict[str, Any]:
         return {"params": nnx.to_pure_dict(nnx.split(build(nnx.Rngs(key)), nnx.Param)[1]), "stats": {}}
 
+    def module(params: Any) -> Any:
+        return nnx.merge(graph, params)
+
     def represent(params: Any, observation: jax.Array) -> jax.Array:
-        return nnx.merge(graph, params).represent(observation)
+        return module(params).represent(observation)
 
     def dynamics(params: Any, latent: jax.Array, action: jax.Array) -> Transition:
-        moved, reward, follows, codes = nnx.merge(graph, params).dynamics(latent, action)
+        moved, reward, follows, codes = module(params).dynamics(latent, action)
         same, other, _ = jnp.moveaxis(jax.nn.softmax(follows), -1, 0)
         earned, heads = head.read(reward)
         return Transition(moved, earned, same - other, heads, follows, codes)
 
     def predict(params: Any, latent: jax.Array) -> Prediction:
-        return read(*nnx.merge(graph, params).predict(latent), head)
+        return read(*module(params).predict(latent), head)
 
     def project(params: Any, latent: jax.Array, online: bool) -> jax.Array:
-        return nnx.merge(graph, params).project(latent, online)
+        return module(params).project(latent, online)
 
     def settle(params: Any, latent: jax.Array, code: jax.Array) -> jax.Array:
-        return nnx.merge(graph, params).settle(latent, code)
+        return module(params).settle(latent, code)
 
     def encode(params: Any, before: jax.Array, after: jax.Array) -> jax.Array:
-        return nnx.merge(graph, params).outcome(before, after)
+        return module(params).outcome(before, after)
 
     def infer(params: Any, observation: jax.Array) -> Prediction:
         return predict(params, represent(params, observation))
