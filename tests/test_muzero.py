@@ -498,7 +498,7 @@ def test_codes_of_a_window_are_learned_where_something_was_seen():
 
 
 def test_search_with_learned_chance_is_an_expectation():
-    """One action, two codes of known probability and known values: the root is worth what is expected."""
+    """One action, two codes of known probability and known values, each seen: the root is worth what is expected."""
 
     def dynamics(params, latent, action):
         zero = jnp.zeros(len(action))
@@ -521,7 +521,7 @@ def test_search_with_learned_chance_is_an_expectation():
     text = "    .     .     .     .\n" * 3 + "    2     .     .     .\nply 0"
     state = jax.tree.map(lambda x: x[None], env.from_text(text))
     made = search.make(
-        SearchConfig(simulations=2, max_considered=1, max_depth=2), _Nine(), models.make(_Nine(), network)
+        SearchConfig(simulations=6, max_considered=1, max_depth=2), _Nine(), models.make(_Nine(), network)
     )
     found, _ = jax.jit(lambda: made.run((), jax.random.split(jax.random.key(0), 1), state, (), jnp.zeros(1), False))()
     assert float(found.value[0]) == pytest.approx(0.5 + 0.75 * 8 - 0.25 * 4)
