@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxzero.config import LearnerConfig
-from jaxzero.networks import Latent, Prediction
+from jaxzero.networks import Latent, Prediction, Transition
 from jaxzero.networks.values import Heads, squash, two_hot
 from jaxzero.targets import wdl_target
 
@@ -82,14 +82,32 @@ class Window(NamedTuple):
     alive: jax.Array  # bool[N, K + 1]  this position belongs to the game
 
 
-def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Window) -> dict[str, jax.Array]:
-    """Losses of a model unrolled over K actions, weighted total `loss` f32[N] (Schrittwieser et al. 2020, equation 1
-    and appendix G): each unrolled step weighs 1 / K, and each passes half of its gradient on to the step before.
+COMMITMENT = 0.1  # weight of the encoder's distance from its codes
 
-    Row k of the other results f32[K + 1, N] is about the position after k actions, and about the k-th action; row 0 of
-    those about actions is 0, as is all that is beyond the end of a game. They are not weighted.
-    """
-    steps = window.action.shape[1] - 1
+
+class Outcomes(NamedTuple):
+    """What chance did between the positions of a window."""
+
+    happened: jax.Array  # f32[K, N, M]  one-hot, without gradient
+    code: jax.Array  # f32[K, N, M]  the same with the gradient of the probabilities (straight through)
+    distance: jax.Array  # f32[K, N]  how far the encoder's probabilities are from it
+
+
+def outcomes(network: Latent, params: Any, observation: jax.Array) -> Outcomes:
+    """The code that the encoder finds likeliest between each two observations f32[N, K + 1, …] (Antonoglou et al. 2022,
+    section 4.2: a VQ-VAE whose codebook is the unit vectors)."""
+    assert network.encode is not None
+    steps, count = observation.shape[1] - 1, len(observation)
+    before, after = (x.reshape(-1, *x.shape[2:]) for x in (observation[:, :-1], observation[:, 1:]))
+    share = jax.nn.softmax(network.encode(params, before, after))
+    happened = jax.lax.stop_gradient(jax.nn.one_hot(share.argmax(-1), network.num_codes))
+    found = happened, happened + share - jax.lax.stop_gradient(share), jnp.square(share - happened).sum(-1)
+    return Outcomes(*(jnp.moveaxis(x.reshape(count, steps, *x.shape[1:]), 1, 0) for x in found))
+
+
+def unroll(network: Latent, params: Any, window: Window) -> tuple[Prediction, Transition, Outcomes | None]:
+    """What the model says of the K + 1 positions, of the K actions and, if it knows chance, of what happened after
+    each. Half of the gradient goes on from each step to the one before."""
     action = jnp.moveaxis(window.action[:, :-1], 1, 0).astype(jnp.int32)
     latent = network.represent(params, window.observation[:, 0])
     codes = outcomes(network, params, window.observation) if network.num_codes else None
@@ -103,7 +121,17 @@ def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Win
 
     root = network.predict(params, latent)
     _, (moved, later) = jax.lax.scan(step, latent, (action, None if codes is None else codes.code))
-    said = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), root, later)
+    return jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), root, later), moved, codes
+
+
+def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Window) -> dict[str, jax.Array]:
+    """Losses of a model unrolled over K actions, weighted total `loss` f32[N] (Schrittwieser et al. 2020, equation 1
+    and appendix G): each unrolled step weighs 1 / K.
+
+    Row k of the other results f32[K + 1, N] is about the position after k actions, and about the k-th action; row 0 of
+    those about actions is 0, as is all that is beyond the end of a game. They are not weighted.
+    """
+    said, moved, codes = unroll(network, params, window)
     due: Window = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), window)
 
     def acted(error: jax.Array) -> jax.Array:
@@ -127,13 +155,13 @@ def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Win
     }  # fmt: skip
     if codes is not None and moved.codes is not None:
         # Nobody has seen what came after the end.
-        rows["codes_loss"] = here(
-            jnp.pad(optax.softmax_cross_entropy(moved.codes, codes.happened) + codes.distance, ((1, 0), (0, 0)))
-        )
+        error = optax.softmax_cross_entropy(moved.codes, codes.happened) + COMMITMENT * codes.distance
+        rows["codes_loss"] = here(jnp.pad(error, ((1, 0), (0, 0))))
         weights["codes_loss"] = config.codes_weight
     if config.consistency_weight:
         rows["consistency_loss"] = here(consistency(network, params, moved.latent, window.observation))
         weights["consistency_loss"] = config.consistency_weight
+    steps = window.action.shape[1] - 1
     share = jnp.where(jnp.arange(steps + 1) == 0, 1.0, 1 / max(1, steps))[:, None]
     total = sum((weights[name] * (share * row).sum(0) for name, row in rows.items()), jnp.float32(0))
     errors = {
@@ -153,31 +181,11 @@ def by_depth(rows: dict[str, jax.Array], alive: jax.Array) -> dict[str, jax.Arra
     for name, row in rows.items():
         about_action = name in ("reward_loss", "follows_loss", "reward_error", "latent_norm")
         count = (acted if about_action else alive).sum(1).astype(jnp.float32)
-        if name != "value_error":
-            means[name] = row.sum() / jnp.maximum(count.sum(), 1.0)
         first = int(about_action or name in ("codes_loss", "consistency_loss"))
+        if name != "value_error":
+            means[name] = row.sum() / jnp.maximum(count[first:].sum(), 1.0)
         means |= {f"unroll/{name}_{k}": row[k].sum() / jnp.maximum(count[k], 1.0) for k in range(first, len(row))}
     return means
-
-
-class Outcomes(NamedTuple):
-    """What chance did between the positions of a window."""
-
-    happened: jax.Array  # f32[K, N, M]  one-hot, without gradient
-    code: jax.Array  # f32[K, N, M]  the same with the gradient of the probabilities (straight through)
-    distance: jax.Array  # f32[K, N]  how far the encoder's probabilities are from it
-
-
-def outcomes(network: Latent, params: Any, observation: jax.Array) -> Outcomes:
-    """The code that the encoder finds likeliest between each two observations f32[N, K + 1, …] (Antonoglou et al. 2022,
-    section 4.2: a VQ-VAE whose codebook is the unit vectors)."""
-    assert network.encode is not None
-    steps, count = observation.shape[1] - 1, len(observation)
-    before, after = (x.reshape(-1, *x.shape[2:]) for x in (observation[:, :-1], observation[:, 1:]))
-    share = jax.nn.softmax(network.encode(params, before, after))
-    happened = jax.lax.stop_gradient(jax.nn.one_hot(share.argmax(-1), network.num_codes))
-    found = happened, happened + share - jax.lax.stop_gradient(share), jnp.square(share - happened).sum(-1)
-    return Outcomes(*(jnp.moveaxis(x.reshape(count, steps, *x.shape[1:]), 1, 0) for x in found))
 
 
 def consistency(network: Latent, params: Any, unrolled: jax.Array, observation: jax.Array) -> jax.Array:

@@ -97,7 +97,9 @@ class DenseModel(LatentModule):
         heads = {name: lambda n=n: Dense(size, hidden[:1], n, **types) for name, n in outputs.items()}
         if codes := config.codes:
             self.settler = Dense(size + codes, hidden, size, init=wide, **types)
-            self.coder = Dense(2 * math.prod(env.observation_shape), hidden, codes, **types)
+            self.coder = Dense(
+                2 * math.prod(env.observation_shape), hidden, codes, init=wide, **types
+            )  # near zero one code would win
         super().__init__(env.num_actions, heads | projection(config, size, types), dtype)
 
     def encode(self, observation: jax.Array) -> jax.Array:
