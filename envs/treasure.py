@@ -22,10 +22,10 @@ ROW_STEP, COLUMN_STEP = np.array([0, -1, 0, 1], np.int8), np.array([-1, 0, 1, 0]
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
+    moves: jax.Array  # u8[]  made so far
     row: jax.Array  # i8[]
     column: jax.Array  # i8[]
     left: jax.Array  # u8[]  bit i: treasure i of `Treasure.places` is there
-    moves: jax.Array  # u8[]  moves made
     player: jax.Array  # i8[]
     terminated: jax.Array  # bool[]
     rewards: jax.Array  # f32[1]
@@ -65,7 +65,7 @@ class Treasure(Env):
 
     def init(self, key: jax.Array) -> State:
         row, column = jax.random.randint(key, (2,), 0, self.size, jnp.int8)
-        return State(row, column, jnp.uint8(255), jnp.uint8(0), jnp.int8(0), jnp.bool(False), jnp.zeros(1))
+        return State(jnp.uint8(0), row, column, jnp.uint8(255), jnp.int8(0), jnp.bool(False), jnp.zeros(1))
 
     def step(self, state: State, action: jax.Array) -> State:
         row = state.row + jnp.asarray(ROW_STEP)[action]
@@ -76,7 +76,7 @@ class Treasure(Env):
         earned = (found * np.array([3] * 4 + [1] * 4, np.float32)).sum()
         taken = (found * (1 << np.arange(8))).sum().astype(jnp.uint8)
         moves = state.moves + jnp.uint8(1)
-        after = State(row, column, state.left & ~taken, moves, state.player, moves >= self.moves, earned[None])
+        after = State(moves, row, column, state.left & ~taken, state.player, moves >= self.moves, earned[None])
         return where(state.terminated, dataclasses.replace(state, rewards=jnp.zeros(1)), after)
 
     def legal_actions(self, state: State) -> jax.Array:
