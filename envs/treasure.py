@@ -120,7 +120,7 @@ class Treasure(Env):
             raise ValueError(f"treasure: {text!r} is off the board or after the last move")
         over = jnp.bool(moves == self.moves)
         return State(
-            jnp.int8(row), jnp.int8(column), jnp.uint8(left), jnp.uint8(moves), jnp.int8(0), over, jnp.zeros(1)
+            jnp.uint8(moves), jnp.int8(row), jnp.int8(column), jnp.uint8(left), jnp.int8(0), over, jnp.zeros(1)
         )
 
     def to_svg(self, state: State) -> str:

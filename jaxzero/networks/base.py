@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
+from jaxzero.networks import unfold as unfolding
 from jaxzero.networks.values import Heads, ValueHead
 
 Variables = Any
@@ -66,6 +67,8 @@ class Network(NamedTuple):
     `fold(variables) -> params`: the stateless form for self-play, evaluation and export: normalisation merged into
         the convolutions before it.
     `infer(params, observation[B, …]) -> Prediction` on folded parameters.
+    `unfold(params, positions) -> variables` that fold to these, to be trained further; `positions()` gives observations
+        [B, …] for the statistics of normalisation. None: it cannot be done.
     `latent`: MuZero's functions, of a network that models the game; else None.
     """
 
@@ -73,6 +76,7 @@ class Network(NamedTuple):
     predict: Callable[..., tuple[Prediction, Any]]
     fold: Callable[[Variables], Any]
     infer: Callable[[Any, jax.Array], Prediction]
+    unfold: Callable[[Any, Callable[[], Any]], Variables] | None = None
     latent: Latent | None = None
 
 
@@ -98,7 +102,10 @@ def from_module(build: Callable[[bool, nnx.Rngs], nnx.Module], norm: bool, head:
         module = nnx.merge(folded_graph, params, {})
         return read(*module(observation, False, None, None), head)  # pyright: ignore[reportCallIssue]
 
-    return Network(init, predict, lambda variables: fold(variables["params"], variables["stats"]), infer)
+    def unfold(params, positions):
+        return unfolding.unfold(graph, jax.eval_shape(init, jax.random.key(0)), params, positions)
+
+    return Network(init, predict, lambda variables: fold(variables["params"], variables["stats"]), infer, unfold)
 
 
 def read(logits: jax.Array, value: jax.Array, head: ValueHead) -> Prediction:

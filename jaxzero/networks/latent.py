@@ -205,4 +205,7 @@ def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueH
     latent = Latent(represent, dynamics, predict, project if config.projection else None)
     if config.codes:
         latent = latent._replace(num_codes=config.codes, settle=settle, encode=encode)
-    return Network(init, whole, lambda variables: variables["params"], infer, latent)
+    def unfold(params, positions):
+        return {"params": jax.tree.map(jnp.asarray, params), "stats": {}}
+
+    return Network(init, whole, lambda variables: variables["params"], infer, unfold, latent)
