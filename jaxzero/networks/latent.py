@@ -205,6 +205,7 @@ def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueH
     latent = Latent(represent, dynamics, predict, project if config.projection else None)
     if config.codes:
         latent = latent._replace(num_codes=config.codes, settle=settle, encode=encode)
+
     def unfold(params, positions):
         return {"params": jax.tree.map(jnp.asarray, params), "stats": {}}
 
