@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.core import Env, Symmetry, direction_symmetries, parse_action, where
-from envs.svg import cell_center, disc, grid_board
+from envs.svg import cell_center, disc, dot, grid_board
 
 ACTIONS = ("left", "up", "right", "down")
 ROW_STEP, COLUMN_STEP = np.array([0, -1, 0, 1], np.int8), np.array([-1, 0, 1, 0], np.int8)
@@ -123,9 +123,10 @@ class Treasure(Env):
             jnp.uint8(moves), jnp.int8(row), jnp.int8(column), jnp.uint8(left), jnp.int8(0), over, jnp.zeros(1)
         )
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         rows, columns = self.places
         shapes = [disc(int(state.row), int(state.column), "#1f6fb2")]
+        shapes += [] if before is None else [dot(int(before.row), int(before.column), "#1f6fb2")]
         for i, (row, column) in enumerate(zip(rows, columns, strict=True)):
             if int(state.left) >> i & 1:
                 x, y = cell_center(int(row), int(column))

@@ -222,7 +222,7 @@ class MuZero(Network):
         same, other, _ = self.read(self.follows, latent).softmax(-1).unbind(-1)
         return latent, self.number(self.read(self.reward, latent)), same - other
 
-    def predict(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+    def predict(self, latent: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.read(self.policy, latent), self.number(self.read(self.value, latent))
 
     def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:

@@ -185,7 +185,8 @@ def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueH
         return Transition(moved, earned, same - other, heads, follows, codes)
 
     def predict(params: Any, latent: jax.Array) -> Prediction:
-        return read(*module(params).predict(latent), head)
+        logits, value = module(params).predict(latent)
+        return read(logits, value, head)
 
     def project(params: Any, latent: jax.Array, online: bool) -> jax.Array:
         return module(params).project(latent, online)
