@@ -305,7 +305,8 @@ def value_of(config: Config, name: str) -> Any:
 # Resume
 
 FREE = ("name", "root", "iterations", "log", "checkpoint", "evaluation", "export")
-ON_REQUEST = ("learner", "search", "selfplay.opening_plies", "devices")
+ON_REQUEST = ("learner", "search", "selfplay.opening_plies", "devices", "promotion")
+FIXED = ("promotion.rule",)  # in a section that may change
 
 
 def check_resume(old: Config, new: Config, allow_change: Sequence[str] = ()) -> list[str]:
@@ -324,7 +325,7 @@ def check_resume(old: Config, new: Config, allow_change: Sequence[str] = ()) -> 
             continue
         change = f"{name}: {toml(before)} -> {toml(after)}"
         restart = "--overwrite to start again, or another --name"
-        if not covered(name, FREE + ON_REQUEST):
+        if name in FIXED or not covered(name, FREE + ON_REQUEST):
             raise ConfigError(f"{change} cannot change within a run; use {restart}")
         if not covered(name, FREE) and not covered(name, allow_change):
             raise ConfigError(f"{change} changes a run; use --allow-change {name} to go on, {restart}")

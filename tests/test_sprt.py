@@ -58,7 +58,7 @@ def test_pairs_are_counted_by_the_sum_of_their_two_games():
 
 @pytest.mark.parametrize("bad", [(5, 5), (0, math.inf), (0, 10, 0), (0, 10, 0.05, 0.5)])
 def test_a_test_that_cannot_be_made_is_refused(bad):
-    with pytest.raises(ConfigError, match="elo0|alpha|beta"):
+    with pytest.raises(ConfigError, match=r"elo0|alpha|beta"):
         Sprt(*bad)
 
 

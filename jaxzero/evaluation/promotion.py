@@ -1,0 +1,118 @@
+"""Promotion: the latest network replaces `best`, which plays the games that are learned from, when it beats it.
+
+AlphaGo Zero's gate (Silver et al. 2017, methods, "Evaluator"): a score above a threshold; or a sequential test. Kept in
+the run's folder are metadata.json (which network is best, what was promoted when and why), arena.csv (every match) and
+last_arena.json (the last one).
+"""
+
+import csv
+import json
+import math
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from scipy.stats import binom
+
+from envs import Env
+from jaxzero.config import Config, PromotionConfig
+from jaxzero.evaluation import matches
+from jaxzero.evaluation.sprt import Sprt, pair_counts
+from jaxzero.networks import Network
+
+Row = dict[str, Any]
+METADATA, HISTORY, LAST = "metadata.json", "arena.csv", "last_arena.json"
+FEW = 300  # games below which a threshold of 0.55 promotes equals too often
+
+
+def make(env: Env, network: Network, config: Config) -> Callable[[Any, Any, jax.Array], Row]:
+    """The match `(latest, best, key) -> summary` of folded parameters, with "promoted" and "reason"."""
+    from jaxzero.evaluation import search_agent
+
+    settings = config.promotion
+    agent = search_agent(env, network, config, settings.simulations)
+    games = settings.games if settings.rule == "threshold" else min(settings.batch, settings.games)
+    match = matches.play(env, agent, agent, games, settings.opening_plies)
+    return threshold_rule(match, settings) if settings.rule == "threshold" else sprt_rule(match, settings, games)
+
+
+def threshold_rule(match: Callable[..., matches.MatchResult], settings: PromotionConfig) -> Callable[..., Row]:
+    def decide(latest: Any, best: Any, key: jax.Array) -> Row:
+        result = matches.summary(match(latest, best, key))
+        promoted = result["score"] > settings.threshold
+        relation = "above" if promoted else "not above"
+        reason = f"score {result['score']:.3f} of {result['games']} games is {relation} {settings.threshold:g}"
+        return {**result, "promoted": promoted, "reason": reason}
+
+    return decide
+
+
+def sprt_rule(match: Callable[..., matches.MatchResult], settings: PromotionConfig, games: int) -> Callable[..., Row]:
+    sprt = Sprt(settings.elo0, settings.elo1, settings.alpha, settings.beta)
+    hypotheses = f"Elo {sprt.elo1:g} against {sprt.elo0:g}"
+
+    def decide(latest: Any, best: Any, key: jax.Array) -> Row:
+        results, verdict = [], ""
+        while not verdict and (len(results) + 1) * games <= settings.games:
+            results.append(jax.device_get(match(latest, best, jax.random.fold_in(key, len(results)))))
+            joined = jax.tree.map(lambda *x: np.concatenate(x, 1), *results)
+            verdict = sprt.verdict(pair_counts(joined.outcomes))
+        result = matches.summary(joined)
+        ratio, (lower, upper) = sprt.llr(pair_counts(joined.outcomes)), sprt.bounds
+        place = {"H1": f"reached {upper:.2f}", "H0": f"fell to {lower:.2f}", "": "is undecided"}[verdict]
+        reason = f"log-likelihood ratio {ratio:.2f} of {hypotheses} {place} after {result['games']} games"
+        return {**result, "llr": ratio, "promoted": verdict == "H1", "reason": reason}
+
+    return decide
+
+
+def false_promotion(games: int, threshold: float) -> float:
+    """Probability that an equal challenger scores more than the threshold, if no game is drawn and none depends on
+    another: draws and shared openings make it smaller."""
+    return float(binom.sf(math.floor(threshold * games + 1e-9), games, 0.5))
+
+
+def risk(settings: PromotionConfig) -> tuple[str, str]:
+    """What the settings risk, and a warning or ""."""
+    if settings.rule == "sprt":
+        return f"promotion: no stronger a network is promoted with probability {settings.alpha:.1%} at most", ""
+    chance = false_promotion(settings.games, settings.threshold)
+    text = (
+        f"promotion: no stronger a network is promoted with probability {chance:.1%} "
+        f"(score above {settings.threshold:g} in {settings.games} games without draws)"
+    )
+    warning = (
+        f"promotion.games: {settings.games} games are few for a threshold; use {FEW} or more, or promotion.rule sprt"
+    )
+    return text, warning if settings.games < FEW else ""
+
+
+def record(folder: Path, iteration: int, best: int, result: Row, timestamp: str) -> None:
+    """Keeps the match of the latest network, of `iteration`, against that of iteration `best`."""
+    entry = {"iteration": iteration, "against": best, "timestamp": timestamp, **result}
+    write(folder / LAST, json.dumps(entry, indent=2) + "\n")
+    write_history(folder, [*read_history(folder), flat(entry)])
+    if result["promoted"]:
+        write_metadata(folder, [*promotions(folder), entry])
+
+
+def cut_back(folder: Path, iteration: int) -> None:
+    """Removes what was recorded after `iteration`, the one that the run resumes from."""
+    rows, kept = read_history(folder), [entry for entry in promotions(folder) if entry["iteration"] <= iteration]
+    if any(int(row["iteration"]) > iteration for row in rows):
+        write_history(folder, [row for row in rows if int(row["iteration"]) <= iteration])
+        write_metadata(folder, kept)
+        (folder / LAST).unlink(missing_ok=True)
+
+
+def promotions(folder: Path) -> list[Row]:
+    file = folder / METADATA
+    return json.loads(file.read_text(encoding="utf-8"))["promotions"] if file.exists() else []
+
+
+def write_metadata(folder: Path, entries: list[Row]) -> None:
+    content = {"name": folder.name, "best": entries[-1]["iteration"] if entries else 0, "promotions": entries}
+    write(folder / METADATA, json.dumps(content, indent=2) + "\n")
