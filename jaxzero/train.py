@@ -22,6 +22,7 @@ from jaxzero import evaluation, export, hardware, iteration, learner, metrics, n
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError, GameConfig
 from jaxzero.dry_run import dry_run
+from jaxzero.evaluation import promotion
 from jaxzero.games import make_env
 from jaxzero.validation import validate
 
@@ -95,6 +96,10 @@ def export_run(folder: str | Path, step: int | None = None, format: str = "pt", 
     return f"{path} ({parity})"
 
 
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
 class Interrupt:
     """Notes SIGINT and SIGTERM, so that the loop can commit first; a second SIGINT acts at once."""
 
@@ -158,6 +163,9 @@ class Trainer:
         self.sampler = hardware.Sampler()
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
         self.evaluators = evaluation.make(env, self.network, config)
+        self.challenge = None
+        if config.promotion.rule != "off":
+            self.challenge = promotion.make(env, self.network, config)
 
     def rows(self, changes: list[str], from_step: int | None) -> Iterator[Row]:
         config = self.config
@@ -165,9 +173,15 @@ class Trainer:
             _log.info(line)
         state, start = self.restore(from_step)
         runs.record(self.folder, config, changes, start)
+        if self.challenge:
+            text, warning = promotion.risk(config.promotion)
+            _log.info(text)
+            if warning:
+                _log.warning(warning)
         for change in changes:
             _log.info("changed at iteration %d: %s", start, change)
         metrics.cut_back(self.folder, start)
+        promotion.cut_back(self.folder, start)
         if start >= config.iterations:
             done = f"{start} of {config.iterations} iterations are done"
             _log.info("nothing to do: %s; raise iterations to go on", done)
@@ -214,8 +228,9 @@ class Trainer:
             pending.append((sums, learned))
             last = done == config.iterations or bool(self.interrupt.name)
             evaluates = bool(config.evaluation.every and done % config.evaluation.every == 0)
+            challenges = self.challenge is not None and done % config.promotion.every == 0
             commits = done % config.checkpoint.every == 0 or last
-            if not (done % config.log.every == 0 or evaluates or commits):
+            if not (done % config.log.every == 0 or evaluates or challenges or commits):
                 continue
             row = self.measure(done, pending, mark) | extra | self.sampler.sample()
             pending, extra = [], {}
@@ -226,6 +241,9 @@ class Trainer:
                     f"iteration {done}: loss or parameters are not finite; lower learner.lr or set learner.clip, and "
                     f"run again with --allow-change learner: it goes on from iteration {newest}"
                 )
+            if challenges:
+                state, result = self.promote(state, done)
+                row |= result
             if evaluates or (done == config.iterations and config.evaluation.final):
                 row |= self.evaluate(state, done)
             log.write(row)  # before the commit: a run resumed from it must not lack the row
@@ -270,12 +288,33 @@ class Trainer:
         began = time.perf_counter()
         key = iteration.stream(state.key, iteration.EVALUATE, done)
         results = {name: play(self.fold(state.learned.average), key) for name, play in self.evaluators.items()}
-        timestamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        evaluation.write_results(self.folder, done, results, timestamp)
+        evaluation.write_results(self.folder, done, results, now())
         row: Row = {"evaluation_s": time.perf_counter() - began}
         for name, result in results.items():
             row |= {f"eval/{name}/{key}": result[key] for key in ("score", "wins", "draws", "losses", "mean_length")}
         return row
+
+    def promote(self, state: iteration.RunState, done: int) -> tuple[iteration.RunState, Row]:
+        """The latest network against the best one, which it may replace."""
+        assert self.challenge is not None
+        assert state.best is not None
+        began = time.perf_counter()
+        latest, best = self.fold(state.learned.average), self.fold(state.best.variables)
+        result = self.challenge(latest, best, iteration.stream(state.key, iteration.PROMOTE, done))
+        against = int(state.best.iteration)
+        if result["promoted"]:
+            state = iteration.promoted(state)
+        _log.info(
+            "iteration %d %s best (of iteration %d): %s", done, "is now" if result["promoted"] else "does not replace",
+            against, result["reason"],
+        )  # fmt: skip
+        promotion.record(self.folder, done, against, result, now())
+        return state, {
+            "promotion_s": time.perf_counter() - began,
+            "promotion/score": result["score"],
+            "promotion/games": result["games"],
+            "promotion/best": done if result["promoted"] else against,
+        }
 
     def commit(self, state: iteration.RunState, done: int, row: Row) -> Row:
         """What the next row tells of it."""

@@ -6,6 +6,7 @@ last_arena.json (the last one).
 """
 
 import csv
+import io
 import json
 import math
 import os
@@ -25,6 +26,10 @@ from jaxzero.networks import Network
 
 Row = dict[str, Any]
 METADATA, HISTORY, LAST = "metadata.json", "arena.csv", "last_arena.json"
+COLUMNS = (
+    "iteration", "against", "timestamp", "promoted", "games", "wins", "draws", "losses", "score", "low", "high",
+    "mean_length", "reason",
+)  # fmt: skip
 FEW = 300  # games below which a threshold of 0.55 promotes equals too often
 
 
@@ -95,8 +100,7 @@ def record(folder: Path, iteration: int, best: int, result: Row, timestamp: str)
     entry = {"iteration": iteration, "against": best, "timestamp": timestamp, **result}
     write(folder / LAST, json.dumps(entry, indent=2) + "\n")
     write_history(folder, [*read_history(folder), flat(entry)])
-    if result["promoted"]:
-        write_metadata(folder, [*promotions(folder), entry])
+    write_metadata(folder, promotions(folder) + ([entry] if result["promoted"] else []))
 
 
 def cut_back(folder: Path, iteration: int) -> None:
@@ -116,3 +120,32 @@ def promotions(folder: Path) -> list[Row]:
 def write_metadata(folder: Path, entries: list[Row]) -> None:
     content = {"name": folder.name, "best": entries[-1]["iteration"] if entries else 0, "promotions": entries}
     write(folder / METADATA, json.dumps(content, indent=2) + "\n")
+
+
+def flat(entry: Row) -> Row:
+    """A match as a row of arena.csv."""
+    low, high = entry["interval"]
+    return {name: entry[name] for name in COLUMNS if name in entry} | {"low": low, "high": high}
+
+
+def read_history(folder: Path) -> list[Row]:
+    file = folder / HISTORY
+    if not file.exists():
+        return []
+    with open(file, newline="", encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+def write_history(folder: Path, rows: list[Row]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write(folder / HISTORY, text.getvalue())
+
+
+def write(file: Path, text: str) -> None:
+    """Whole or not at all."""
+    draft = file.with_name(file.name + ".tmp")
+    draft.write_text(text, encoding="utf-8")
+    os.replace(draft, file)
