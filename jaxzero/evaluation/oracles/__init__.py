@@ -1,0 +1,69 @@
+"""The truth where it is known: how often a network keeps a position's value, and how far off its own value is.
+
+A game's oracle is one line in `ORACLES`: `make(env) -> Judged` positions, always the same ones, none of them from
+self-play.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs import Env
+from jaxzero import search, solvers
+from jaxzero.config import Config, ConfigError
+from jaxzero.evaluation import exhaustive as lines
+from jaxzero.evaluation.oracles import chess, connect_four, solved
+from jaxzero.evaluation.oracles.judged import Judged, compare
+from jaxzero.models import simulator
+from jaxzero.models.simulator import mask
+from jaxzero.networks import Network
+
+ORACLES: dict[str, Callable[[Any], Judged]] = {
+    "tic_tac_toe": solved.every_position,
+    "connect_four": connect_four.judged,
+    "hex": lambda env: solved.random_positions(env, env.size**2 // 2),
+    "ur": lambda env: solved.random_positions(env, 20 * env.pieces),
+    "chess": chess.read,
+}
+
+
+def check(env: Env) -> None:
+    """ConfigError if there is no oracle of this game, or not of its size."""
+    if env.name not in ORACLES:
+        raise ConfigError(f"evaluation.oracle: there is none of {env.name}; there are oracles of {', '.join(ORACLES)}")
+    if env.name in solvers.SOLVERS and env.name != "connect_four":
+        try:
+            solvers.make(env)
+        except ValueError as error:
+            raise ConfigError(f"evaluation.oracle: {error}; set it to false") from error
+
+
+def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str, float]]:
+    """A function of folded parameters: for the bare "policy" and for the "search" with `evaluation.simulations`, how
+    they `compare` with the truth, such as "search_moves"."""
+    judged = ORACLES[env.name](env)
+    settings = dataclasses.replace(config.search, reuse=False)
+    searcher = search.make(settings, env, simulator.make(env, network.infer), config.evaluation.simulations)
+
+    @jax.jit
+    def find(params: Any, states: Any) -> Any:
+        prediction = network.infer(params, jax.vmap(env.observe)(states))
+        choice = jnp.argmax(mask(prediction.logits, jax.vmap(env.legal_actions)(states)), -1)
+        batch = states.player.shape[0]
+        keys = jax.random.split(jax.random.key(0), batch)
+        result, _ = searcher.run(params, keys, states, searcher.init(states), jnp.zeros(batch), False)
+        return (choice, prediction.value), (result.action, result.value)
+
+    def measure(params: Any) -> dict[str, float]:
+        found = lines.batched(lambda states: find(params, states), lines.BATCH, judged.states)
+        return {
+            f"{name}_{figure}": value
+            for name, (actions, values) in zip(("policy", "search"), found, strict=True)
+            for figure, value in compare(judged, np.asarray(actions), np.asarray(values)).items()
+        }
+
+    return measure

@@ -1,0 +1,45 @@
+"""Positions of small games, judged by an exact solver when a run starts."""
+
+from functools import partial
+
+import jax
+import numpy as np
+
+from envs import Env
+from envs.core import random_opening
+from jaxzero import solvers
+from jaxzero.evaluation import exhaustive as lines
+from jaxzero.evaluation.oracles.judged import Judged
+
+DRAWN = 2_000  # random positions drawn; equal ones count once
+
+
+def every_position(env: Env) -> Judged:
+    """Every live position of a tiny deterministic game."""
+    level = jax.tree.map(lambda x: np.asarray(x)[None], env.init(jax.random.key(0)))
+    found = []
+    while len(level.player):
+        found.append(level)
+        legal = np.array(lines.batched(partial(lines.legal, env), lines.BATCH, level))
+        parents, actions = np.nonzero(legal)
+        after = lines.batched(
+            partial(lines.step, env), lines.BATCH, lines.take(level, parents), actions.astype(np.int32)
+        )
+        level = distinct(lines.take(after, ~after.terminated))
+    states = jax.tree.map(lambda *x: np.concatenate(x), *found)
+    return Judged(states, solvers.make(env)(states))
+
+
+def random_positions(env: Env, plies: int) -> Judged:
+    """Positions after 0 to `plies` random plies, always the same, in which the moves differ in value."""
+    solve = solvers.make(env)
+    openings = jax.jit(jax.vmap(lambda key: random_opening(env, key, plies)[0]))
+    states = distinct(jax.device_get(openings(jax.random.split(jax.random.key(0), DRAWN))))
+    values = solve(states)
+    differ = np.nanmax(values, 1) > np.nanmin(values, 1) + 1e-6
+    return Judged(lines.take(states, differ), values[differ])
+
+
+def distinct(states):
+    nothing = np.zeros(len(states.player), np.float32)
+    return lines.merge(states, nothing, nothing.astype(np.int64))[0]
