@@ -25,7 +25,7 @@ def outcomes(wins: int, draws: int, losses: int) -> MatchResult:
     return MatchResult(np.stack([row, row]), np.full((2, len(row)), 9, np.int32))  # pyright: ignore[reportArgumentType]
 
 
-def decide(rule: Any, *results: MatchResult, **settings: Any) -> tuple[dict[str, Any], int]:
+def decide(make: Any, *results: MatchResult, **settings: Any) -> tuple[dict[str, Any], int]:
     """The decision after these results, and how many were asked for."""
     keys = []
 
@@ -34,7 +34,7 @@ def decide(rule: Any, *results: MatchResult, **settings: Any) -> tuple[dict[str,
         keys.append(tuple(np.asarray(jax.random.key_data(key)).tolist()))
         return results[len(keys) - 1]
 
-    decided = rule(match, PromotionConfig(**settings))("latest", "best", jax.random.key(0))
+    decided = make(match, PromotionConfig(**settings))("latest", "best", jax.random.key(0))
     assert len(set(keys)) == len(keys)
     return decided, len(keys)
 
