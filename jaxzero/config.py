@@ -199,6 +199,12 @@ class EvaluationConfig:
     """Simulations a move in evaluation."""
     opening_plies: int = 2
     """Random plies before each evaluation game; each opening is played from both sides."""
+    oracle: bool = False
+    """Judge by the truth too: the share of moves that keep a solved position's value, and the error of values, by the
+    bare policy and with `simulations` (tic_tac_toe, connect_four, hex up to 4×4, ur up to 3 pieces, mates in chess)."""
+    metric: str = ""
+    """A measure of your own: FILE.py:FUNCTION, called as FUNCTION(env, agent, iteration) at each evaluation; agent has
+    infer(observations) and act(states, key); it returns a dict of numbers."""
     exhaustive: bool = False
     """After the last iteration play every line of opponent replies (small games only)."""
     final: bool = True

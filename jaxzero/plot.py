@@ -39,12 +39,14 @@ def learning_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") ->
 def _evaluation(axes: Axes, rows: Rows) -> None:
     axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    keys = {key: None for row in rows for key in row if key.startswith("eval/") and key.endswith("/score")}
+    scores = [key for row in rows for key in row if key.startswith("eval/") and key.endswith("/score")]
+    truth = {f"oracle/{player}_moves": f"right moves, {player}" for player in ("policy", "search")}
+    keys = {key: key[len("eval/") : -len("/score")] for key in scores}
+    keys |= {key: label for key, label in truth.items() if any(key in row for row in rows)}
     colours = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
-    for number, key in enumerate(keys):
+    for number, (key, label) in enumerate(keys.items()):
         style = ("-", "--", ":")[number // len(colours) % 3]
         x, y = _series(rows, key)
-        label = key[len("eval/") : -len("/score")]
         _draw(axes, x, y, label, colours[number % len(colours)], style)
     _finish(axes, "Evaluation score by opponent", *axes.get_legend_handles_labels())
 

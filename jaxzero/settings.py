@@ -191,9 +191,10 @@ def read_options(options: Mapping[str, Any]) -> Layer:
 
 
 def with_absolute_source(layer: Layer, folder: Path) -> Layer:
-    """The game's file is found again from any other folder."""
-    if ".py:" in layer.get("game.source", ""):
-        layer["game.source"] = str(folder.absolute() / layer["game.source"])
+    """A file of the user's is found again from any other folder."""
+    for name in ("game.source", "evaluation.metric"):
+        if ".py:" in layer.get(name, ""):
+            layer[name] = str(folder.absolute() / layer[name])
     return layer
 
 

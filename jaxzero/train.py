@@ -22,7 +22,7 @@ from jaxzero import evaluation, export, hardware, iteration, learner, metrics, n
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError, GameConfig
 from jaxzero.dry_run import dry_run
-from jaxzero.evaluation import promotion
+from jaxzero.evaluation import measures, promotion
 from jaxzero.games import make_env
 from jaxzero.validation import validate
 
@@ -163,6 +163,7 @@ class Trainer:
         self.sampler = hardware.Sampler()
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
         self.evaluators = evaluation.make(env, self.network, config)
+        self.measures = measures.make(env, self.network, config)
         self.challenge = None
         if config.promotion.rule != "off":
             self.challenge = promotion.make(env, self.network, config)
@@ -287,9 +288,13 @@ class Trainer:
     def evaluate(self, state: iteration.RunState, done: int) -> Row:
         began = time.perf_counter()
         key = iteration.stream(state.key, iteration.EVALUATE, done)
-        results = {name: play(self.fold(state.learned.average), key) for name, play in self.evaluators.items()}
-        evaluation.write_results(self.folder, done, results, now())
-        row: Row = {"evaluation_s": time.perf_counter() - began}
+        params = self.fold(state.learned.average)
+        results = {name: play(params, key) for name, play in self.evaluators.items()}
+        measured: Row = {}
+        for measure in self.measures:
+            measured |= measure(params, done)
+        evaluation.write_results(self.folder, done, results, now(), measured)
+        row: Row = {"evaluation_s": time.perf_counter() - began, **measured}
         for name, result in results.items():
             row |= {f"eval/{name}/{key}": result[key] for key in ("score", "wins", "draws", "losses", "mean_length")}
         return row

@@ -5,8 +5,10 @@ import operator
 
 from envs import Env, suggest
 from jaxzero.config import Config, ConfigError, PromotionConfig, SearchConfig
+from jaxzero.evaluation import oracles
 from jaxzero.evaluation.players import make_opponent
 from jaxzero.evaluation.sprt import Sprt
+from jaxzero.games import own_function
 from jaxzero.networks import NETWORKS
 from jaxzero.replay import rows
 from jaxzero.search import SEARCHES
@@ -200,5 +202,9 @@ def validate_evaluation(config: Config, env: Env) -> None:
     lines = env.max_legal ** math.ceil(env.max_plies / 2)
     if evaluation.exhaustive and lines > 10_000_000:
         raise ConfigError(f"evaluation.exhaustive: {env.name} has too many lines of play; set it to false")
+    if evaluation.oracle:
+        oracles.check(env)
+    if evaluation.metric:
+        own_function(evaluation.metric, "evaluation.metric", "name a function of a Python file")
     for opponent in evaluation.opponents:
         make_opponent(opponent, env)
