@@ -6,7 +6,7 @@ import operator
 from envs import Env, suggest
 from jaxzero.config import Config, ConfigError, PromotionConfig, SearchConfig
 from jaxzero.evaluation import oracles
-from jaxzero.evaluation.players import make_opponent
+from jaxzero.evaluation.players import make_device_player
 from jaxzero.evaluation.sprt import Sprt
 from jaxzero.games import own_function
 from jaxzero.networks import NETWORKS
@@ -207,4 +207,4 @@ def validate_evaluation(config: Config, env: Env) -> None:
     if evaluation.metric:
         own_function(evaluation.metric, "evaluation.metric", "name a function of a Python file")
     for opponent in evaluation.opponents:
-        make_opponent(opponent, env)
+        make_device_player(opponent, env, "evaluation.opponents")

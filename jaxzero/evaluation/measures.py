@@ -10,6 +10,7 @@ import jax
 from envs import Env
 from jaxzero.config import Config
 from jaxzero.evaluation import oracles
+from jaxzero.evaluation.players import search_agent
 from jaxzero.games import own_function
 from jaxzero.networks import Network, Prediction
 
@@ -39,9 +40,6 @@ def make(env: Env, network: Network, config: Config) -> list[Measure]:
 
 def own_metric(env: Env, network: Network, config: Config) -> Measure:
     """The user's function. Its mistakes never end a run that is under way: they are logged, and its numbers lack."""
-    # Late, as evaluation imports this module.
-    from jaxzero.evaluation import search_agent
-
     source = config.evaluation.metric
     function = own_function(source, "evaluation.metric", "name a function of a Python file")
     infer, player = jax.jit(network.infer), jax.jit(search_agent(env, network, config, config.evaluation.simulations))

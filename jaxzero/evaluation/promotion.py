@@ -21,6 +21,7 @@ from scipy.stats import binom
 from envs import Env
 from jaxzero.config import Config, PromotionConfig
 from jaxzero.evaluation import matches
+from jaxzero.evaluation.players import search_agent
 from jaxzero.evaluation.sprt import Sprt, pair_counts
 from jaxzero.networks import Network
 
@@ -35,8 +36,6 @@ FEW = 300  # games below which a threshold of 0.55 promotes equals too often
 
 def make(env: Env, network: Network, config: Config) -> Callable[[Any, Any, jax.Array], Row]:
     """The match `(latest, best, key) -> summary` of folded parameters, with "promoted" and "reason"."""
-    from jaxzero.evaluation import search_agent
-
     settings = config.promotion
     agent = search_agent(env, network, config, settings.simulations)
     games = settings.games if settings.rule == "threshold" else min(settings.batch, settings.games)

@@ -22,7 +22,7 @@ from envs import Env
 from jaxzero import plot, runs
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError
-from jaxzero.evaluation import matches, players, rating, search_agent
+from jaxzero.evaluation import matches, players, rating
 from jaxzero.evaluation.sprt import SCORES, pair_counts
 
 FILE, PICTURE = "ratings.json", "elo.png"
@@ -88,7 +88,7 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
 def checkpoints(folder: Path, run: runs.Loaded, simulations: int | None) -> list[Entrant]:
     """Those of a run, oldest first."""
     count = run.config.evaluation.simulations if simulations is None else simulations
-    agent, name = search_agent(run.env, run.network, run.config, count), folder.resolve().name
+    agent, name = players.search_agent(run.env, run.network, run.config, count), folder.resolve().name
     with Checkpointer(folder / "checkpoints", run.config.checkpoint.keep) as stored:
         digests = {step: stored.digest(step) for step in stored.steps()}
 
@@ -102,7 +102,8 @@ def checkpoints(folder: Path, run: runs.Loaded, simulations: int | None) -> list
 
 
 def anchor(spec: str, env: Env) -> Entrant:
-    return Entrant(spec, "", 0, "", players.make_opponent(spec, env), lambda: None)
+    player, params = players.make_device_player(spec, env, "--anchors")
+    return Entrant(spec, "", 0, "", player, lambda: params)
 
 
 def deleted(folder: Path, config: Config, rated: Iterable[str]) -> str:
