@@ -199,6 +199,8 @@ def rate(
     """
     if not names:
         raise ConfigError("rate: name one run or more")
+    from jaxzero import runs
+
     folders = [runs.find(name) for name in names]
     from jaxzero.evaluation.rate import Options, rate
 
