@@ -31,7 +31,7 @@ from jaxzero.solvers.tic_tac_toe import LINES, move_values
 
 OPENING_PLIES = 2
 REPEATS, GAMES = 100, 200
-SHARES = ((0.3, 0.3), (0.25, 0.3), (0.2, 0.4), (0.1, 0.6), (0.0, 0.9))  # of random moves, of the player and the other
+SHARES = ((0.3, 0.3), (0.2, 0.3), (0.1, 0.6), (0.0, 0.9))  # of random moves, of the player and the other
 
 
 def best_moves() -> np.ndarray:
@@ -54,10 +54,12 @@ def ended(mine: int, theirs: int) -> bool:
     return any(mine & line == line for line in LINES) or mine | theirs == FULL
 
 
-def erring(env: TicTacToe, share: float) -> Player:
-    """Plays a random best move by the table that is its parameters, and a random one in that share of its moves."""
+def erring(env: TicTacToe) -> Player:
+    """Its parameters are (table, share): it plays a random best move by the table, and any in that share of its moves."""
 
-    def play(table, keys, states):
+    def play(params, keys, states):
+        table, share = params
+
         def choose(key, state):
             slip, draw = jax.random.split(key)
             mine, theirs = state.stones[state.player], state.stones[1 - state.player]
@@ -94,12 +96,11 @@ def expected_score(first: float, second: float) -> float:
     return float(np.mean([value(0, 0, mover, n) for mover in (0, 1) for n in range(OPENING_PLIES + 1)]))
 
 
-def coverage(env: TicTacToe, table: jax.Array, first: float, second: float) -> dict[str, Any]:
+def coverage(play: Callable[[float, float], np.ndarray], first: float, second: float) -> dict[str, Any]:
     """How often the interval of a rating holds the exact difference."""
     score = expected_score(first, second)
     elo = 400 * math.log10(score / (1 - score))
-    match = matches.play(env, erring(env, first), erring(env, second), REPEATS * GAMES, OPENING_PLIES)
-    outcomes = np.asarray(match(table, table, jax.random.key(1)).outcomes)
+    outcomes = play(first, second)
     ratings = [
         rating.fit({("a", "b"): pair_counts(part)}, "b", seed)
         for seed, part in enumerate(np.split(outcomes, REPEATS, 1))
@@ -139,12 +140,16 @@ def promoted(pool: np.ndarray, settings: PromotionConfig, repeats: int) -> dict[
 
 def main() -> None:
     env, table = TicTacToe(), jnp.asarray(best_moves())
+    player, keys = erring(env), iter(jax.random.split(jax.random.key(0), 10))
+    match = matches.play(env, player, player, REPEATS * GAMES, OPENING_PLIES)
+
+    def play(first: float, second: float) -> np.ndarray:
+        return np.asarray(match((table, jnp.float32(first)), (table, jnp.float32(second)), next(keys)).outcomes)
+
     for first, second in SHARES:
-        print(json.dumps(coverage(env, table, first, second)), flush=True)
-    equal, stronger = erring(env, 0.3), erring(env, 0.2)
-    for name, challenger in (("equal", equal), ("stronger", stronger)):
-        match = matches.play(env, challenger, equal, 20_000, OPENING_PLIES)
-        pool = np.asarray(match(table, table, jax.random.key(2)).outcomes)
+        print(json.dumps(coverage(play, first, second)), flush=True)
+    for name, share in (("equal", 0.3), ("stronger", 0.2)):
+        pool = play(share, 0.3)
         for settings in (
             PromotionConfig("sprt"), PromotionConfig("sprt", games=10_000), PromotionConfig("threshold", games=20),
             PromotionConfig("threshold", games=100), PromotionConfig("threshold", games=300),
