@@ -149,14 +149,7 @@ def shown(progress: Progress) -> Iterator[None]:
 
 
 @app.command
-def export(
-    run: str,
-    /,
-    *,
-    step: Step = None,
-    format: Literal["pt"] = "pt",
-    promoted: Annotated[bool, Parameter(negative=())] = False,
-) -> None:
+def export(run: str, /, *, step: Step = None, format: Literal["pt"] = "pt") -> None:
     """Write the network of a run to a file and print its path.
 
     Parameters
@@ -167,14 +160,12 @@ def export(
         The checkpoint; the newest if not given.
     format
         pt: PyTorch.
-    promoted
-        The network that was promoted by then, instead of the latest.
     """
     from jaxzero import runs
     from jaxzero import train as training
 
     folder = runs.find(run)
-    print(training.export_run(folder, step=step, format=format, promoted=promoted))
+    print(training.export_run(folder, step=step, format=format))
 
 
 @app.command

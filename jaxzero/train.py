@@ -85,14 +85,10 @@ def abstract_state(config: Config, env: Env) -> tuple[Any, Any]:
     return iteration.learner_part(abstract), iteration.data_part(abstract)
 
 
-def export_run(
-    folder: str | Path, step: int | None = None, format: str = "pt", env: Env | None = None, promoted: bool = False
-) -> str:
-    """Writes `exports/<name>_stepXXXXXX.<format>` of a run's checkpoint, or `<name>_best_step…` of what was promoted by
-    then; returns one line: path and parity."""
-    loaded = load(folder, step, env, promoted)
-    name = Path(folder).resolve().name + ("_best" if promoted else "")
-    path = Path(folder) / "exports" / f"{name}_step{loaded.step:06d}.{format}"
+def export_run(folder: str | Path, step: int | None = None, format: str = "pt", env: Env | None = None) -> str:
+    """Writes `exports/<name>_stepXXXXXX.<format>` of a run's checkpoint; returns one line: path and parity."""
+    loaded = load(folder, step, env)
+    path = Path(folder) / "exports" / f"{Path(folder).resolve().name}_step{loaded.step:06d}.{format}"
     parity = export.FORMATS[format](
         path, loaded.params, network_config=loaded.config.network, env=loaded.env,
         metadata={"iteration": loaded.step, **loaded.info}, infer=loaded.network.infer,
@@ -348,6 +344,4 @@ class Trainer:
         parts.append(f"curve {self.folder / 'learning_curve.png'}")
         if config.export.final:
             parts.append(f"weights {export_run(self.folder, env=self.env)}")
-            if self.challenge:
-                parts.append(f"promoted weights {export_run(self.folder, env=self.env, promoted=True)}")
         _log.info("; ".join(parts))
