@@ -55,7 +55,7 @@ def ended(mine: int, theirs: int) -> bool:
 
 
 def erring(env: TicTacToe) -> Player:
-    """Its parameters are (table, share): it plays a random best move by the table, and any in that share of its moves."""
+    """Its parameters are (table, share): a random best move by the table, or in that share of its moves any."""
 
     def play(params, keys, states):
         table, share = params

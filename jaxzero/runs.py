@@ -126,6 +126,6 @@ def load(folder: str | Path, step: int | None = None, env: Env | None = None, pr
     average, step = restored.learner["learned"].average, restored.step
     if promoted:
         if "best" not in restored.learner:
-            raise ConfigError(f"{folder}: nothing is promoted there (promotion.rule is off); leave out --promoted")
+            raise ConfigError(f"{folder}: nothing is promoted there, as promotion.rule is off")
         average, step = restored.learner["best"].variables, int(restored.learner["best"].iteration)
     return Loaded(env, network, network.fold(average), config, step, restored.info)
