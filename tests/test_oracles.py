@@ -87,9 +87,8 @@ def test_random_positions_are_live_and_their_moves_differ(name, options):
     np.testing.assert_array_equal(~np.isnan(positions.values), legal)
     assert (np.nanmax(positions.values, 1) > np.nanmin(positions.values, 1)).all()
     assert (np.abs(positions.best) <= 1).all()
-    rows = np.concatenate(
-        [np.asarray(x).reshape(len(positions.values), -1) for x in jax.tree.leaves(positions.states)], 1
-    )
+    leaves = jax.tree.leaves(positions.states)
+    rows = np.concatenate([np.asarray(x).reshape(len(positions.values), -1) for x in leaves], 1)
     assert len(np.unique(rows, axis=0)) == len(rows)
 
 
@@ -134,9 +133,8 @@ def test_chess_positions_are_numbered_by_the_game(monkeypatch: pytest.MonkeyPatc
         _, moves, fen = line.split(" ", 2)
         state = jax.tree.map(lambda x, i=i: x[i], positions.states)
         assert env.fen(state).split()[:2] == fen.split()[:2]
-        assert {env.action_to_str(state, int(a)) for a in np.flatnonzero(positions.values[i] == 1)} == set(
-            moves.split(",")
-        )
+        found = {env.action_to_str(state, int(a)) for a in np.flatnonzero(positions.values[i] == 1)}
+        assert found == set(moves.split(","))
 
 
 def test_measures_of_a_run_change_nothing(tiny, tmp_path):

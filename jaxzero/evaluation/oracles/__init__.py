@@ -5,6 +5,7 @@ self-play.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -45,7 +46,7 @@ def check(env: Env) -> None:
 def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str, float]]:
     """A function of folded parameters: for the bare "policy" and for the "search" with `evaluation.simulations`, how
     they `compare` with the truth, such as "search_moves"."""
-    judged = ORACLES[env.name](env)
+    positions = functools.cache(lambda: ORACLES[env.name](env))  # drawn and solved when they are needed
     settings = dataclasses.replace(config.search, reuse=False)
     searcher = search.make(settings, env, simulator.make(env, network.infer), config.evaluation.simulations)
 
@@ -59,6 +60,7 @@ def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str
         return (choice, prediction.value), (result.action, result.value)
 
     def measure(params: Any) -> dict[str, float]:
+        judged = positions()
         found = lines.batched(lambda states: find(params, states), lines.BATCH, judged.states)
         return {
             f"{name}_{figure}": value

@@ -5,12 +5,13 @@ keep the value is the share of mates found.
 """
 
 import pathlib
-from typing import Any
+from functools import partial
 
 import jax
 import numpy as np
 
 from envs import Env
+from jaxzero.evaluation import exhaustive as lines
 from jaxzero.evaluation.oracles.judged import Judged
 
 FILE = pathlib.Path(__file__).with_name("chess_mates.txt")
@@ -18,15 +19,12 @@ FILE = pathlib.Path(__file__).with_name("chess_mates.txt")
 
 def read(env: Env) -> Judged:
     """The stored positions, their moves numbered by the game."""
-    states: list[Any] = []
-    values = []
-    for line in FILE.read_text(encoding="utf-8").splitlines():
-        if line.startswith("#"):
-            continue
-        _, moves, fen = line.split(" ", 2)
-        state = jax.tree.map(np.asarray, env.from_text(fen))
-        row = np.where(env.legal_actions(state), 0.0, np.nan)
-        row[[env.action_from_str(state, move) for move in moves.split(",")]] = 1.0
-        states.append(state)
-        values.append(row)
-    return Judged(jax.tree.map(lambda *x: np.stack(x), *states), np.stack(values))
+    rows = [line.split(" ", 2) for line in FILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    single = [jax.tree.map(np.asarray, env.from_text(fen)) for _, _, fen in rows]
+    states = jax.tree.map(lambda *x: np.stack(x), *single)
+    legal = lines.batched(partial(lines.legal, env), lines.BATCH, states)
+    values = np.where(legal, 0.0, np.nan)
+    for (_, moves, _), state, row in zip(rows, single, values, strict=True):
+        names = {env.action_to_str(state, int(action)): action for action in np.flatnonzero(~np.isnan(row))}
+        row[[names[move] for move in moves.split(",")]] = 1.0
+    return Judged(states, values)
