@@ -26,7 +26,7 @@ TIC_TAC_TOE = envs.make("tic_tac_toe")
 
 @pytest.fixture(scope="module")
 def judged() -> Judged:
-    return oracles.ORACLES["tic_tac_toe"](TIC_TAC_TOE)
+    return oracles.ORACLES["tic_tac_toe"].positions(TIC_TAC_TOE)
 
 
 def test_the_share_of_right_moves_and_the_error_of_values_by_hand():
@@ -80,7 +80,7 @@ def test_a_network_that_knows_the_truth_is_always_right(judged):
 @pytest.mark.parametrize(("name", "options"), [("hex", {"size": 3}), ("ur", {"pieces": 1})])
 def test_random_positions_are_live_and_their_moves_differ(name, options):
     env = envs.make(name, **options)
-    positions = oracles.ORACLES[name](env)
+    positions = oracles.ORACLES[name].positions(env)
     assert len(positions.values) > 50
     assert not positions.states.terminated.any()
     legal = jax.jit(jax.vmap(env.legal_actions))(positions.states)
@@ -128,7 +128,7 @@ def test_chess_positions_are_numbered_by_the_game(monkeypatch: pytest.MonkeyPatc
     (tmp_path / "few.txt").write_text("\n".join([few[0], few[1], few[-1]]))
     monkeypatch.setattr("jaxzero.evaluation.oracles.chess.FILE", tmp_path / "few.txt")
     env = envs.make("chess")
-    positions = oracles.ORACLES["chess"](env)
+    positions = oracles.ORACLES["chess"].positions(env)
     for i, line in enumerate((few[1], few[-1])):
         _, moves, fen = line.split(" ", 2)
         state = jax.tree.map(lambda x, i=i: x[i], positions.states)

@@ -1,13 +1,12 @@
 """The truth where it is known: how often a network keeps a position's value, and how far off its own value is.
 
-A game's oracle is one line in `ORACLES`: `make(env) -> Judged` positions, always the same ones, none of them from
-self-play.
+A game's oracle is one line in `ORACLES`. Its positions are always the same ones, and none of them from self-play.
 """
 
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +22,18 @@ from jaxzero.models import simulator
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Network
 
-ORACLES: dict[str, Callable[[Any], Judged]] = {
-    "tic_tac_toe": solved.every_position,
-    "connect_four": connect_four.judged,
-    "hex": lambda env: solved.random_positions(env, env.size**2 // 2),
-    "ur": lambda env: solved.random_positions(env, 20 * env.pieces),
-    "chess": chess.read,
+
+class Oracle(NamedTuple):
+    positions: Callable[[Any], Judged]  # of the game
+    solved: bool  # when they are needed, by a solver that may not take every size; else they are stored
+
+
+ORACLES = {
+    "tic_tac_toe": Oracle(solved.every_position, True),
+    "connect_four": Oracle(connect_four.judged, False),
+    "hex": Oracle(lambda env: solved.random_positions(env, env.size**2 // 2), True),
+    "ur": Oracle(lambda env: solved.random_positions(env, 20 * env.pieces), True),
+    "chess": Oracle(chess.read, False),
 }
 
 
@@ -36,7 +41,7 @@ def check(env: Env) -> None:
     """ConfigError if there is no oracle of this game, or not of its size."""
     if env.name not in ORACLES:
         raise ConfigError(f"evaluation.oracle: there is none of {env.name}; there are oracles of {', '.join(ORACLES)}")
-    if env.name in solvers.SOLVERS and env.name != "connect_four":
+    if ORACLES[env.name].solved:
         try:
             solvers.make(env)
         except ValueError as error:
@@ -46,7 +51,7 @@ def check(env: Env) -> None:
 def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str, float]]:
     """A function of folded parameters: for the bare "policy" and for the "search" with `evaluation.simulations`, how
     they `compare` with the truth, such as "search_moves"."""
-    positions = functools.cache(lambda: ORACLES[env.name](env))  # drawn and solved when they are needed
+    positions = functools.cache(lambda: ORACLES[env.name].positions(env))
     settings = dataclasses.replace(config.search, reuse=False)
     searcher = search.make(settings, env, simulator.make(env, network.infer), config.evaluation.simulations)
 
