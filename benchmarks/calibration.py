@@ -9,7 +9,7 @@ another share is computed exactly, by recursion over all positions; played games
 - 100 times an equal challenger meets `best`; SPRT (alpha 0.05) may promote it in 10 of them at most, and a threshold as
   often as `false_promotion` says, or less.
 
-Prints one JSON object a line. A minute and a half on one core.
+Prints one JSON object a line.
 """
 
 import functools

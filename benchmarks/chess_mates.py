@@ -2,7 +2,7 @@
 
     python benchmarks/chess_mates.py --count 240 --seed 0
 
-writes `jaxzero/evaluation/oracles/chess_mates.txt` (needs `pip install chess`; takes about ten minutes). Positions come
+writes `jaxzero/evaluation/oracles/chess_mates.txt` (needs `pip install chess`; takes a minute). Positions come
 from random games in which one side mostly takes what is worth most; at most one of a game. All moves that force the
 mate are found by trying every move and every reply with python-chess. A line is `<moves to mate> <moves> <FEN>`, the
 moves in UCI, joined by commas.
