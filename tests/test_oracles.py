@@ -66,7 +66,7 @@ def test_a_network_that_knows_the_truth_is_always_right(judged):
         values = jnp.asarray(table)[squares[:, 0], squares[:, 1]]
         return Prediction(9 * sign * values, sign * values.max(1), {})
 
-    network = Network(lambda key: None, lambda *_: None, lambda x: x, infer)
+    network = Network(lambda key: None, lambda *_: (infer(1, jnp.zeros(1)), None), lambda x: x, infer)
     config = Config(evaluation=EvaluationConfig(simulations=4), search=SearchConfig(max_considered=2))
     measure = oracles.make(TIC_TAC_TOE, network, config)
     right, wrong = measure(jnp.float32(1)), measure(jnp.float32(-1))
@@ -127,7 +127,7 @@ def test_chess_positions_are_numbered_by_the_game(monkeypatch: pytest.MonkeyPatc
     few = FILE.read_text().splitlines()
     (tmp_path / "few.txt").write_text("\n".join([few[0], few[1], few[-1]]))
     monkeypatch.setattr("jaxzero.evaluation.oracles.chess.FILE", tmp_path / "few.txt")
-    env = envs.make("chess")
+    env: Any = envs.make("chess")
     positions = oracles.ORACLES["chess"].positions(env)
     for i, line in enumerate((few[1], few[-1])):
         _, moves, fen = line.split(" ", 2)

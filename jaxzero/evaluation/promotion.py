@@ -59,18 +59,22 @@ def sprt_rule(match: Callable[..., matches.MatchResult], settings: PromotionConf
     hypotheses = f"Elo {sprt.elo1:g} against {sprt.elo0:g}"
 
     def decide(latest: Any, best: Any, key: jax.Array) -> Row:
-        results, verdict = [], ""
-        while not verdict and (len(results) + 1) * games <= settings.games:
-            results.append(jax.device_get(match(latest, best, jax.random.fold_in(key, len(results)))))
-            joined = jax.tree.map(lambda *x: np.concatenate(x, 1), *results)
-            verdict = sprt.verdict(pair_counts(joined.outcomes))
-        result = matches.summary(joined)
-        ratio, (lower, upper) = sprt.llr(pair_counts(joined.outcomes)), sprt.bounds
+        results: list[matches.MatchResult] = []
+        for number in range(settings.games // games):
+            results.append(jax.device_get(match(latest, best, jax.random.fold_in(key, number))))
+            if sprt.verdict(pair_counts(joined(results).outcomes)):
+                break
+        result, counts = matches.summary(joined(results)), pair_counts(joined(results).outcomes)
+        verdict, ratio, (lower, upper) = sprt.verdict(counts), sprt.llr(counts), sprt.bounds
         place = {"H1": f"reached {upper:.2f}", "H0": f"fell to {lower:.2f}", "": "is undecided"}[verdict]
         reason = f"log-likelihood ratio {ratio:.2f} of {hypotheses} {place} after {result['games']} games"
         return {**result, "llr": ratio, "promoted": verdict == "H1", "reason": reason}
 
     return decide
+
+
+def joined(results: list[matches.MatchResult]) -> matches.MatchResult:
+    return jax.tree.map(lambda *x: np.concatenate(x, 1), *results)
 
 
 def false_promotion(games: int, threshold: float) -> float:

@@ -9,7 +9,7 @@ Bergh, "The generalized maximum likelihood ratio for the expectation value of a 
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import brentq
@@ -77,5 +77,5 @@ def log_likelihood(counts: np.ndarray, mean: float) -> float:
     share, offset = counts / counts.sum(), SCORES - mean
     # The expectation falls from ∞ to -∞ between the two x at which a probability would be infinite.
     low, high = -1 / offset[-1], -1 / offset[0]
-    x = brentq(lambda x: share @ (offset / (1 + x * offset)), low + 1e-12 * -low, high - 1e-12 * high)
+    x: Any = brentq(lambda x: share @ (offset / (1 + x * offset)), low * (1 - 1e-12), high * (1 - 1e-12))
     return -float(counts @ np.log1p(x * offset))

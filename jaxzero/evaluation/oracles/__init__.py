@@ -15,7 +15,7 @@ import numpy as np
 from envs import Env
 from jaxzero import search, solvers
 from jaxzero.config import Config, ConfigError
-from jaxzero.evaluation import exhaustive as lines
+from jaxzero.evaluation.exhaustive import BATCH, batched
 from jaxzero.evaluation.oracles import chess, connect_four, solved
 from jaxzero.evaluation.oracles.judged import Judged, compare
 from jaxzero.models import simulator
@@ -66,7 +66,7 @@ def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str
 
     def measure(params: Any) -> dict[str, float]:
         judged = positions()
-        found = lines.batched(lambda states: find(params, states), lines.BATCH, judged.states)
+        found = batched(lambda states: find(params, states), BATCH, judged.states)
         return {
             f"{name}_{figure}": value
             for name, (actions, values) in zip(("policy", "search"), found, strict=True)

@@ -8,7 +8,7 @@ import numpy as np
 from envs import Env
 from envs.core import random_opening
 from jaxzero import solvers
-from jaxzero.evaluation import exhaustive as lines
+from jaxzero.evaluation.exhaustive import BATCH, batched, legal, merge, step, take
 from jaxzero.evaluation.oracles.judged import Judged
 
 DRAWN = 2_000  # random positions drawn; equal ones count once
@@ -20,12 +20,9 @@ def every_position(env: Env) -> Judged:
     found = []
     while len(level.player):
         found.append(level)
-        legal = np.array(lines.batched(partial(lines.legal, env), lines.BATCH, level))
-        parents, actions = np.nonzero(legal)
-        after = lines.batched(
-            partial(lines.step, env), lines.BATCH, lines.take(level, parents), actions.astype(np.int32)
-        )
-        level = distinct(lines.take(after, ~after.terminated))
+        parents, actions = np.nonzero(batched(partial(legal, env), BATCH, level))
+        after = batched(partial(step, env), BATCH, take(level, parents), actions.astype(np.int32))
+        level = distinct(take(after, ~after.terminated))
     states = jax.tree.map(lambda *x: np.concatenate(x), *found)
     return Judged(states, solvers.make(env)(states))
 
@@ -37,9 +34,9 @@ def random_positions(env: Env, plies: int) -> Judged:
     states = distinct(jax.device_get(openings(jax.random.split(jax.random.key(0), DRAWN))))
     values = solve(states)
     differ = np.nanmax(values, 1) > np.nanmin(values, 1) + 1e-6
-    return Judged(lines.take(states, differ), values[differ])
+    return Judged(take(states, differ), values[differ])
 
 
 def distinct(states):
     nothing = np.zeros(len(states.player), np.float32)
-    return lines.merge(states, nothing, nothing.astype(np.int64))[0]
+    return merge(states, nothing, nothing.astype(np.int64))[0]
