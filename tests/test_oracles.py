@@ -77,7 +77,7 @@ def test_a_network_that_knows_the_truth_is_always_right(judged):
     assert wrong["policy_value_error"] == pytest.approx(2 * np.abs(judged.best).mean())
 
 
-@pytest.mark.parametrize(("name", "options"), [("hex", {"size": 3}), ("ur", {"pieces": 1})])
+@pytest.mark.parametrize(("name", "options"), [("hex", {"size": 3}), ("ur", {"pieces": 2})])
 def test_random_positions_are_live_and_their_moves_differ(name, options):
     env = envs.make(name, **options)
     positions = oracles.ORACLES[name].positions(env)
@@ -90,6 +90,11 @@ def test_random_positions_are_live_and_their_moves_differ(name, options):
     leaves = jax.tree.leaves(positions.states)
     rows = np.concatenate([np.asarray(x).reshape(len(positions.values), -1) for x in leaves], 1)
     assert len(np.unique(rows, axis=0)) == len(rows)
+
+
+def test_where_no_choice_matters_nothing_is_judged():
+    with pytest.raises(ConfigError, match="no choice"):
+        oracles.ORACLES["ur"].positions(envs.make("ur", pieces=1))
 
 
 def test_every_stored_mate_is_one():

@@ -27,7 +27,7 @@ from jaxzero.networks import Network
 
 Row = dict[str, Any]
 METADATA, HISTORY, LAST = "metadata.json", "arena.csv", "last_arena.json"
-COLUMNS = (
+COLUMNS: tuple[str, ...] = (
     "iteration", "against", "timestamp", "promoted", "games", "wins", "draws", "losses", "score", "low", "high",
     "mean_length", "reason",
 )  # fmt: skip

@@ -4,7 +4,6 @@ A game's oracle is one line in `ORACLES`. Its positions are always the same ones
 """
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -51,7 +50,7 @@ def check(env: Env) -> None:
 def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str, float]]:
     """A function of folded parameters: for the bare "policy" and for the "search" with `evaluation.simulations`, how
     they `compare` with the truth, such as "search_moves"."""
-    positions = functools.cache(lambda: ORACLES[env.name].positions(env))
+    judged = ORACLES[env.name].positions(env)
     settings = dataclasses.replace(config.search, reuse=False)
     searcher = search.make(settings, env, simulator.make(env, network.infer), config.evaluation.simulations)
 
@@ -65,7 +64,6 @@ def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str
         return (choice, prediction.value), (result.action, result.value)
 
     def measure(params: Any) -> dict[str, float]:
-        judged = positions()
         found = batched(lambda states: find(params, states), BATCH, judged.states)
         return {
             f"{name}_{figure}": value
