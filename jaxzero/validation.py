@@ -7,7 +7,6 @@ from envs import Env, suggest
 from jaxzero.config import Config, ConfigError, PromotionConfig, SearchConfig
 from jaxzero.evaluation import oracles
 from jaxzero.evaluation.players import make_device_player
-from jaxzero.evaluation.sprt import Sprt
 from jaxzero.games import own_function
 from jaxzero.networks import NETWORKS
 from jaxzero.replay import rows
@@ -35,8 +34,8 @@ RANGES = {
     "at least 1": (lambda x: x >= 1, (
         "iterations", "network.channels", "network.blocks", "search.simulations", "search.cheap_simulations",
         "search.max_considered", "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window",
-        "learner.batch", "learner.accumulate", "promotion.every", "evaluation.games", "evaluation.simulations",
-        "checkpoint.every", "checkpoint.keep", "log.every", "log.plot_every",
+        "learner.batch", "learner.accumulate", "promotion.every", "promotion.games", "promotion.batch", "evaluation.games",
+        "evaluation.simulations", "checkpoint.every", "checkpoint.keep", "log.every", "log.plot_every",
     )),
     "0 or more": (lambda x: x >= 0, (
         "devices", "search.c_puct", "search.forced_playouts", "search.max_depth", "search.slots", "search.temperature",
@@ -53,6 +52,8 @@ RANGES = {
         "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda", "promotion.threshold",
     )),
     "a share from 0 to below 1": (lambda x: 0 <= x < 1, ("network.dropout", "learner.ema")),
+    "an error rate above 0 and below 0.5": (lambda x: 0 < x < 0.5, ("promotion.alpha", "promotion.beta")),
+    "a number": (lambda x: True, ("promotion.elo0", "promotion.elo1")),
     "from 0 to 4294967295": (lambda x: 0 <= x < 2**32, ("seed",)),
 }  # fmt: skip
 
@@ -187,10 +188,8 @@ def validate_promotion(promotion: PromotionConfig, env: Env) -> None:
             raise ConfigError(f"promotion.{field}: must be even and at least 2 (half from each side), got {count}")
     if promotion.rule != "off" and not (promotion.opening_plies or env.num_outcomes):
         raise ConfigError("promotion.opening_plies: at 0 all games of a match would be the same; use 1 or more")
-    try:
-        Sprt(promotion.elo0, promotion.elo1, promotion.alpha, promotion.beta)
-    except ConfigError as error:
-        raise ConfigError(f"promotion.{error}") from error
+    if promotion.elo0 >= promotion.elo1:
+        raise ConfigError(f"promotion.elo1: must be above elo0 = {promotion.elo0}, got {promotion.elo1}")
 
 
 def validate_evaluation(config: Config, env: Env) -> None:

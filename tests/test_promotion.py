@@ -132,7 +132,7 @@ def test_what_cannot_work_is_refused(tiny):
     for change, words in (
         (("promotion.games", 7), "even"),
         (("promotion.opening_plies", 0), "same"),
-        (("promotion.elo1", -5), "elo0"),
+        (("promotion.elo1", -5.0), "elo0"),
     ):
         with pytest.raises(ConfigError, match=rf"promotion\..*{words}"):
             next(whole.train.run(tiny(*ALWAYS, change)))
