@@ -34,8 +34,9 @@ RANGES = {
     "at least 1": (lambda x: x >= 1, (
         "iterations", "network.channels", "network.blocks", "search.simulations", "search.cheap_simulations",
         "search.max_considered", "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window",
-        "learner.batch", "learner.accumulate", "promotion.every", "promotion.games", "promotion.batch", "evaluation.games",
-        "evaluation.simulations", "checkpoint.every", "checkpoint.keep", "log.every", "log.plot_every",
+        "learner.batch", "learner.accumulate", "promotion.every", "promotion.games", "promotion.batch",
+        "evaluation.games", "evaluation.simulations", "checkpoint.every", "checkpoint.keep", "log.every",
+        "log.plot_every",
     )),
     "0 or more": (lambda x: x >= 0, (
         "devices", "search.c_puct", "search.forced_playouts", "search.max_depth", "search.slots", "search.temperature",
