@@ -3,6 +3,7 @@
 import json
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_train as whole
@@ -111,7 +112,7 @@ def test_rate_plays_only_what_is_new(tiny, run):
 
 def test_a_checkpoint_that_was_trained_anew_plays_anew(tmp_path):
     kept = rate.Kept(tmp_path / "ratings.json", rate.Options())
-    a, b = (rate.Entrant(name, "run", 1, "old", lambda *_: None, lambda: None) for name in "ab")
+    a, b = (rate.Entrant(name, "run", 1, "old", lambda *_: jnp.zeros(1), lambda: None) for name in "ab")
     assert not kept.add(a)
     assert not kept.add(b)
     kept.put(a, b, np.array([1, 0, 0, 0, 0]))

@@ -64,7 +64,7 @@ def expected_score(elo: float) -> float:
     return 1 / (1 + 10 ** (-elo / 400))
 
 
-def pair_counts(outcomes: np.ndarray) -> np.ndarray:
+def pair_counts(outcomes: Any) -> np.ndarray:
     """Pairs by score, i64[5], from a match's outcomes i8[2, G] (1, 0, -1)."""
     return np.bincount(np.asarray(outcomes, np.int64).sum(0) + 2, minlength=5)
 
