@@ -134,8 +134,8 @@ def promoted(pool: np.ndarray, settings: PromotionConfig, repeats: int) -> dict[
         decide = promotion.sprt_rule(play(settings.batch), settings, settings.batch)
         facts = {"elo1": settings.elo1, "alpha": settings.alpha, "games": settings.games}
     results = [decide(None, None, jax.random.key(0)) for _ in range(repeats)]
-    facts["mean_games"] = round(float(np.mean([result["games"] for result in results])))
-    return {"rule": settings.rule, **facts, "promoted": sum(r["promoted"] for r in results), "of": repeats}
+    facts["mean_games"] = round(float(np.mean([decision.result.outcomes.size for decision in results])))
+    return {"rule": settings.rule, **facts, "promoted": sum(r.promoted for r in results), "of": repeats}
 
 
 def main() -> None:

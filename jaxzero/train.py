@@ -175,9 +175,9 @@ class Trainer:
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
         self.evaluators = evaluation.make(env, self.network, config)
         self.measures = measures.make(env, self.network, config)
-        self.challenge = None
+        self.gate = None
         if config.promotion.rule != "off":
-            self.challenge = promotion.make(env, self.network, config)
+            self.gate = promotion.make(env, self.network, config)
 
     def rows(self, changes: list[str], from_step: int | None) -> Iterator[Row]:
         config = self.config
@@ -185,7 +185,7 @@ class Trainer:
             _log.info(line)
         state, start = self.restore(from_step)
         runs.record(self.folder, config, changes, start)
-        if self.challenge:
+        if self.gate:
             text, warning = promotion.risk(config.promotion)
             _log.info(text)
             if warning:
@@ -261,7 +261,7 @@ class Trainer:
             pending.append((sums, learned))
             last = done == config.iterations or bool(self.interrupt.name)
             evaluates = bool(config.evaluation.every and done % config.evaluation.every == 0)
-            challenges = self.challenge is not None and done % config.promotion.every == 0
+            challenges = self.gate is not None and done % config.promotion.every == 0
             commits = done % config.checkpoint.every == 0 or last
             if not (done % config.log.every == 0 or evaluates or challenges or commits):
                 continue
@@ -325,7 +325,7 @@ class Trainer:
         measured: Row = {}
         for measure in self.measures:
             measured |= measure(params, done)
-        evaluation.write_results(self.folder, done, results, now(), measured)
+        evaluation.write_results(self.folder, done, results, now(), measured=measured)
         row: Row = {"evaluation_s": time.perf_counter() - began, **measured}
         for name, result in results.items():
             row |= {f"eval/{name}/{key}": result[key] for key in ("score", "wins", "draws", "losses", "mean_length")}
@@ -333,24 +333,22 @@ class Trainer:
 
     def promote(self, state: iteration.RunState, done: int) -> tuple[iteration.RunState, Row]:
         """The latest network against the best one, which it may replace."""
-        assert self.challenge is not None
+        assert self.gate is not None
         assert state.best is not None
         began = time.perf_counter()
         latest, best = self.fold(state.learned.average), self.fold(state.best.variables)
-        result = self.challenge(latest, best, iteration.stream(state.key, iteration.PROMOTE, done))
-        against = int(state.best.iteration)
-        if result["promoted"]:
+        decision = self.gate.decide(latest, best, iteration.stream(state.key, iteration.PROMOTE, done))
+        against, seconds = int(state.best.iteration), time.perf_counter() - began
+        if decision.promoted:
             state = iteration.promoted(state)
-        _log.info(
-            "iteration %d %s best (of iteration %d): %s", done, "is now" if result["promoted"] else "does not replace",
-            against, result["reason"],
-        )  # fmt: skip
-        promotion.record(self.folder, done, against, result, now())
+        verb = "is now" if decision.promoted else "does not replace"
+        _log.info("iteration %d %s best (of iteration %d): %s", done, verb, against, decision.reason)
+        facts = promotion.record(self.folder, self.config, self.gate.agent, done, against, decision, seconds)
         return state, {
-            "promotion_s": time.perf_counter() - began,
-            "promotion/score": result["score"],
-            "promotion/games": result["games"],
-            "promotion/best": done if result["promoted"] else against,
+            "promotion_s": seconds,
+            "promotion/score": facts["score"],
+            "promotion/games": facts["games"],
+            "promotion/best": done if decision.promoted else against,
         }
 
     def commit(self, state: iteration.RunState, done: int, row: Row) -> Row:

@@ -1,5 +1,6 @@
 """Promotion: its two rules on given outcomes, and whole runs in which always, never or sometimes is promoted."""
 
+import csv
 import json
 import math
 from typing import Any
@@ -25,7 +26,7 @@ def outcomes(wins: int, draws: int, losses: int) -> MatchResult:
     return MatchResult(np.stack([row, row]), np.full((2, len(row)), 9, np.int32))  # pyright: ignore[reportArgumentType]
 
 
-def decide(make: Any, *results: MatchResult, **settings: Any) -> tuple[dict[str, Any], int]:
+def decide(make: Any, *results: MatchResult, **settings: Any) -> tuple[promotion.Decision, int]:
     """The decision after these results, and how many were asked for."""
     keys = []
 
@@ -41,10 +42,10 @@ def decide(make: Any, *results: MatchResult, **settings: Any) -> tuple[dict[str,
 
 def test_a_threshold_must_be_exceeded():
     decided, _ = decide(promotion.threshold_rule, outcomes(50, 10, 40), threshold=0.55)  # a score of 0.55
-    assert not decided["promoted"]
+    assert not decided.promoted
     decided, _ = decide(promotion.threshold_rule, outcomes(51, 10, 39), threshold=0.55)
-    assert decided["promoted"]
-    assert "0.560 of 200 games is above 0.55" in decided["reason"]
+    assert decided.promoted
+    assert "0.560 of 200 games is above 0.55" in decided.reason
 
 
 @pytest.mark.parametrize(
@@ -59,8 +60,8 @@ def test_a_sequential_match_stops_when_it_is_decided(results, looks, promoted, w
     decided, looked = decide(
         lambda match, settings: promotion.sprt_rule(match, settings, 100), *results, rule="sprt", games=250, elo1=60
     )
-    assert (looked, decided["promoted"]) == (looks, promoted)
-    assert words in decided["reason"]
+    assert (looked, decided.promoted) == (looks, promoted)
+    assert words in decided.reason
 
 
 def test_the_chance_of_a_false_promotion_is_that_of_fair_coins():
@@ -114,18 +115,21 @@ def test_a_resumed_run_promotes_what_the_undisturbed_one_does(tiny):
     whole.assert_same(whole.state_of(cut), whole.state_of(wanted))
 
     def told(config):
-        folder = whole.folder_of(config)
-        metadata = json.loads((folder / "metadata.json").read_text())
-        rows = promotion.read_history(folder)
-        for entry in (*metadata["promotions"], *rows):
+        metadata = json.loads((whole.folder_of(config) / "metadata.json").read_text())
+        for entry in metadata["promotions"]:
             del entry["timestamp"]
-        return metadata["best"], metadata["promotions"], rows
+        return metadata["best"], metadata["promotions"]
 
     assert told(cut) == told(wanted)
-    best, promoted, rows = told(wanted)
-    assert 0 < len(promoted) < len(rows) == 6
+    best, promoted = told(wanted)
+    assert 0 < len(promoted) < 6
     assert best == promoted[-1]["iteration"]
-    assert [int(row["iteration"]) for row in rows] == [1, 2, 3, 4, 5, 6]
+    with open(whole.folder_of(wanted) / "arena.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["a"] for row in rows] == [f"wanted@{n}:0" for n in range(1, 7)]
+    assert [float(row["score"]) > 0.5 for row in rows] == [n in [e["iteration"] for e in promoted] for n in range(1, 7)]
+    last = json.loads((whole.folder_of(wanted) / "last_arena.json").read_text())
+    assert (last["iteration"], last["promoted"]) == (6, best == 6)
 
 
 def test_what_cannot_work_is_refused(tiny):

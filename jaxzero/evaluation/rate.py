@@ -5,6 +5,7 @@ is kept in `ratings.json` of the first run, so that a later call plays only what
 deleted since keep their place.
 """
 
+import contextlib
 import datetime
 import functools
 import itertools
@@ -22,7 +23,7 @@ from envs import Env
 from jaxzero import plot, runs
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError
-from jaxzero.evaluation import matches, players, rating
+from jaxzero.evaluation import arena, host, matches, players, rating
 from jaxzero.evaluation.sprt import SCORES, pair_counts
 
 FILE, PICTURE = "ratings.json", "elo.png"
@@ -37,7 +38,7 @@ class Entrant(NamedTuple):
     run: str
     iteration: int
     digest: str
-    player: players.Player
+    player: players.Player | players.HostPlayer
     params: Callable[[], Any]
 
 
@@ -71,18 +72,26 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
             f"--opening-plies: must be 0 to {env.max_plies - 1} in {env.name}, got {options.opening_plies}"
         )
     lines = [checkpoints(folder, run, options.simulations) for folder, run in zip(folders, loaded, strict=True)]
-    anchors = [anchor(name, env) for name in options.anchors]
     kept = Kept(folders[0] / FILE, options)
-    for entrant in itertools.chain(anchors, *lines):
+    with contextlib.ExitStack() as stack:
+        anchors = [anchor(name, env, stack) for name in options.anchors]
+        announce(folders, loaded, [*anchors, *itertools.chain(*lines)], kept, say)
+        play(env, schedule(lines, anchors), kept, options, say)
+    rows = kept.rated(anchors[0].name if anchors else lines[0][0].name)
+    plot.elo_curve(rows, folders[0] / PICTURE, env.name)
+    return rows
+
+
+def announce(
+    folders: Sequence[Path], loaded: Sequence[runs.Loaded], entrants: Iterable[Entrant], kept: "Kept", say: Say
+) -> None:
+    """Notes who plays, and says which results and checkpoints are missing."""
+    for entrant in entrants:
         if kept.add(entrant):
             say(f"{entrant.name} is not what it was when it played; its old results are dropped")
     for folder, run in zip(folders, loaded, strict=True):
         if text := deleted(folder, run.config, kept.players):
             say(text)
-    play(env, schedule(lines, anchors), kept, options, say)
-    rows = kept.rated(anchors[0].name if anchors else lines[0][0].name)
-    plot.elo_curve(rows, folders[0] / PICTURE, env.name)
-    return rows
 
 
 def checkpoints(folder: Path, run: runs.Loaded, simulations: int | None) -> list[Entrant]:
@@ -101,9 +110,9 @@ def checkpoints(folder: Path, run: runs.Loaded, simulations: int | None) -> list
     ]
 
 
-def anchor(spec: str, env: Env) -> Entrant:
-    player, params = players.make_device_player(spec, env, "--anchors")
-    return Entrant(spec, "", 0, "", player, lambda: params)
+def anchor(spec: str, env: Env, stack: contextlib.ExitStack) -> Entrant:
+    found = arena.opened(stack, players.make_player(spec, env, "--anchors"))
+    return Entrant(spec, "", 0, "", found.player, lambda: found.params)
 
 
 def deleted(folder: Path, config: Config, rated: Iterable[str]) -> str:
@@ -137,16 +146,22 @@ def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", op
         return entrant.params()
 
     @functools.cache
-    def match(agent: players.Player, opponent: players.Player, games: int) -> Callable[..., matches.MatchResult]:
+    def on_device(agent: players.Player, opponent: players.Player, games: int) -> Callable[..., matches.MatchResult]:
         return matches.play(env, agent, opponent, games, options.opening_plies)
+
+    def match(a: Entrant, b: Entrant, games: int, key: jax.Array) -> matches.MatchResult:
+        if isinstance(a.player, players.HostPlayer) or isinstance(b.player, players.HostPlayer):
+            sides = (players.Contestant(each.name, each.player, params(each)) for each in (a, b))
+            return host.play(env, *sides, games, options.opening_plies)(key)
+        return on_device(a.player, b.player, games)(params(a), params(b), key)
 
     due = [(a, b) for a, b in meetings if kept.pairs(a, b).sum() < options.games // 2]
     for number, (a, b) in enumerate(due, 1):
         played = kept.pairs(a, b)
         # Others for every two who meet, and anew for what is played on a later call.
         key = jax.random.fold_in(jax.random.key(zlib.crc32(f"{a.name} {b.name}".encode())), int(played.sum()))
-        result = match(a.player, b.player, options.games - 2 * int(played.sum()))(params(a), params(b), key)
-        counts = played + pair_counts(np.asarray(result.outcomes))
+        result = match(a, b, options.games - 2 * int(played.sum()), key)
+        counts = played + pair_counts(result.outcomes)
         kept.put(a, b, counts)
         say(f"{number}/{len(due)}  {a.name} against {b.name}: {counts @ SCORES / counts.sum():.1%}")
 
