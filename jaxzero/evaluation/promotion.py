@@ -115,10 +115,10 @@ def record(
 ) -> dict[str, Any]:
     """Keeps the match of the latest network, of `iteration`, against that of iteration `best`; returns its facts."""
     settings = config.promotion
-    names = (f"{folder.name}@{step}:{settings.simulations}" for step in (iteration, best))
+    latest, other = (Contestant(f"{folder.name}@{step}:{settings.simulations}", agent) for step in (iteration, best))
     sprt = sprt_of(settings) if settings.rule == "sprt" else None
     match = arena.Match(settings.games, settings.opening_plies, config.seed, settings.batch, sprt)
-    facts = arena.report(config.game, *(Contestant(name, agent) for name in names), match, decision.result, seconds)
+    facts = arena.report(config.game, latest, other, match, decision.result, seconds)
     facts |= {"iteration": iteration, "against": best, "promoted": decision.promoted, "reason": decision.reason}
     books.enter(folder, facts)
     kept = "iteration", "against", "timestamp", "score", "interval", "games", "wins", "draws", "losses", "reason"

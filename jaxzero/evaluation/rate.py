@@ -151,8 +151,8 @@ def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", op
 
     def match(a: Entrant, b: Entrant, games: int, key: jax.Array) -> matches.MatchResult:
         if isinstance(a.player, players.HostPlayer) or isinstance(b.player, players.HostPlayer):
-            sides = (players.Contestant(each.name, each.player, params(each)) for each in (a, b))
-            return host.play(env, *sides, games, options.opening_plies)(key)
+            first, second = (players.Contestant(each.name, each.player, params(each)) for each in (a, b))
+            return host.play(env, first, second, games, options.opening_plies)(key)
         return on_device(a.player, b.player, games)(params(a), params(b), key)
 
     due = [(a, b) for a, b in meetings if kept.pairs(a, b).sum() < options.games // 2]
