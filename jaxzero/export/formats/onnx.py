@@ -55,8 +55,8 @@ def describe(path: Path, model: Model) -> None:
 
 
 def quantize(path: Path, model: Model, function: str, examples: list[np.ndarray]) -> None:
-    """`write` with the trunk in int8: weights of each channel and activations in 8 bits (quantize and dequantize nodes),
-    ranges those of the examples [N, …]. Heads and pooled biases stay float32: small, and next to what is read."""
+    """`write` with the trunk in int8: weights of each channel and activations in 8 bits (quantize and dequantize
+    nodes), ranges those of the examples [N, …]. Heads and pooled biases stay float32: small, next to what is read."""
     single = path.with_name(f"float32.{path.name}")
     write(single, model, function)
     names = model.metadata["functions"][function]["inputs"]
