@@ -161,6 +161,33 @@ class LearnerConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class PromotionConfig:
+    rule: Literal["off", "threshold", "sprt"] = "off"
+    """off: the latest parameters play. Else self-play is by `best`, and a match decides whether the latest replace it:
+    by a score above `threshold`, or by a sequential probability ratio test."""
+    every: int = 10
+    """Iterations between matches."""
+    games: int = 400
+    """Games of a match; sprt: at most."""
+    simulations: int = 16
+    """Simulations a move in these matches; 0 = bare policies."""
+    opening_plies: int = 4
+    """Random plies before each game; each opening is played from both sides."""
+    threshold: float = 0.55
+    """threshold: the score above which the latest are promoted."""
+    elo0: float = 0.0
+    """sprt: the latest stay what they are if they are this much stronger than best, in Elo …"""
+    elo1: float = 35.0
+    """sprt: … and are promoted if they are this much stronger (35: a score of 0.55)."""
+    alpha: float = 0.05
+    """sprt: probability to promote parameters that are only elo0 stronger."""
+    beta: float = 0.05
+    """sprt: probability not to promote parameters that are elo1 stronger."""
+    batch: int = 100
+    """sprt: games between two looks at the result."""
+
+
+@dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
     every: int = 0
     """Iterations between evaluations; 0 = only after the last."""
@@ -173,6 +200,12 @@ class EvaluationConfig:
     """Simulations a move in evaluation."""
     opening_plies: int = 2
     """Random plies before each evaluation game; each opening is played from both sides."""
+    oracle: bool = False
+    """Judge by the truth too: the share of moves that keep a solved position's value, and the error of values, by the
+    bare policy and with `simulations` (tic_tac_toe, connect_four, hex up to 4×4, ur up to 3 pieces, mates in chess)."""
+    metric: str = ""
+    """A measure of your own: FILE.py:FUNCTION, called as FUNCTION(env, agent, iteration) at each evaluation; agent has
+    infer(observations) and act(states, key); it returns a dict of numbers."""
     exhaustive: bool = False
     """After the last iteration play every line of opponent replies (small games only)."""
     final: bool = True
@@ -226,6 +259,7 @@ class Config:
     selfplay: SelfPlayConfig = SelfPlayConfig()
     replay: ReplayConfig = ReplayConfig()
     learner: LearnerConfig = LearnerConfig()
+    promotion: PromotionConfig = PromotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()

@@ -23,7 +23,7 @@ _GROUPS = {
     "outcome": ("first_player_wins", "draws", "second_player_wins"),
     "total": ("seconds", "games", "positions", "updates"),
     "speed": ("games_per_s", "positions_per_s", "simulations_per_s", "samples_per_s"),
-    "time": ("self_play_s", "learn_s", "evaluation_s", "checkpoint_s", "compile_s"),
+    "time": ("self_play_s", "learn_s", "evaluation_s", "promotion_s", "checkpoint_s", "compile_s"),
     "hardware": ("device_memory_mb", "device_utilisation", "cpu_percent", "memory_mb"),
 }
 _TAGS = {key: f"{group}/{key}" for group, keys in _GROUPS.items() for key in keys}

@@ -4,8 +4,10 @@ import math
 import operator
 
 from envs import Env, suggest
-from jaxzero.config import Config, ConfigError, SearchConfig
+from jaxzero.config import Config, ConfigError, PromotionConfig, SearchConfig
+from jaxzero.evaluation import oracles
 from jaxzero.evaluation.players import make_device_player
+from jaxzero.games import own_function
 from jaxzero.networks import NETWORKS
 from jaxzero.replay import rows
 from jaxzero.search import SEARCHES
@@ -24,6 +26,7 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
     validate_search(config.search, env)
     validate_sharding(config, num_devices)
     validate_replay(config, env)
+    validate_promotion(config.promotion, env)
     validate_evaluation(config, env)
 
 
@@ -31,13 +34,15 @@ RANGES = {
     "at least 1": (lambda x: x >= 1, (
         "iterations", "network.channels", "network.blocks", "search.simulations", "search.cheap_simulations",
         "search.max_considered", "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window",
-        "learner.batch", "learner.accumulate", "evaluation.games", "evaluation.simulations", "checkpoint.every",
-        "checkpoint.keep", "log.every", "log.plot_every",
+        "learner.batch", "learner.accumulate", "promotion.every", "promotion.games", "promotion.batch",
+        "evaluation.games", "evaluation.simulations", "checkpoint.every", "checkpoint.keep", "log.every",
+        "log.plot_every",
     )),
     "0 or more": (lambda x: x >= 0, (
         "devices", "search.c_puct", "search.forced_playouts", "search.max_depth", "search.slots", "search.temperature",
         "search.temperature_plies", "selfplay.opening_plies", "learner.warmup", "learner.weight_decay", "learner.clip",
-        "learner.value_weight", "evaluation.every", "evaluation.opening_plies",
+        "learner.value_weight", "promotion.simulations", "promotion.opening_plies", "evaluation.every",
+        "evaluation.opening_plies",
     )),
     "above 0": (lambda x: x > 0, (
         "search.dirichlet_alpha", "search.root_temperature", "search.value_scale", "search.value_temperature",
@@ -45,9 +50,11 @@ RANGES = {
     )),
     "a share above 0 up to 1": (lambda x: 0 < x <= 1, ("search.full_share",)),
     "a share from 0 to 1": (lambda x: 0 <= x <= 1, (
-        "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda",
+        "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda", "promotion.threshold",
     )),
     "a share from 0 to below 1": (lambda x: 0 <= x < 1, ("network.dropout", "learner.ema")),
+    "an error rate above 0 and below 0.5": (lambda x: 0 < x < 0.5, ("promotion.alpha", "promotion.beta")),
+    "a number": (lambda x: True, ("promotion.elo0", "promotion.elo1")),
     "from 0 to 4294967295": (lambda x: 0 <= x < 2**32, ("seed",)),
 }  # fmt: skip
 
@@ -176,6 +183,16 @@ def validate_replay(config: Config, env: Env) -> None:
         raise ConfigError(f"replay.window: {replay.window} is more than replay.capacity = {replay.capacity}")
 
 
+def validate_promotion(promotion: PromotionConfig, env: Env) -> None:
+    for field in ("games", "batch"):
+        if (count := getattr(promotion, field)) < 2 or count % 2:
+            raise ConfigError(f"promotion.{field}: must be even and at least 2 (half from each side), got {count}")
+    if promotion.rule != "off" and not (promotion.opening_plies or env.num_outcomes):
+        raise ConfigError("promotion.opening_plies: at 0 all games of a match would be the same; use 1 or more")
+    if promotion.elo0 >= promotion.elo1:
+        raise ConfigError(f"promotion.elo1: must be above elo0 = {promotion.elo0}, got {promotion.elo1}")
+
+
 def validate_evaluation(config: Config, env: Env) -> None:
     evaluation = config.evaluation
     if evaluation.games % 2:
@@ -185,5 +202,9 @@ def validate_evaluation(config: Config, env: Env) -> None:
     lines = env.max_legal ** math.ceil(env.max_plies / 2)
     if evaluation.exhaustive and lines > 10_000_000:
         raise ConfigError(f"evaluation.exhaustive: {env.name} has too many lines of play; set it to false")
+    if evaluation.oracle:
+        oracles.check(env)
+    if evaluation.metric:
+        own_function(evaluation.metric, "evaluation.metric", "name a function of a Python file")
     for opponent in evaluation.opponents:
         make_device_player(opponent, env, "evaluation.opponents")

@@ -360,10 +360,14 @@ def test_round_trip_of_a_file(tmp_path: Path):
 
 # Resume
 
-ON_REQUEST = [{"learner__lr": 1.0}, {"search__simulations": 64}, {"selfplay__opening_plies": 3}, {"devices": 2}]
+ON_REQUEST = [
+    {"learner__lr": 1.0}, {"search__simulations": 64}, {"selfplay__opening_plies": 3}, {"devices": 2},
+    {"promotion__games": 8},
+]  # fmt: skip
 NEVER = [
     {"game__name": "connect_four"}, {"game__source": "a.py:b"}, {"game__options": {"size": 7}},
     {"network__channels": 8}, {"selfplay__games": 8}, {"selfplay__plies": 8}, {"replay__window": 8}, {"seed": 1},
+    {"promotion__rule": "sprt"},
 ]  # fmt: skip
 FREE = [
     {"iterations": 7}, {"root": "elsewhere"}, {"log__every": 7}, {"checkpoint__keep": 7}, {"export__final": False},
