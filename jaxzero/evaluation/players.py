@@ -161,8 +161,13 @@ def search_agent(env: Env, network: Network, config: Config, simulations: int) -
     """The network as it plays a match: with search and no noise, or its bare policy at 0 simulations."""
     if not simulations:
         return policy_player(env, network.infer)
+    return search_player(env, fresh_search(env, network, config, simulations))
+
+
+def fresh_search(env: Env, network: Network, config: Config, simulations: int) -> Search:
+    """The configured search, without what is kept between moves."""
     afresh = dataclasses.replace(config.search, reuse=False)
-    return search_player(env, search.make(afresh, env, models.make(env, network), simulations))
+    return search.make(afresh, env, models.make(env, network), simulations)
 
 
 # Players by name
