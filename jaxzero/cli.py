@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal, get_origin
 
 import jax
@@ -15,9 +14,9 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.table import Column, Table
 
 import jaxzero
-from envs import GAMES, suggest
+from envs import GAMES
 from jaxzero import settings
-from jaxzero.config import Config, ConfigError, GameConfig
+from jaxzero.config import ConfigError, GameConfig
 from jaxzero.games import make_env
 from jaxzero.hardware import use_all_cores
 from jaxzero.progress import Progress
@@ -162,9 +161,10 @@ def export(run: str, /, *, step: Step = None, format: Literal["pt"] = "pt") -> N
     format
         pt: PyTorch.
     """
-    folder = find_run(run)
+    from jaxzero import runs
     from jaxzero import train as training
 
+    folder = runs.find(run)
     print(training.export_run(folder, step=step, format=format))
 
 
@@ -194,18 +194,6 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
             verdict = {True: "ok", False: "FAILED", None: "not compared"}[result.passed]
             print(f"{env.name}: {result.name} {verdict}: {result.detail} ({result.seconds:.1f} s)", flush=True)
     return int(failed > 0)
-
-
-def find_run(run: str) -> Path:
-    """The folder of a run, given it or the run's name."""
-    root = Path(settings.read_environment(os.environ).get("root", Config.root))
-    for folder in (Path(run), root / run):
-        if (folder / "config.toml").is_file():
-            return folder
-    known = sorted(path.parent.name for path in root.glob("*/config.toml"))
-    raise ConfigError(
-        f"{run}: no run there or in {root} (no config.toml); {suggest(run, known) if known else 'none yet'}"
-    )
 
 
 @app.command
