@@ -26,6 +26,7 @@ from jaxzero.networks import Prediction
 from jaxzero.search import SEARCHES
 from jaxzero.search.base import sample_action
 from jaxzero.search.puct import noisy_logits
+from jaxzero.search.slots import compact
 
 KEY = jax.random.key(0)
 SIZE = 4093  # rows of the table
@@ -109,7 +110,6 @@ def exploring(settings, game: str):
     """The search that most tests of any search share; of `ROWS` rows."""
     env = envs.make(game)
     return searcher(env, watched(env), explore=True, simulations=32, epsilon=0.3, **settings)
-
 
 
 @jax.tree_util.register_dataclass
@@ -238,6 +238,21 @@ def test_nodes_with_few_slots():
     np.testing.assert_allclose(exact.policy, stock.policy, rtol=1e-4, atol=1e-6)
     assert (exact.value != capped.value).any()
     np.testing.assert_array_equal(capped.visits.sum(-1), np.full(8, 24))
+
+
+@pytest.mark.parametrize(("actions", "slots"), [(4672, 218), (33, 40), (64, 5)])
+def test_legal_actions_find_their_slots(actions, slots):
+    rng = np.random.default_rng(0)
+    logits = np.full((200, actions), -np.inf, np.float32)
+    for row in logits:
+        some = rng.choice(actions, rng.integers(min(slots, actions) + 1), replace=False)
+        row[some] = rng.normal(size=len(some))
+    found, index = jax.device_get(jax.jit(compact, static_argnums=1)(logits, slots))
+    for row, values, places in zip(logits, found, index, strict=True):
+        legal = np.flatnonzero(row > -np.inf)
+        np.testing.assert_array_equal(places[: len(legal)], legal)
+        np.testing.assert_array_equal(values[: len(legal)], row[legal])
+        assert (values[len(legal) :] == -np.inf).all()
 
 
 # Halving by schedules worked out by hand.

@@ -72,7 +72,7 @@ def replant(kept: Tree, planted: Tree) -> Tree:
     nowhere = jnp.where(tried, child, tree.size)
     game = jnp.broadcast_to(jnp.arange(child.shape[1]), child.shape)
     row = tree.priors[0].at[game, jnp.where(tried, slot, tree.priors.shape[-1])].set(-jnp.inf, mode="drop")
-    untried = find_untried(row, tree.dropped[0])
+    untried = find_untried(row, None if tree.dropped is None else tree.dropped[0])
     first = lambda field, value: field.at[0].set(value.astype(field.dtype))  # noqa: E731
     return dataclasses.replace(
         tree,
