@@ -41,9 +41,7 @@ class Tree:
     embedding: Any  # [N, B, ...]
     actions: jax.Array | None  # i16[N, B, K]  actions of the slots; None where slot = action
     priors: jax.Array  # f32[N, B, K]  log-priors; -inf where tried or illegal
-    dropped: (
-        jax.Array | None
-    )  # f32[N, B]  log-prior of all actions without a slot together; None: no legal one lacks it
+    dropped: jax.Array | None  # f32[N, B]  log-prior of all actions that lack a slot; None: no legal one does
     untried: Untried  # [N, B]
     children: jax.Array  # i16[N, B]  their number
     child: jax.Array  # i16[N, C, B]  their nodes
