@@ -9,10 +9,10 @@ import jax
 
 
 def interleave(
-    calls: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], float] = time.perf_counter
-) -> dict[str, list[float]]:
+    calls: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], Any] = time.perf_counter
+) -> dict[str, list[Any]]:
     """Seconds of each call in each round; two unmeasured rounds come first (compilation, then mid-game states)."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    seconds: dict[str, list[Any]] = {name: [] for name in calls}
     for i in range(rounds + 2):
         for name, call in calls.items():
             start = clock()

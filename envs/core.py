@@ -86,7 +86,9 @@ class Env:
     def from_text(self, text: str) -> State:
         raise NotImplementedError
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
+        """A drawing that marks the last move. Where the state does not tell it, it is what has changed since `before`,
+        the position before it; without one nothing is marked."""
         raise NotImplementedError
 
     # Chance, for games with num_outcomes > 0.

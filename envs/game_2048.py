@@ -235,7 +235,7 @@ class Game2048(Env):
         over = not chance and (plies == self.max_plies or bool(stuck(board)))
         return State(*board, jnp.uint16(plies), jnp.int8(0), jnp.bool(over), jnp.zeros(1), jnp.bool(chance))
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         squares = np.asarray(exponents(state)).reshape(4, 4)
         shapes = [tile_svg(row, column, int(e)) for (row, column), e in np.ndenumerate(squares)]
         return grid_board(4, 4, shapes, fill="#b8ab9c")
