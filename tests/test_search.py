@@ -10,17 +10,19 @@ could hide a mistake, and without rounding that could depend on the batch.
 import dataclasses
 import functools
 import math
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import mctx
 import numpy as np
 import pytest
+import torch
 
 import envs
 from envs.core import random_opening
-from jaxzero import search
-from jaxzero.config import SearchConfig
+from jaxzero import networks, search
+from jaxzero.config import NetworkConfig, SearchConfig
 from jaxzero.models import Model, simulator
 from jaxzero.networks import Prediction
 from jaxzero.search import SEARCHES
@@ -199,6 +201,40 @@ def test_the_tree_is_that_of_mctx(settings, game):
         np.testing.assert_array_equal(result.action, expected.action)
         np.testing.assert_allclose(result.policy, expected.policy, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(result.value, expected.value, atol=1e-5)
+
+
+TRAINED = pathlib.Path(__file__).parent.parent / "benchmarks" / "results" / "connect_four_fast_step000460.pt"
+
+
+def real_networks(env: envs.Env):
+    """A network, its trained parameters and random ones."""
+    contents = torch.load(TRAINED, weights_only=True)
+    facts = {key: contents["metadata"]["network"][key] for key in ("channels", "blocks", "pooling")}
+    network = networks.make(NetworkConfig(**facts), env)
+    blank = jax.jit(lambda: network.fold(network.init(KEY)))()
+
+    def fill(path, leaf):
+        *names, last = (step.key for step in path)
+        names = names[:-1] if names[-1] == "conv" else names
+        weights = contents["state_dict"][".".join([*names, {"kernel": "weight"}.get(last, last)])].numpy()
+        return jnp.asarray(weights.transpose((2, 3, 1, 0) if leaf.ndim == 4 else None))
+
+    return network, jax.tree_util.tree_map_with_path(fill, blank), blank
+
+
+@pytest.mark.parametrize("kind", ["gumbel", "puct"])
+def test_the_tree_is_that_of_mctx_with_real_networks(kind):
+    """Trees of a trained network are deep; its values may differ by rounding between two programs."""
+    env = envs.make("connect_four")
+    network, *both = real_networks(env)
+    states, model = positions(env, ROWS), simulator.make(env, network.infer)
+    ours, theirs = (searcher(env, model, True, kind=kind, engine=x, simulations=32) for x in ("tree", "mctx"))
+    for params in both:
+        result, expected = (run(params, keys(ROWS), states) for run in (ours, theirs))
+        np.testing.assert_array_equal(result.visits, expected.visits)
+        np.testing.assert_array_equal(result.action, expected.action)
+        np.testing.assert_allclose(result.policy, expected.policy, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(result.value, expected.value, atol=1e-4)
 
 
 @pytest.mark.parametrize(("simulations", "considered"), [(32, 16), (24, 4)])
