@@ -16,7 +16,8 @@ WORD = 32  # bits
 
 def likeliest(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The K highest of [B, A] with their indices i32, [B, K], and log Σ exp of all others, [B]."""
-    kept, index = jax.lax.optimization_barrier(jax.lax.top_k(logits, slots))  # else XLA on CPU sorts all of them
+    # A slice of what top_k gives, taken without the barrier, makes XLA on CPU sort all of the logits.
+    kept, index = jax.lax.optimization_barrier(jax.lax.top_k(logits, slots))
     return kept, index, weigh_dropped(logits, kept)
 
 
