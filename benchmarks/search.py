@@ -229,7 +229,7 @@ def measure_memory(args: argparse.Namespace) -> None:
         for name in args.engines:
             config = dataclasses.replace(ENGINES[name], simulations=args.simulations)
             compiled(f"{game} {name}", searching(env, model, config), params, states)
-        layout = trees.layout(env, SearchConfig(), args.simulations)
+        layout = trees.layout(env, SearchConfig(), args.simulations, model)
         plant = partial(trees.plant, layout=layout, num_nodes=layout.nodes(args.simulations))
         tree = jax.eval_shape(plant, jax.eval_shape(model.root, params, states))
         size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))

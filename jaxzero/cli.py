@@ -161,6 +161,7 @@ def export(
     int8: Annotated[bool, Parameter(negative=())] = False,
     licence: str = "",
     overwrite: Annotated[bool, Parameter(negative=())] = False,
+    promoted: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Write the network of a run to files in its folder exports/, each compared with the JAX network on 1,536 positions
     of self-play before it appears, and print their paths and certificates.
@@ -181,13 +182,15 @@ def export(
         Licence of the weights for their card; export.licence of the run if not given.
     overwrite
         Replace files of the same name that hold another network.
+    promoted
+        The network that was promoted by then (promotion.rule) instead of the latest.
     """
     from jaxzero import runs
     from jaxzero import train as training
 
     folder = runs.find(run)
-    precision = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite}
-    for line in training.export_run(folder, step, format or ["pt"], **precision):
+    given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
+    for line in training.export_run(folder, step, format or ["pt"], **given):
         print(line)
 
 
@@ -353,6 +356,55 @@ def evaluate(
     with notices():
         for facts in arena.evaluate(folder, iteration, games, opponent, simulations, opening_plies, seed):
             print(arena.describe(facts), flush=True)
+
+
+@app.command
+def rate(
+    *names: str,
+    anchors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
+    games: Annotated[int, Parameter(converter=whole_number)] = 100,
+    simulations: Step = None,
+    opening_plies: Annotated[int, Parameter(converter=whole_number)] = 4,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Rate every checkpoint of runs of one game, and anchors: matches, then one Bradley-Terry fit of all results.
+
+    The table gives Elo with 95 % intervals, the first anchor being 0. Kept in the first run's folder: ratings.json
+    (what was played too: another call plays only what is new) and elo.png.
+
+    Parameters
+    ----------
+    names
+        Folders or names of runs.
+    anchors
+        Players to measure by, such as greedy, mcts:64, perfect or another run; random and minimax:2 if not given.
+    games
+        Games of every two that meet: checkpoints that follow each other, and each of them with every anchor.
+    simulations
+        Simulations a move, 0 for the bare policy; each run's evaluation.simulations if not given.
+    opening_plies
+        Each game starts after 0 to this many random plies, and each opening is played from both sides.
+    overwrite
+        Forget what was played before.
+    """
+    if not names:
+        raise ConfigError("rate: name one run or more")
+    from jaxzero import runs
+
+    folders = [runs.find(name) for name in names]
+    from jaxzero.evaluation.rate import Options, rate
+
+    given = {} if anchors is None else {"anchors": tuple(anchors)}
+    rows = rate(folders, Options(games=games, simulations=simulations, opening_plies=opening_plies,
+                                 overwrite=overwrite, **given))  # fmt: skip
+    table = Table("player", *(Column(name, justify="right") for name in ("Elo", "95 %", "games", "score", "gain")))
+    for row in rows:
+        low, high = row["interval"]
+        gain = row.get("gain")
+        shown = f"{gain['elo']:+.0f} ({gain['interval'][0]:+.0f} to {gain['interval'][1]:+.0f})" if gain else ""
+        numbers = (f"{row['elo']:.0f}", f"{low:.0f} to {high:.0f}", str(row["games"]), f"{row['score']:.1%}", shown)
+        table.add_row(row["player"], *numbers)
+    rich.print(table)
 
 
 @app.command

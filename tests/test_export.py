@@ -1,6 +1,7 @@
 """The .pt file and `torch_module.py`, which reads it without JAX."""
 
 import dataclasses
+import json
 import pathlib
 import re
 import shutil
@@ -81,6 +82,17 @@ def test_loaded_network_computes_what_the_trained_one_does(case, tmp_path):
     else:
         with pytest.raises(ValueError, match="scalar value"):
             module.wdl(given)
+
+
+@pytest.mark.parametrize(("case", "functions"), [
+    ("muzero-mlp-codes", ["represent", "dynamics", "predict", "settle"]),
+    ("muzero-conv", ["represent", "dynamics", "predict"]),
+])  # fmt: skip
+def test_every_function_of_a_model_is_certified(case, functions, tmp_path):
+    export(tmp_path, case)
+    record = json.loads((tmp_path / "n_step000007.pt.parity.json").read_text())
+    assert [proof["function"] for proof in record["parity"]] == functions
+    assert list(record["parity"][1]["differences"]) == ["next_latent", "reward", "discount"]
 
 
 def test_half_is_stored_in_float16_and_computed_in_float32(file, tmp_path):

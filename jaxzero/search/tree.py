@@ -22,6 +22,7 @@ import mctx
 
 from envs import Env
 from jaxzero.config import SearchConfig
+from jaxzero.models import Model
 from jaxzero.search.slots import compact, likeliest
 
 WIDE = 1024  # actions that a node does not keep all for a few visits
@@ -88,20 +89,20 @@ class Layout(NamedTuple):
         return (self.room or 1) + simulations * (2 if self.outcomes else 1)
 
 
-def layout(env: Env, config: SearchConfig, simulations: int) -> Layout:
+def layout(env: Env, config: SearchConfig, simulations: int, model: Model) -> Layout:
     """A node has no more children than it has visits, so fewer slots than actions lose nothing, unless `config.slots`
     keeps fewer. Trees that are kept between moves have one layout for all budgets."""
     if config.reuse:
         simulations = max(simulations, config.simulations, *config.schedule)
     room = 2 * simulations if config.reuse else 0
-    legal, actions = env.max_legal, env.num_actions
+    legal, actions = env.max_legal if model.knows_rules else env.num_actions, env.num_actions
     most = min(legal, room + simulations)
     slots = legal if 4 * legal <= actions else None
     capped = not slots and actions > max(WIDE, 8 * most)
     if 0 < config.slots < most:
         most, capped = config.slots, True
-    children = min(max(most, env.num_outcomes), room + simulations)
-    return Layout(most if capped else slots, capped, children, room, env.num_outcomes)
+    children = min(max(most, model.num_outcomes), room + simulations)
+    return Layout(most if capped else slots, capped, children, room, model.num_outcomes)
 
 
 def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
