@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import torch
 from exports import CASES, MLP, export, fold, model_of, scrambled
+from oracles import FULL
 
 import envs
-from jaxzero import networks
+from jaxzero import networks, settings
 from jaxzero.export import FORMATS, formats, parity, publish, torch_module
 from jaxzero.export.formats import pt
-from jaxzero.export.model import ExportError
+from jaxzero.export.model import ExportError, make
+from jaxzero.games import make_env
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -81,6 +83,25 @@ def test_loaded_network_computes_what_the_trained_one_does(case, tmp_path):
     else:
         with pytest.raises(ValueError, match="scalar value"):
             module.wdl(given)
+
+
+@pytest.mark.parametrize("name", [name for name in settings.presets() if FULL or name.endswith("_test")])
+def test_network_of_every_preset_leaves(name, tmp_path):
+    """At its full size, on observations of zeros and ones; the larger presets with CONFORMANCE=1."""
+    config = settings.load(settings.presets()[name])
+    env = make_env(config.game)
+    network = networks.make(dataclasses.replace(config.network, dtype="float32"), env)
+    variables = scrambled(network)
+    going = make(env, config.network, fold(network, variables), {})
+    formats.load("pt").write(tmp_path / "n.pt", going, "predict")
+    observation = np.random.default_rng(0).integers(0, 2, (32, *env.observation_shape)).astype(np.float32)
+    with jax.default_matmul_precision("highest"):
+        expected = jax.jit(network.predict)(variables, observation)[0]
+    logits, value = formats.load("pt").run(tmp_path / "n.pt", "predict", [observation])
+    np.testing.assert_allclose(logits, expected.logits, atol=1e-4)
+    np.testing.assert_allclose(value, expected.value, atol=1e-5)
+    errors = [np.abs(given - wanted).max() for given, wanted in ((logits, expected.logits), (value, expected.value))]
+    print(f"{name}: logits within {errors[0]:.1e}, values within {errors[1]:.1e}")
 
 
 def test_half_is_stored_in_float16_and_computed_in_float32(file, tmp_path):
