@@ -161,6 +161,7 @@ def export(
     int8: Annotated[bool, Parameter(negative=())] = False,
     licence: str = "",
     overwrite: Annotated[bool, Parameter(negative=())] = False,
+    promoted: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Write the network of a run to files in its folder exports/, each compared with the JAX network on 1,536 positions
     of self-play before it appears, and print their paths and certificates.
@@ -181,13 +182,15 @@ def export(
         Licence of the weights for their card; export.licence of the run if not given.
     overwrite
         Replace files of the same name that hold another network.
+    promoted
+        The network that was promoted by then (promotion.rule) instead of the latest.
     """
     from jaxzero import runs
     from jaxzero import train as training
 
     folder = runs.find(run)
-    precision = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite}
-    for line in training.export_run(folder, step, format or ["pt"], **precision):
+    given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
+    for line in training.export_run(folder, step, format or ["pt"], **given):
         print(line)
 
 

@@ -15,11 +15,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from envs import Env
 from jaxzero import learner as learners
-from jaxzero import networks, search, selfplay
+from jaxzero import models, networks, search, selfplay
 from jaxzero import replay as replays
 from jaxzero.config import Config
 from jaxzero.learner import AXIS
-from jaxzero.models import simulator
 
 REPLICATED, LANES, ROWS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
 INIT, PLAY, LEARN, EVALUATE, PROMOTE = range(5)  # streams of random keys
@@ -70,7 +69,7 @@ def make_mesh(devices: int) -> Mesh:
 def make(config: Config, env: Env, network: networks.Network | None = None) -> Steps:
     """Builds the two functions of a validated configuration. `network` replaces the configured one."""
     network = network or networks.make(config.network, env)
-    model = simulator.make(env, network.infer)
+    model = models.make(env, network)
     budgets = config.search.schedule or (config.search.simulations,)
     searchers = [search.make(config.search, env, model, simulations) for simulations in budgets]
     cheap = None
@@ -158,6 +157,8 @@ def averages(config: Config, sums: dict[str, Any], metrics: dict[str, Any]) -> d
     if games := float(sums["games"]):
         row |= {name: float(sums[name]) / games for name in ("first_player_wins", "second_player_wins", "draws")}
         row["game_length"] = float(sums["length"]) / games
+        if "points" in sums:  # of one player; over many iterations the mean of a game
+            row["points"] = float(sums["points"]) / games
     if n := float(sums["ended"]):
         row["value_error"] = float(sums["error"]) / n
         v, z, vv, zz, vz = (float(sums[name]) / n for name in ("v", "z", "vv", "zz", "vz"))

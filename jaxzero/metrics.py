@@ -18,8 +18,11 @@ from typing import Any
 Row = dict[str, Any]
 
 _GROUPS = {
-    "loss": ("loss", "policy_loss", "value_loss", "gradient_norm", "lr", "policy_entropy"),
-    "selfplay": ("value_error", "value_correlation", "game_length", "window"),
+    "loss": (
+        *("loss", "policy_loss", "value_loss", "reward_loss", "follows_loss", "codes_loss", "consistency_loss"),
+        *("reward_error", "latent_norm", "gradient_norm", "lr", "policy_entropy"),
+    ),
+    "selfplay": ("value_error", "value_correlation", "game_length", "points", "window"),
     "outcome": ("first_player_wins", "draws", "second_player_wins"),
     "total": ("seconds", "games", "positions", "updates"),
     "speed": ("games_per_s", "positions_per_s", "simulations_per_s", "samples_per_s"),

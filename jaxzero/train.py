@@ -375,5 +375,7 @@ class Trainer:
         parts.append(f"curve {self.folder / 'learning_curve.png'}")
         if config.export.final:
             # A rewound run has set the checkpoint of what is overwritten aside, not deleted it.
-            parts += [f"weights {line}" for line in export_run(self.folder, overwrite=True, env=self.env)]
+            for promoted in (False, True) if self.gate else (False,):
+                lines = export_run(self.folder, overwrite=True, promoted=promoted, env=self.env)
+                parts += [f"{'promoted ' * promoted}weights {line}" for line in lines]
         _log.info("; ".join(parts))

@@ -1,6 +1,7 @@
 """The .pt file and `torch_module.py`, which reads it without JAX."""
 
 import dataclasses
+import json
 import pathlib
 import re
 import shutil
@@ -99,6 +100,17 @@ def test_network_of_every_game_leaves(name, tmp_path):
     logits, value = formats.load("pt").run(tmp_path / "n.pt", "predict", [observation])
     np.testing.assert_allclose(logits, expected.logits, atol=1e-4)
     np.testing.assert_allclose(value, expected.value, atol=1e-5)
+
+
+@pytest.mark.parametrize(("case", "functions"), [
+    ("muzero-mlp-codes", ["represent", "dynamics", "predict", "settle"]),
+    ("muzero-conv", ["represent", "dynamics", "predict"]),
+])  # fmt: skip
+def test_every_function_of_a_model_is_certified(case, functions, tmp_path):
+    export(tmp_path, case)
+    record = json.loads((tmp_path / "n_step000007.pt.parity.json").read_text())
+    assert [proof["function"] for proof in record["parity"]] == functions
+    assert list(record["parity"][1]["differences"]) == ["next_latent", "reward", "discount"]
 
 
 def test_half_is_stored_in_float16_and_computed_in_float32(file, tmp_path):

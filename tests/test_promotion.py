@@ -100,6 +100,8 @@ def test_self_play_is_by_best(tiny):
     metadata = json.loads((whole.folder_of(never) / "metadata.json").read_text())
     assert (metadata["best"], metadata["promotions"]) == (0, [])
     assert runs.load(whole.folder_of(never), promoted=True).step == 0
+    (line,) = whole.train.export_run(whole.folder_of(never), promoted=True)
+    assert "never_best_step000000.pt" in line
     with pytest.raises(ConfigError, match=r"promotion\.rule is off"):
         runs.load(whole.folder_of(untrained), promoted=True)
 

@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env, State, suggest
-from jaxzero import runs, search, settings
+from jaxzero import models, runs, search, settings
 from jaxzero.config import Config, ConfigError
 from jaxzero.games import make_env
-from jaxzero.models import Params, simulator
+from jaxzero.models import Params
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Network, Prediction
 from jaxzero.search import Search
@@ -162,7 +162,7 @@ def search_agent(env: Env, network: Network, config: Config, simulations: int) -
     if not simulations:
         return policy_player(env, network.infer)
     afresh = dataclasses.replace(config.search, reuse=False)
-    return search_player(env, search.make(afresh, env, simulator.make(env, network.infer), simulations))
+    return search_player(env, search.make(afresh, env, models.make(env, network), simulations))
 
 
 # Players by name

@@ -12,12 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env
-from jaxzero import search, solvers
+from jaxzero import models, search, solvers
 from jaxzero.config import Config, ConfigError
 from jaxzero.evaluation.exhaustive import BATCH, batched
 from jaxzero.evaluation.oracles import chess, connect_four, solved
 from jaxzero.evaluation.oracles.judged import Judged, compare
-from jaxzero.models import simulator
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Network
 
@@ -52,7 +51,7 @@ def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str
     they `compare` with the truth, such as "search_moves"."""
     judged = ORACLES[env.name].positions(env)
     settings = dataclasses.replace(config.search, reuse=False)
-    searcher = search.make(settings, env, simulator.make(env, network.infer), config.evaluation.simulations)
+    searcher = search.make(settings, env, models.make(env, network), config.evaluation.simulations)
 
     @jax.jit
     def find(params: Any, states: Any) -> Any:
