@@ -119,13 +119,13 @@ def knows_nothing(observation):
     return torch.zeros(len(observation), 9), torch.zeros(len(observation))
 
 
-def knows_all(observation):
-    """The exact value and, to mislead, no idea of good moves."""
+def knows_values(observation):
+    """The exact value, and no idea of moves."""
     values = []
     for seen in observation.int():
         board = bytes((seen[..., 0] + 2 * seen[..., 1]).reshape(-1).tolist())
         values.append(float(minimax(torch_games.Position(board))))  # as if the mover were player 0
-    return torch.arange(9.0).expand(len(observation), 9), torch.tensor(values)
+    return torch.zeros(len(observation), 9), torch.tensor(values)
 
 
 def worst(network, simulations, batch, side):
@@ -145,14 +145,14 @@ def worst(network, simulations, batch, side):
     return worst, decided
 
 
-@pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize(
-    ("network", "simulations", "batch"), [(knows_all, 32, 1), (knows_all, 64, 8), (knows_nothing, 400, 8)]
+    ("network", "simulations", "batch", "side"),
+    [(knows_values, 16, 1, 0), (knows_values, 16, 1, 1), (knows_values, 32, 8, 1), (knows_nothing, 400, 8, 0)],
 )
 def test_never_loses_tic_tac_toe(network, simulations, batch, side):
     lost, decided = worst(network, simulations, batch, side)
     assert lost >= 0
-    assert decided > 20
+    assert decided > 50
 
 
 def test_without_search_and_knowledge_tic_tac_toe_is_lost():
