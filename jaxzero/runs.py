@@ -75,6 +75,12 @@ def record(folder: Path, config: Config, changes: list[str], iteration: int) -> 
     draft.replace(folder / CONFIG)
 
 
+def has_checkpoint(config: Config) -> bool:
+    """Whether the run goes on with weights of its own."""
+    with Checkpointer(folder_of(config) / "checkpoints", config.checkpoint.keep) as checkpoints:
+        return bool(checkpoints.steps())
+
+
 def load(folder: str | Path, step: int | None = None, env: Env | None = None) -> Loaded:
     """The network of a run at its newest checkpoint, or at `step`; `env` for a game made in a script.
 
