@@ -13,13 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from test_export import CASES, export, scrambled
+from exports import model_of
 
 import envs
 from envs.judges import compare, random_games
-from jaxzero import networks
 from jaxzero.evaluation.players import policy_player
-from jaxzero.export import play_torch, torch_games, torch_module
+from jaxzero.export import formats, play_torch, torch_games, torch_module
 from jaxzero.export.play_torch import search
 
 FOLDER = pathlib.Path(torch_games.__file__).parent
@@ -39,7 +38,7 @@ def _one_thread():
 def model(tmp_path_factory):
     """An exported network for Connect Four."""
     path = tmp_path_factory.mktemp("player") / "run_step000007.pt"
-    export(path, *CASES["resnet"])
+    formats.load("pt").write(path, model_of("resnet"), "predict")
     return path
 
 
@@ -161,9 +160,8 @@ def test_without_search_and_knowledge_tic_tac_toe_is_lost():
 
 
 def test_moves_of_the_bare_policy_are_those_of_the_trained_network(model):
-    game, config = CASES["resnet"]
-    env = envs.make(game)
-    network = networks.make(config, env)
+    trained = model_of("resnet")
+    env = trained.env
     _, play = jax.device_get(random_games(env, 200, 20, jax.random.key(1)))
     lengths = np.random.default_rng(0).integers(0, (~play.terminated).sum(0))  # plies before the end
 
@@ -176,11 +174,10 @@ def test_moves_of_the_bare_policy_are_those_of_the_trained_network(model):
         return jax.lax.fori_loop(0, 20, ply, env.init(jax.random.key(0)))
 
     states = replay(play.action.T, jnp.asarray(lengths))
-    with jax.numpy_rank_promotion("allow"):
-        params = network.fold(scrambled(network))
-    expected = jax.jit(policy_player(env, network.infer))(params, jax.random.split(jax.random.key(0), 200), states)
+    player = jax.jit(policy_player(env, trained.network.infer))
+    expected = player(trained.params, jax.random.split(jax.random.key(0), 200), states)
 
-    rules, positions = torch_games.GAMES[game](), []
+    rules, positions = torch_games.GAMES[env.name](), []
     for g, length in enumerate(lengths):
         positions.append(functools.reduce(rules.play, play.action[:length, g].tolist(), rules.start()))
     roots = search(torch_module.load(model), rules, positions, simulations=0)
