@@ -167,7 +167,7 @@ class Breakthrough(Env):
         over = yours in board[-1] or counts[mine] == 0
         return State(pieces, jnp.int16(last), jnp.int8(player), jnp.bool(over), jnp.zeros(2, jnp.float32))
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         colors = {"W": "#f7f7f2", "B": "#33302a"}
         board = self.to_text(state).split()[: self.rows]
         shapes = [disc(r, c, colors[m]) for r, row in enumerate(board) for c, m in enumerate(row) if m != "."]

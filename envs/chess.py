@@ -323,7 +323,7 @@ class Chess(Env):
             squares = [0, 0]
         return {"last": jnp.array(squares, jnp.uint8), "seen": jnp.asarray(marks), "past": boards}
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         """White below, the last move marked."""
         player = int(state.player)
         rows = re.sub(r"\d", lambda digit: "." * int(digit[0]), fen_rows(np.asarray(state.board), player)).split("/")

@@ -137,7 +137,7 @@ class Gomoku(Env):
         over = bool(has_five(stones[1], self.exact_five)) or "." not in board
         return State(stones, jnp.int16(last), jnp.int8(crosses - noughts), jnp.bool(over), jnp.zeros(2, jnp.float32))
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         colors = {"X": "#1c1c1c", "O": "#f7f7f2"}
         board = self.to_text(state).split()[: self.size]
         shapes = [disc(r, c, colors[m]) for r, row in enumerate(board) for c, m in enumerate(row) if m != "."]

@@ -209,7 +209,7 @@ class Hex(Env):
             jnp.zeros(2, jnp.float32),
         )  # fmt: skip
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         stones = np.sign(np.asarray(state.groups)).reshape(self.size, self.size)
         return rhombus_board(stones, divmod(int(state.last), self.size) if state.last >= 0 else None)
 

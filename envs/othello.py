@@ -243,7 +243,7 @@ class Othello(Env):
         player = jnp.int8("XO".index(mine))
         return State(jnp.stack([own, other]), jnp.int8(last), player, over, jnp.zeros(2, jnp.float32))
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         colors = {"X": "#1c1c1c", "O": "#f4f4f0"}
         board = self.to_text(state).split()[: self.size]
         shapes = [disc(r, c, colors[m]) for r, row in enumerate(board) for c, m in enumerate(row) if m != "."]

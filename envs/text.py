@@ -35,3 +35,9 @@ def read_board(
         size = f"{shape[0]} rows of {shape[1]} characters {' '.join(marks)}"
         raise ValueError(f"{game}: a position is {size}{then and ', then ' + then}; got {text!r}")
     return np.array([list(row) for row in board]), rest
+
+
+def changed(board: Sequence[str], before: Sequence[str]) -> list[tuple[int, int]]:
+    """(row, column) of the squares where two written boards differ."""
+    pairs = enumerate(zip(board, before, strict=True))
+    return [(r, c) for r, rows in pairs for c, (mark, old) in enumerate(zip(*rows, strict=True)) if mark != old]

@@ -4,12 +4,13 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from envs import Env
+from envs import Env, suggest
 from jaxzero import networks, settings
 from jaxzero.checkpoint import Checkpointer, check_writable
 from jaxzero.config import Config, ConfigError
@@ -81,8 +82,36 @@ def has_checkpoint(config: Config) -> bool:
         return bool(checkpoints.steps())
 
 
-def load(folder: str | Path, step: int | None = None, env: Env | None = None) -> Loaded:
-    """The network of a run at its newest checkpoint, or at `step`; `env` for a game made in a script.
+def find(run: str) -> Path:
+    """The folder of a run, given it or the run's name.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    root = Path(settings.read_environment(os.environ).get("root", Config.root))
+    for folder in (Path(run), root / run):
+        if (folder / CONFIG).is_file():
+            return folder
+    known = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}"))
+    raise ConfigError(f"{run}: no run there or in {root} (no {CONFIG}); {suggest(run, known) if known else 'none yet'}")
+
+
+def best_step(folder: Path) -> int:
+    """The checkpoint of the highest score.
+
+    Raises:
+        ConfigError: none has a score.
+    """
+    with Checkpointer(folder / "checkpoints") as checkpoints:
+        step = checkpoints.best()
+    if step is None:
+        raise ConfigError(f"{folder}: no checkpoint has a score yet; evaluation.every gives them one")
+    return step
+
+
+def load(folder: str | Path, step: int | None = None, env: Env | None = None, promoted: bool = False) -> Loaded:
+    """The network of a run at its newest checkpoint, or at `step`; `env` for a game made in a script. `promoted`: the
+    one that was `best` by then, instead of the latest.
 
     Raises:
         ConfigError: no run, no such checkpoint, or a damaged one.
@@ -100,4 +129,9 @@ def load(folder: str | Path, step: int | None = None, env: Env | None = None) ->
         restored = checkpoints.restore_learner(iteration.learner_part(iteration.make(config, env).abstract), step)
     if restored is None:
         raise ConfigError(f"{folder}: no checkpoint yet; train it first")
-    return Loaded(env, network, network.fold(restored.learner["learned"].average), config, restored.step, restored.info)
+    average, step = restored.learner["learned"].average, restored.step
+    if promoted:
+        if "best" not in restored.learner:
+            raise ConfigError(f"{folder}: nothing is promoted there, as promotion.rule is off")
+        average, step = restored.learner["best"].variables, int(restored.learner["best"].iteration)
+    return Loaded(env, network, network.fold(average), config, step, restored.info)

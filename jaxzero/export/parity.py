@@ -17,7 +17,8 @@ from envs import Env
 from envs.core import where
 from jaxzero.export.model import ExportError, Function, Model
 
-GAMES, PLIES = 64, 16  # N = 1,024 positions
+GAMES, PLIES = 128, 12  # N = 1,536 positions
+EXPLORATION = 0.25  # share of random moves, without which a trained network would show few positions
 
 BOUNDS = {
     "float32": {"logits": 1e-4, "value": 1e-5, "other": 1e-4, "agreement": 0.999},
@@ -82,24 +83,25 @@ def play(env: Env, keys: jax.Array, stops: jax.Array) -> tuple[Any, jax.Array]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def go_on(env: Env, infer: Callable[..., Any], params: Any, key: jax.Array, states: Any) -> Positions:
-    """The next plies [T, B, …] of games that the network plays against itself by its policy; one that ends is followed
-    by a new one."""
+def go_on(env: Env, infer: Callable[..., Any], params: Any, key: jax.Array, states: Any) -> tuple[jax.Array, ...]:
+    """Observations and legal actions of the next plies [T, B, …] of games that the network plays against itself by its
+    policy and some random moves; one that ends is followed by a new one."""
 
     def ply(states: Any, key: jax.Array):
         observation, legal = jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)
-        choose, chance, fresh = jax.random.split(key, 3)
-        logits = jnp.where(legal, infer(params, observation).logits, -jnp.inf)
+        choose, chance, fresh, explore = jax.random.split(key, 4)
+        random = jax.random.bernoulli(explore, EXPLORATION, (GAMES, 1))
+        logits = jnp.where(legal, jnp.where(random, 0.0, infer(params, observation).logits), -jnp.inf)
         action = jax.random.categorical(choose, logits).astype(jnp.int32)
         after = jax.vmap(env.advance)(states, action, jax.random.split(chance, GAMES))
         new = jax.vmap(env.init)(jax.random.split(fresh, GAMES))
-        return jax.vmap(where)(after.terminated, new, after), Positions(observation, legal)
+        return jax.vmap(where)(after.terminated, new, after), (observation, legal)
 
     return jax.lax.scan(ply, states, jax.random.split(key, PLIES))[1]
 
 
 def self_play(model: Model, seed: int) -> Positions:
-    """1,024 positions of self-play: 64 games, entered after random moves at any ply, every second one near its end."""
+    """1,536 positions of self-play: 128 games, entered after random moves at any ply, every second one near its end."""
     env = model.env
     key, later = jax.random.split(jax.random.key(seed))
     keys = jax.random.split(key, GAMES)

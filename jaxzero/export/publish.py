@@ -22,7 +22,7 @@ from jaxzero.export import formats, parity
 from jaxzero.export.formats import Format
 from jaxzero.export.model import ExportError, Model, find_kind, make
 
-PRIVATE = ("root", "devices", "game.source")  # facts of the machine
+PRIVATE = ("root", "devices", "game.source", "evaluation.metric")  # facts of the machine
 CALIBRATION = 1  # seed of the positions that int8 ranges are taken from; those of the certificate have 0
 
 
@@ -41,9 +41,10 @@ def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8:
     find_kind(config)
     if half and int8:
         raise ExportError("--half and --int8 are two precisions; give one of them")
-    if refused := [name for name in names if int8 and name != "onnx"]:
+    modules = {name: formats.load(name) for name in names}
+    if refused := [name for name, module in modules.items() if int8 and not hasattr(module, "quantize")]:
         raise ExportError(f"--int8: there is no int8 form of {', '.join(refused)}; use --format onnx")
-    return [formats.load(name) for name in dict.fromkeys(names)]
+    return list(modules.values())
 
 
 def export_run(
@@ -55,6 +56,7 @@ def export_run(
     int8: bool = False,
     licence: str = "",
     overwrite: bool = False,
+    promoted: bool = False,
     env: Env | None = None,
 ) -> list[str]:
     """Exports a run's checkpoint, the newest if `step` is None; one line a file, its path and certificate.
@@ -63,6 +65,7 @@ def export_run(
         names: of formats.
         licence: of the weights; that of the run's configuration if empty.
         overwrite: replace files of other weights under the same names.
+        promoted: the network that was `best` by then, instead of the latest; files are named `<job>_best_stepXXXXXX`.
         env: a game made in a script.
 
     Raises:
@@ -73,8 +76,8 @@ def export_run(
     if not (folder / runs.CONFIG).is_file():
         raise ExportError(f"{folder}: no run here (no {runs.CONFIG}); give a run's folder")
     modules = check(names, settings.load(folder / runs.CONFIG).network, half, int8)
-    loaded = runs.load(folder, step, env)
-    job = folder.resolve().name
+    loaded = runs.load(folder, step, env, promoted)
+    job = folder.resolve().name + ("_best" if promoted else "")
     training = origin(folder, loaded.step, loaded.info, loaded.config)
     training |= {"job": job, "licence": licence or loaded.config.export.licence or None}
     model = make(loaded.env, loaded.config.network, loaded.params, training, half=half)
@@ -89,7 +92,17 @@ def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dic
     rows = [row for row in metrics.read(folder) if row["iteration"] == step]
     row = rows[-1] if rows else {}
     layer = {name: settings.value_of(config, name) for name in settings.fields() if name not in PRIVATE}
-    return {"iteration": step, **info, "elo": row.get("elo"), "metrics": row, "config": layer}
+    return {"iteration": step, **info, "elo": rating(folder, step), "metrics": row, "config": layer}
+
+
+def rating(folder: Path, step: int) -> dict[str, Any] | None:
+    """Elo of a checkpoint with its 95 % interval and the player whose Elo is 0, if `jaxzero rate` has found it."""
+    try:
+        content = json.loads((folder / "ratings.json").read_text(encoding="utf-8"))
+        rows = [row for row in content["ratings"] if (row["run"], row["iteration"]) == (folder.resolve().name, step)]
+        return {**{key: rows[0][key] for key in ("player", "elo", "interval")}, "zero": content["zero"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def plan(folder: Path, version: str, modules: dict[str, Format], model: Model, precision: str) -> list[Job]:
@@ -134,7 +147,9 @@ def refuse_overwriting(jobs: list[Job], model: Model, entry: dict[str, Any] | No
     for job in jobs:
         known = entry and entry["files"].get(job.path.name, {}).get("weights_sha256")
         if entry is not None and job.path.exists() and known != model.metadata["weights_sha256"]:
-            raise ExportError(f"{job.path}: is there already and holds another network; move it, or use --overwrite")
+            raise ExportError(
+                f"{job.path}: is there already and not known to hold this network; move it, or use --overwrite"
+            )
 
 
 def write(job: Job, path: Path, model: Model) -> None:
@@ -165,6 +180,7 @@ def record(job: Job, path: Path, model: Model, proofs: list[parity.Certificate])
     return {
         "format": job.kind,
         "precision": job.precision,
+        **({"half": job.format.HALF} if job.precision == "float16" else {}),
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "weights_sha256": model.metadata["weights_sha256"],

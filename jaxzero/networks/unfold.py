@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 
-def unfold(graph: Any, like: Any, params: Any, positions: Callable[[], jax.Array]) -> Any:
+def unfold(graph: Any, like: Any, params: Any, positions: Callable[[], Any]) -> Any:
     """Variables with which the module of `graph` computes what it does folded, with `params`.
 
     Args:
@@ -25,7 +25,7 @@ def unfold(graph: Any, like: Any, params: Any, positions: Callable[[], jax.Array
     if not jax.tree.leaves(stats):
         return {"params": unnormalised, "stats": stats}
     module = nnx.merge(graph, unnormalised, stats)
-    modules = [part for _, part in nnx.iter_modules(module)]
+    modules: list[Any] = [part for _, part in nnx.iter_modules(module)]
     parents = [part for part in modules if isinstance(getattr(part, "norm", None), nnx.BatchNorm)]
     norms = [parent.norm for parent in parents]
     for parent in parents:
@@ -51,7 +51,7 @@ def plain(like: Any, params: Any) -> Any:
 class Measuring(nnx.Module):
     """In place of a normalisation: adds the folded bias alone, and sets the normalisation so that it does the same."""
 
-    def __init__(self, norm: nnx.BatchNorm):
+    def __init__(self, norm: Any):
         self.norm, self.axis_name = norm, None
 
     def __call__(self, x: jax.Array, use_running_average: bool) -> jax.Array:

@@ -22,6 +22,7 @@ import mctx
 
 from envs import Env
 from jaxzero.config import SearchConfig
+from jaxzero.models import Model
 
 
 class Untried(NamedTuple):
@@ -84,17 +85,17 @@ class Layout(NamedTuple):
         return (self.room or 1) + simulations * (2 if self.outcomes else 1)
 
 
-def layout(env: Env, config: SearchConfig, simulations: int) -> Layout:
+def layout(env: Env, config: SearchConfig, simulations: int, model: Model) -> Layout:
     """A node has no more children than it has visits, so fewer slots than actions lose nothing, unless `config.slots`
     keeps fewer. Trees that are kept between moves have one layout for all budgets."""
     if config.reuse:
         simulations = max(simulations, config.simulations, *config.schedule)
     room = 2 * simulations if config.reuse else 0
-    most = min(env.max_legal, room + simulations)
+    most = min(env.max_legal if model.knows_rules else env.num_actions, room + simulations)
     slots = most if env.num_actions > 8 * most else None
     if 0 < config.slots < most:
         slots = most = config.slots
-    return Layout(slots, min(max(most, env.num_outcomes), room + simulations), room, env.num_outcomes)
+    return Layout(slots, min(max(most, model.num_outcomes), room + simulations), room, model.num_outcomes)
 
 
 def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:

@@ -18,6 +18,7 @@ class Format(Protocol):
     `HALF`: what --half means in it.
     `write(path, model, function)`: the file; `function` names the one that a program computes.
     `run(path, function, inputs)`: its outputs, computed from the file alone, as its users do.
+    `quantize(path, model, function, examples)`, if there is an int8 form: `write` in it, its ranges those of examples.
     `read(path)`, of weights only: (weights, metadata) whatever they say. ValueError: one line, what is wrong.
     """
 
@@ -26,6 +27,7 @@ class Format(Protocol):
 
     def write(self, path: Path, model: Model, function: str) -> None: ...
     def run(self, path: Path, function: str, inputs: list[np.ndarray]) -> list[np.ndarray]: ...
+    def quantize(self, path: Path, model: Model, function: str, examples: list[np.ndarray]) -> None: ...
     def read(self, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]: ...
 
 
