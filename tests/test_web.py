@@ -12,6 +12,7 @@ import random
 import shutil
 import subprocess
 import threading
+from typing import Any
 
 import jax
 import numpy as np
@@ -117,13 +118,15 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
     def do_POST(self):
         self.server.said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self.send_response(204)
         self.end_headers()
         self.server.done.set()
 
-    def log_message(self, *args):
+    def log_message(self, format: str, *args: Any):
         pass
 
 
