@@ -15,10 +15,11 @@ import torch
 from exports import CASES, MLP, export, fold, model_of, scrambled
 
 import envs
-from jaxzero import networks
+from jaxzero import networks, settings
 from jaxzero.export import FORMATS, formats, parity, publish, torch_module
 from jaxzero.export.formats import pt
-from jaxzero.export.model import ExportError
+from jaxzero.export.model import ExportError, make
+from jaxzero.games import make_env
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -82,6 +83,23 @@ def test_loaded_network_computes_what_the_trained_one_does(case, tmp_path):
     else:
         with pytest.raises(ValueError, match="scalar value"):
             module.wdl(given)
+
+
+@pytest.mark.parametrize("name", [name for name in settings.presets() if name.endswith("_test")])
+def test_network_of_every_game_leaves(name, tmp_path):
+    """The small preset of every game, on observations of zeros and ones; the others: benchmarks/exported.py."""
+    config = settings.load(settings.presets()[name])
+    env = make_env(config.game)
+    network = networks.make(dataclasses.replace(config.network, dtype="float32"), env)
+    variables = scrambled(network)
+    going = make(env, config.network, fold(network, variables), {})
+    formats.load("pt").write(tmp_path / "n.pt", going, "predict")
+    observation = np.random.default_rng(0).integers(0, 2, (32, *env.observation_shape)).astype(np.float32)
+    with jax.default_matmul_precision("highest"):
+        expected = jax.jit(network.predict)(variables, observation)[0]
+    logits, value = formats.load("pt").run(tmp_path / "n.pt", "predict", [observation])
+    np.testing.assert_allclose(logits, expected.logits, atol=1e-4)
+    np.testing.assert_allclose(value, expected.value, atol=1e-5)
 
 
 @pytest.mark.parametrize(("case", "functions"), [

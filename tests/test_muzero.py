@@ -69,11 +69,11 @@ def game(actions, rewards, movers, values_found):
 
     count = len(actions)
     states, (moves, weights) = jax.device_get(play(np.int32(actions), np.int8(movers)))
-    slots = replays.Slots(
+    fields = (
         states, np.int16(actions), np.float32(rewards), np.arange(count) == count - 1, np.float32(values_found),
         moves, weights, np.ones(count, np.float16),
     )  # fmt: skip
-    return jax.tree.map(lambda x: x[:, None], slots)
+    return replays.Slots(*jax.tree.map(lambda x: x[:, None], fields))
 
 
 def windows(slots, steps, **settings):
@@ -405,6 +405,7 @@ def test_iterations_learn_and_resume_exactly():
     steps = iteration.make(CONFIG, ENV)
 
     def run(state, count):
+        sums, metrics = {}, {}
         for _ in range(count):
             state, sums = steps.self_play(state)
             state, metrics = steps.learn(state)
@@ -469,6 +470,9 @@ def test_codes_of_a_window_are_learned_where_something_was_seen():
     whole = networks.make(CHANCE, ENV)
     network, params = whole.latent, lively(whole, 1.0)
     assert network is not None
+    assert network.encode is not None
+    assert network.settle is not None
+    encode, settle = network.encode, network.settle
     slots = jax.tree.map(lambda x: x[:, 0][None], short())
     config = LearnerConfig(augment=False, value_loss="categorical", codes_weight=0.0)
 
@@ -478,11 +482,11 @@ def test_codes_of_a_window_are_learned_where_something_was_seen():
         window = window._replace(alive=jnp.array([[True, True, False]]))
         first, second = window.observation[:, 0], window.observation[:, 1]
         after = network.dynamics(params, network.represent(params, first), window.action[:, 0].astype(jnp.int32))
-        logits = network.encode(params, first, second)
+        logits = encode(params, first, second)
         code = jax.nn.one_hot(logits.argmax(-1), 5)
-        said = network.predict(params, network.settle(params, after.latent, code))
+        said = network.predict(params, settle(params, after.latent, code))
         share = jax.nn.softmax(logits)
-        expected = 0.1 * jnp.square(share - code).sum() - (jax.nn.log_softmax(after.codes) * code).sum()
+        expected = 0.1 * jnp.square(share - code).sum() - (jax.nn.log_softmax(jnp.asarray(after.codes)) * code).sum()
 
         def total(params):
             rows = muzero_loss(config, network, params, window)

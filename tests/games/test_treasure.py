@@ -30,7 +30,7 @@ def test_random_games_beside_plain_python(size):
             assert not state.terminated
             there = {name: (at[0] + r, at[1] + c) for name, (r, c) in STEPS.items()}
             legal = {name for name, square in there.items() if set(square) <= set(range(size))}
-            assert {env.action_to_str(state, a) for a in np.flatnonzero(legal_actions(state))} == legal
+            assert {env.action_to_str(state, int(a)) for a in np.flatnonzero(legal_actions(state))} == legal
             name = str(rng.choice(sorted(legal)))
             state, at = step(state, jnp.int32(env.action_from_str(state, name))), there[name]
             assert (int(state.row), int(state.column)) == at
