@@ -233,9 +233,10 @@ def make_learn(
         """Slots and their targets, [N] to judge or [N, K + 1] to unroll a model over."""
         if not (network.latent or reanalyse):
             return replays.sample(replay, table, key, count)
-        slots, value = replays.sample_windows(replay, table, key, count, steps)
+        drawn, looked = jax.random.split(key)
+        slots, value = replays.sample_windows(replay, table, drawn, count, steps)
         if reanalyse:
-            slots, value = reanalyse(learned.variables, slots, value, jax.random.fold_in(key, 1))
+            slots, value = reanalyse(learned.variables, slots, value, looked)
         return (slots, value) if network.latent else jax.tree.map(lambda x: x[:, 0], (slots, value))
 
     make = make_batch

@@ -241,7 +241,7 @@ class Trainer:
         # Two copies: what is trained is donated, the average beside it too.
         twice = jax.jit(lambda x: (jax.tree.map(jnp.copy, x),) * 2, out_shardings=(shardings, shardings))
         learned = state.learned._replace(**dict(zip(("variables", "average"), twice(variables), strict=True)))
-        self.init_from = {"file": self.config.init_from, "weights_sha256": metadata["weights_sha256"]}
+        self.init_from = {"file": Path(self.config.init_from).name, "weights_sha256": metadata["weights_sha256"]}
         _log.info("beginning with %s: weights %s", *self.init_from.values())
         state = dataclasses.replace(state, learned=learned)
         return iteration.promoted(state) if state.best else state

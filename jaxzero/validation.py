@@ -57,7 +57,7 @@ RANGES = {
     )),
     "a share from 0 to below 1": (lambda x: 0 <= x < 1, ("network.dropout", "learner.ema")),
     "an error rate above 0 and below 0.5": (lambda x: 0 < x < 0.5, ("promotion.alpha", "promotion.beta")),
-    "a number": (lambda x: True, ("promotion.elo0", "promotion.elo1")),
+    "from -2000 to 2000": (lambda x: abs(x) <= 2000, ("promotion.elo0", "promotion.elo1")),
     "from 0 to 4294967295": (lambda x: 0 <= x < 2**32, ("seed",)),
 }  # fmt: skip
 
@@ -104,6 +104,11 @@ def validate_choices(config: Config, env: Env) -> None:
         )
     if network.kind == "mlp" and not (network.sizes and min(network.sizes) >= 1):
         raise ConfigError(f"network.sizes: mlp needs one or more sizes, each at least 1, got {list(network.sizes)}")
+    if env.num_players == 1 and network.value in ("scalar", "wdl"):
+        raise ConfigError(
+            f"network.value: {network.value!r} lies in [-1, 1], but the rewards of {env.name}, which has one "
+            'player, add up without a bound; set network.value and learner.value_loss to "categorical"'
+        )
     cross_entropy = [kind for kind in (learner.value_loss, network.value) if kind in ("wdl", "categorical")]
     if cross_entropy and learner.value_loss != network.value:
         raise ConfigError(
@@ -129,6 +134,8 @@ def validate_model(config: Config) -> None:
     if network.codes and (network.kind != "muzero_mlp" or config.search.engine != "tree"):
         field = 'network.kind = "muzero_mlp"' if network.kind != "muzero_mlp" else 'search.engine = "tree"'
         raise ConfigError(f"network.codes: outcomes of chance need {field}; set it, or leave them out")
+    if network.codes and config.search.kind == "minimax":
+        raise ConfigError("network.codes: minimax looks at no chance; use gumbel or puct, or leave them out")
     if config.search.reuse:
         raise ConfigError("search.reuse: a subtree of a learned model holds illegal moves; leave it out")
 
@@ -154,10 +161,11 @@ def validate_search(search: SearchConfig, env: Env) -> None:
             'search.forced_playouts: belong to puct on our tree; set it to 0, or search.kind = "puct" and '
             'search.engine = "tree"'
         )
-    nodes = search.simulations * (3 if search.reuse else 1) * (2 if env.num_outcomes else 1)
+    most = max((search.simulations, *search.schedule))
+    nodes = most * (3 if search.reuse else 1) * (2 if env.num_outcomes else 1)
     if search.kind != "minimax" and search.engine == "tree" and nodes >= 1 << 15:
         raise ConfigError(
-            f"search.simulations: {search.simulations} need {nodes} nodes a game, and a tree numbers no more than "
+            f"search.simulations: {most} need {nodes} nodes a game, and a tree numbers no more than "
             f"{(1 << 15) - 1}; use fewer"
         )
     fewest = min(search.schedule or (search.simulations,))
@@ -188,6 +196,11 @@ def validate_sharding(config: Config, num_devices: int) -> None:
         if count % used:
             near = math.ceil(count / used) * used
             raise ConfigError(f"{field}: {count} cannot be divided over {used} devices; use {near}, or set devices")
+    here, share = config.learner.batch // used, config.learner.reanalyse
+    if share and not round(share * here):
+        raise ConfigError(
+            f"learner.reanalyse: {share} of the {here} positions of a device are none; use {1 / here:g} or more, or 0"
+        )
 
 
 def validate_replay(config: Config, env: Env) -> None:

@@ -300,10 +300,10 @@ def test_export(run: Run, asked: Recorder, tmp_path: Path):
     (folder / "config.toml").write_text("")
     assert run("export", str(folder), "--step", "3") == (0, f"{folder}/exports/3.pt\n", "")
     assert run("export", "trial") == (0, "runs/trial/exports/None.pt\n", "")
-    assert asked.options == {"half": False, "int8": False, "licence": "", "overwrite": False}
+    assert asked.options == {"half": False, "int8": False, "licence": "", "promoted": False, "overwrite": False}
     status, out, _ = run("export", "trial", "--format", "onnx", "pt2", "--half", "--licence", "MIT")
     assert (status, out) == (0, "runs/trial/exports/None.onnx\nruns/trial/exports/None.pt2\n")
-    assert asked.options == {"half": True, "int8": False, "licence": "MIT", "overwrite": False}
+    assert asked.options == {"half": True, "int8": False, "licence": "MIT", "promoted": False, "overwrite": False}
 
 
 def test_export_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

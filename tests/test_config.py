@@ -218,7 +218,7 @@ def test_every_number_has_a_range():
 
 def test_opponents_are_checked():
     validate(change(VALID, evaluation__opponents=("random", "minimax:2")), TIC_TAC_TOE, 4)
-    with pytest.raises(ConfigError, match=r"evaluation\.opponents: unknown opponent 'stockfish'"):
+    with pytest.raises(ConfigError, match=r"evaluation\.opponents: 'stockfish': no such player"):
         validate(change(VALID, evaluation__opponents=("random", "stockfish")), TIC_TAC_TOE, 4)
 
 
@@ -395,7 +395,7 @@ ON_REQUEST = [
 NEVER = [
     {"game__name": "connect_four"}, {"game__source": "a.py:b"}, {"game__options": {"size": 7}},
     {"network__channels": 8}, {"selfplay__games": 8}, {"selfplay__plies": 8}, {"replay__window": 8}, {"seed": 1},
-    {"promotion__rule": "sprt"},
+    {"promotion__rule": "sprt"}, {"init_from": "other.pt"},
 ]  # fmt: skip
 FREE = [
     {"iterations": 7}, {"root": "elsewhere"}, {"log__every": 7}, {"checkpoint__keep": 7}, {"export__final": False},

@@ -353,7 +353,7 @@ def test_whose_value_a_learned_child_has(follows, expected):
         return Prediction(jnp.zeros((len(latent), 9)), half, {"value": half})
 
     latent = Latent(lambda params, observation: jnp.zeros((len(observation), 1)), dynamics, predict)
-    network = networks.Network(lambda key: {}, lambda *_: None, lambda x: x, lambda *_: None, latent)  # pyright: ignore
+    network = networks.Network(lambda key: {}, lambda *_: None, lambda x: x, lambda *_: None, latent=latent)  # pyright: ignore
     model = models.make(ENV, network)
     states = some_states()
     said, _ = model.decision((), jax.random.key(0), jnp.zeros(4, jnp.int32), model.root((), states).embedding)

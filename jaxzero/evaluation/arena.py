@@ -162,6 +162,8 @@ def game_of(game: str, options: dict[str, str], players: Sequence[str]) -> GameC
     if game:
         given: dict[str, Any] = {"game.source" if ".py:" in game else "game.name": game, "game.options": options}
         return settings.build(settings.read_options(given)).game
+    if options:
+        raise ConfigError("options: belong to --game; give it too, or leave them out")
     for player in players:
         with contextlib.suppress(ConfigError):
             return settings.load(runs.find(re.split("[@:]", player)[0]) / runs.CONFIG).game
@@ -176,10 +178,10 @@ def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record
         began = time.perf_counter()
         result = play(env, first, second, match)
         facts = report(game, first, second, match, result, time.perf_counter() - began)
-    if record:
-        books.write_games(record, game, a, b, result)
     if out:
         books.enter(out, facts)
+    if record:
+        books.write_games(record, game, a, b, result)
     return facts
 
 
@@ -210,6 +212,8 @@ def evaluate(
         raise ConfigError(f"simulations: must be 0 or more, got {simulations}")
     try:
         step = checkpoint_step(folder, iteration)
+    except ConfigError:
+        raise
     except ValueError:
         raise ConfigError(f"iteration: {iteration!r} is not latest, best or a number") from None
     loaded = runs.load(folder, step)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from jaxzero import records
+from jaxzero.checkpoint import check_writable
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.evaluation.matches import MatchResult
 
@@ -39,7 +40,7 @@ def check_book(folder: Path) -> None:
     """
     book = folder / "arena.csv"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        check_writable(folder)
         if book.exists() and (head := book.read_text(encoding="utf-8").partition("\n")[0]) != ",".join(COLUMNS):
             raise ConfigError(f"{book}: has other columns ({head[:60]}…); move it aside or choose another --out")
     except OSError as error:
@@ -72,6 +73,7 @@ def check_record(path: Path, game: GameConfig, overwrite: bool) -> None:
         raise ConfigError(f"record: {path}: games of {game.name or game.source} are written as {' or '.join(fitting)}")
     if path.exists() and not overwrite:
         raise ConfigError(f"record: {path} exists; choose another name or give --overwrite")
+    check_writable(path.parent)
 
 
 def write_games(path: Path, game: GameConfig, a: str, b: str, result: MatchResult) -> None:
@@ -91,7 +93,9 @@ def write_games(path: Path, game: GameConfig, a: str, b: str, result: MatchResul
             for pair, names, actions, rewards in found
         ]
         kind = {"game": game.source or game.name, "options": game.options}
-        path.write_text(json.dumps(kind | {"games": games}) + "\n", encoding="utf-8")
+        draft = path.with_name(path.name + ".tmp")
+        draft.write_text(json.dumps(kind | {"games": games}) + "\n", encoding="utf-8")
+        os.replace(draft, path)
         return
     _, *tags = FORMATS[game.name]
     found = [

@@ -1,6 +1,7 @@
 """What evaluation measures beside matches: the truth, where it is known, and a function of the user's own."""
 
 import logging
+import math
 import numbers
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -62,4 +63,6 @@ def number(name: str, value: Any) -> float:
     value = value.item() if hasattr(value, "item") else value
     if not isinstance(value, numbers.Real):
         raise TypeError(f"{name} is {type(value).__name__}, not a number")
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}, not a finite number")
     return float(value)

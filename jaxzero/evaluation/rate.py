@@ -8,6 +8,7 @@ deleted since keep their place.
 import contextlib
 import datetime
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -60,6 +61,8 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
     """
     if options.games < 2 or options.games % 2:
         raise ConfigError(f"--games: must be even and at least 2 (half from each side), got {options.games}")
+    if options.simulations is not None and options.simulations < 0:
+        raise ConfigError(f"--simulations: must be 0 or more, got {options.simulations}")
     if len({folder.resolve().name for folder in folders}) < len(folders):
         raise ConfigError("rate: two runs have the same name, so that their players would too; rename a folder")
     loaded = [runs.load(folder) for folder in folders]
@@ -77,7 +80,11 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
         anchors = [anchor(name, env, stack) for name in options.anchors]
         announce(folders, loaded, [*anchors, *itertools.chain(*lines)], kept, say)
         play(env, schedule(lines, anchors), kept, options, say)
-    rows = kept.rated(anchors[0].name if anchors else lines[0][0].name)
+    try:
+        rows = kept.rated(anchors[0].name if anchors else lines[0][0].name)
+    except ValueError as error:
+        advice = "give the --anchors of before too, or --overwrite to rate anew"
+        raise ConfigError(f"{kept.file}: {error}; {advice}") from error
     plot.elo_curve(rows, folders[0] / PICTURE, env.name)
     return rows
 
@@ -112,7 +119,9 @@ def checkpoints(folder: Path, run: runs.Loaded, simulations: int | None) -> list
 
 def anchor(spec: str, env: Env, stack: contextlib.ExitStack) -> Entrant:
     found = arena.opened(stack, players.make_player(spec, env, "--anchors"))
-    return Entrant(spec, "", 0, "", found.player, lambda: found.params)
+    weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(found.params))
+    digest = hashlib.blake2b(weights, digest_size=16).hexdigest() if weights else ""  # another run may have learned on
+    return Entrant(spec, "", 0, digest, found.player, lambda: found.params)
 
 
 def deleted(folder: Path, config: Config, rated: Iterable[str]) -> str:

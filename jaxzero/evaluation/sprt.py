@@ -37,6 +37,8 @@ class Sprt:
     def __post_init__(self) -> None:
         if not -math.inf < self.elo0 < self.elo1 < math.inf:
             raise ConfigError(f"elo0, elo1: must be finite and elo0 below elo1, got {self.elo0} and {self.elo1}")
+        if max(abs(self.elo0), abs(self.elo1)) > 2000:
+            raise ConfigError(f"elo0, elo1: must be from -2000 to 2000, got {self.elo0} and {self.elo1}")
         for name in ("alpha", "beta"):
             if not 0 < getattr(self, name) < 0.5:
                 raise ConfigError(f"{name}: must be an error rate above 0 and below 0.5, got {getattr(self, name)}")

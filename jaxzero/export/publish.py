@@ -22,7 +22,7 @@ from jaxzero.export import formats, parity
 from jaxzero.export.formats import Format
 from jaxzero.export.model import ExportError, Model, find_kind, make
 
-PRIVATE = ("root", "devices", "game.source", "evaluation.metric")  # facts of the machine
+PRIVATE = ("root", "devices", "game.source", "evaluation.metric", "init_from")  # facts of the machine
 CALIBRATION = 1  # seed of the positions that int8 ranges are taken from; those of the certificate have 0
 
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import mctx
 
 from envs import Env
-from jaxzero.config import SearchConfig
+from jaxzero.config import ConfigError, SearchConfig
 from jaxzero.models import Model
 from jaxzero.search.slots import compact, likeliest
 
@@ -102,7 +102,13 @@ def layout(env: Env, config: SearchConfig, simulations: int, model: Model) -> La
     if 0 < config.slots < most:
         most, capped = config.slots, True
     children = min(max(most, model.num_outcomes), room + simulations)
-    return Layout(most if capped else slots, capped, children, room, model.num_outcomes)
+    found = Layout(most if capped else slots, capped, children, room, model.num_outcomes)
+    if (nodes := found.nodes(simulations)) >= 1 << 15:
+        raise ConfigError(
+            f"simulations: {simulations} need {nodes} nodes a game, and a tree numbers no more than {(1 << 15) - 1}; "
+            "use fewer"
+        )
+    return found
 
 
 def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
