@@ -12,6 +12,7 @@ import numpy as np
 
 from envs.core import Env, Symmetry, identity_symmetry, parse_action
 from envs.svg import disc, grid_board
+from envs.text import named_board, numbers
 
 ROWS, COLUMNS = 6, 7
 FULL = (1 << ROWS) - 1
@@ -110,6 +111,9 @@ class ConnectFour(Env):
             raise ValueError(f"connect_four: {text!r} goes on after four in a row")
         over = any(fours) or "." not in text
         return State(stones, jnp.int8(crosses - noughts), jnp.bool(over), jnp.zeros(2, jnp.float32))
+
+    def to_board(self, state: State) -> str:
+        return named_board(self.to_text(state).split(), [""] * ROWS, numbers(1, COLUMNS))
 
     def to_svg(self, state: State) -> str:
         colors = {"X": "#f2c230", "O": "#d8432f", ".": "#f4f6fb"}

@@ -86,6 +86,10 @@ class Env:
     def from_text(self, text: str) -> State:
         raise NotImplementedError
 
+    def to_board(self, state: State) -> str:
+        """The position for a person at a terminal, the squares named as moves name them; nothing reads it back."""
+        return self.to_text(state)
+
     def to_svg(self, state: State) -> str:
         raise NotImplementedError
 

@@ -25,6 +25,7 @@ from jax import lax
 
 from envs.core import Env, Symmetry, parse_action
 from envs.svg import cross, disc, line_board, ring
+from envs.text import named_board, numbers
 
 COLUMNS = "abcdefghjklmnopqrst"
 PLAYERS = "XO"
@@ -440,6 +441,9 @@ class Go(Env):
             hashes[ply : ply + 1] = board_hash(state.chains, n)
             state = dataclasses.replace(state, hashes=jnp.asarray(hashes))
         return state
+
+    def to_board(self, state: State) -> str:
+        return named_board(self.to_text(state).split("\n")[: self.size], numbers(self.size, 1), COLUMNS[: self.size])
 
     def to_svg(self, state: State) -> str:
         n = self.size

@@ -196,6 +196,88 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
     return int(failed > 0)
 
 
+@app.command
+def play(
+    run: str,
+    /,
+    *,
+    side: Literal["first", "second"] = "first",
+    simulations: Step = None,
+    step: Step = None,
+    seed: Step = None,
+) -> None:
+    """Play a run's network at the terminal, or through pipes: moves in the game's notation, hints, undo, records.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or its name.
+    side
+        Yours.
+    simulations
+        Strength of the network: simulations a move, 0 = bare policy; those of the run's evaluation if not given.
+    step
+        The checkpoint; the newest if not given.
+    seed
+        Of the dice; drawn if not given.
+    """
+    at_least(0, simulations=simulations, seed=seed)
+    folder = find_run(run)
+    from jaxzero import play as playing
+
+    playing.play_run(folder, step, simulations, ("first", "second").index(side), seed)
+
+
+@app.command
+def report(
+    run: str,
+    /,
+    *,
+    file: Path | None = None,
+    games: Annotated[int, Parameter(converter=whole_number)] = 4,
+    simulations: Step = None,
+    opponent: str | None = None,
+    step: Step = None,
+    seed: Annotated[int, Parameter(converter=whole_number)] = 0,
+) -> None:
+    """Write a run as one HTML file that needs nothing else, and print its path: settings, learning curves, results,
+    sample games to step through. A report that is there already is replaced.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or its name.
+    file
+        The file; report.html in the run's folder if not given.
+    games
+        Sample games: half of them against itself.
+    simulations
+        Simulations a move in them; those of the run's evaluation if not given, 0 = bare policy.
+    opponent
+        Plays the other half; the strongest of the run's evaluation if not given, "" for none.
+    step
+        The checkpoint that plays; the newest if not given.
+    seed
+        Of random openings and dice.
+    """
+    at_least(0, games=games, simulations=simulations, seed=seed)
+    folder = find_run(run)
+    from jaxzero import report as reports
+
+    options = reports.Options(games, simulations, opponent, step, seed)
+    path, notices = reports.write(folder, file, options)
+    for notice in notices:
+        print(f"{folder}: {notice}", file=sys.stderr)
+    print(path)
+
+
+def at_least(least: int, **options: int | None) -> None:
+    """ConfigError naming the first option that is smaller."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise ConfigError(f"--{name}: must be at least {least}, got {value}")
+
+
 def find_run(run: str) -> Path:
     """The folder of a run, given it or the run's name."""
     root = Path(settings.read_environment(os.environ).get("root", Config.root))

@@ -27,9 +27,7 @@ class Analysis(NamedTuple):
     qvalues: jax.Array  # f32[B, A]  their values; 0 where there was no visit
 
 
-def make(
-    env: Env, network: Network, config: Config, simulations: int
-) -> Callable[[Params, jax.Array, Any], Analysis]:
+def make(env: Env, network: Network, config: Config, simulations: int) -> Callable[[Params, jax.Array, Any], Analysis]:
     """A pure function `(params, keys[B], states) -> Analysis`; 0 simulations: the network alone."""
     model = simulator.make(env, network.infer)
     settings = dataclasses.replace(config.search, reuse=False)  # every position is searched afresh

@@ -1,8 +1,8 @@
 """A run as one HTML file that needs nothing else: what was trained, how it went, how strong it is, games to step
 through.
 
-`contents` gathers the data, `samples` plays the games, `page.html`, `page.css` and `page.js` show them. All text reaches
-the page as JSON and is set as text, never as markup; boards are images, which run no scripts.
+`contents` gathers the data, `samples` plays the games, `page.html`, `page.css` and `page.js` show them. All text
+reaches the page as JSON and is set as text, never as markup; boards are images, which run no scripts.
 """
 
 import html
@@ -34,9 +34,9 @@ class Options(NamedTuple):
     seed: int = 0
 
 
-def write(folder: Path, file: Path | None = None, options: Options = Options()) -> tuple[Path, list[str]]:
-    """Writes the report of a run, by default `report.html` in its folder, whole or not at all. Returns its path and what
-    the run lacks, a line each.
+def write(folder: Path, file: Path | None, options: Options) -> tuple[Path, list[str]]:
+    """Writes the report of a run, by default `report.html` in its folder, whole or not at all. Returns its path, and
+    what the run lacks, a line each.
 
     Raises:
         ConfigError: no run, or something in it that cannot be read.
@@ -67,11 +67,12 @@ def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
     parameters = loaded and sum(np.size(x) for x in jax.tree.leaves(loaded.params))
     data = {
         "title": folder.resolve().name,
-        "game": repr(make_env(config.game)),
+        "game": contents.game_of(make_env(config.game)),
         "notices": notices,
         "facts": contents.facts(config, rows, parameters, loaded and loaded.step),
         "settings": contents.changed_settings(config),
         "config": settings.dump(config),
+        "iterations": max((row.get("iteration", 0) for row in rows), default=0),
         "charts": contents.charts(rows),
         "results": contents.results(evaluations),
         **played,

@@ -2,11 +2,10 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from envs import Env
@@ -14,6 +13,7 @@ from jaxzero import settings
 from jaxzero.config import Config, ConfigError
 from jaxzero.curves import NOISY, Rows, known, series, smooth, thin
 from jaxzero.progress import duration, short_number
+from jaxzero.records import options_of
 from jaxzero.report.samples import RANDOM, Ply, Sample
 
 CANDIDATES = 5  # moves shown in a position
@@ -91,6 +91,11 @@ def facts(config: Config, rows: Rows, parameters: int | None, step: int | None) 
         "checkpoint shown": f"iteration {step:,}" if step is not None else None,
     }
     return [(name, value) for name, value in told.items() if value is not None]
+
+
+def game_of(env: Env) -> str:
+    options = ", ".join(f"{name} = {value}" for name, value in options_of(env).items())
+    return f"{env.name} ({options})" if options else env.name
 
 
 def count(number: float | None) -> str | None:
@@ -177,7 +182,9 @@ def ending(sample: Sample, points: bool, over: bool) -> str:
 def ply_data(env: Env, ply: Ply, boards: Boards) -> dict[str, Any]:
     analysis, player = ply.analysis, int(ply.state.player)
     order = np.lexsort((-analysis.prior, -analysis.visits))[:CANDIDATES]
-    candidates = [a for a in order if analysis.visits[a] > 0 or (analysis.prior[a] > 1e-4 and not analysis.visits.any())]
+    candidates = [
+        a for a in order if analysis.visits[a] > 0 or (analysis.prior[a] > 1e-4 and not analysis.visits.any())
+    ]
     return {
         "board": boards.add(ply.state),
         "player": player,

@@ -15,7 +15,7 @@ function element(make, attributes, children) {
 const h = (tag, attributes = {}, ...children) => element(() => document.createElement(tag), attributes, children);
 const s = (tag, attributes = {}, ...children) => element(() => document.createElementNS(NS, tag), attributes, children);
 const color = i => `var(--c${i % 6})`;
-const signed = x => (x > 0 ? "+" : "") + x.toFixed(2);
+const signed = x => (x.toFixed(2) > 0 ? "+" : "") + (+x.toFixed(2) || 0).toFixed(2);
 const percent = x => `${(100 * x).toFixed(1)} %`;
 
 function number(x) {
@@ -29,22 +29,22 @@ function number(x) {
 // About `most` round numbers from low to high.
 function ticks(low, high, most) {
   const rough = (high - low) / most, power = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map(x => x * power).find(x => x >= rough * 0.999);
+  const step = [1, 2, 2.5, 5, 10].map(x => x * power).find(x => x >= rough * 0.999);
   const found = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) found.push(i * step);
   return found;
 }
 
-// A line chart, drawn anew for its width. `lines`: name, x, y and perhaps raw; `at`: where the cursor stands;
-// `pick(x)`: called with the place that is pointed at, where given by a click.
-function chart({title, lines, percent: shares, range, label, height = 200, at, pick}) {
+// A line chart from x = 0 to `last` at least, drawn anew for its width. `lines`: name, x, y and perhaps raw (y is its
+// moving average); `at()`: where the cursor rests; `pick(x)`: is told where the chart was clicked.
+function chart({title, lines, percent: shares, range, last, label, height = 200, at, pick}) {
   const legend = h("div", {class: "legend"}), place = h("div");
   const box = h("div", {class: "card"}, h("h3", {}, title), legend, place);
   const show = shares ? percent : number;
   const xs = lines.flatMap(line => line.x), ys = lines.flatMap(line => [...line.y, ...(line.raw || [])]);
   let [low, high] = range || (shares ? [0, 1] : [Math.min(0, ...ys), Math.max(...ys)]);
   if (high <= low) high = low + 1;
-  const left = Math.min(...xs), right = Math.max(...xs, left + 1);
+  const left = 0, right = Math.max(last || 0, ...xs, 1);
   let cursor = null;
 
   function tell(x) {
@@ -66,7 +66,7 @@ function chart({title, lines, percent: shares, range, label, height = 200, at, p
     for (const y of ticks(low, high, 4)) picture.append(
       s("path", {class: y === 0 && low < 0 ? "zero" : "grid", d: `M${margin.left} ${Y(y)}H${width - margin.right}`}),
       s("text", {x: margin.left - 6, y: Y(y) + 4, "text-anchor": "end"}, shares ? `${Math.round(100 * y)} %` : number(y)));
-    for (const x of ticks(left, right, Math.max(2, Math.floor(width / 90)))) picture.append(
+    for (const x of ticks(left, right, Math.max(2, Math.floor(width / 65)))) picture.append(
       s("text", {x: X(x), y: height - 6, "text-anchor": "middle"}, number(x)));
     lines.forEach((line, i) => {
       if (line.raw) picture.append(s("path", {d: path(line.x, line.raw), fill: "none", stroke: color(i), opacity: 0.25}));
@@ -99,7 +99,7 @@ function nearest(values, x) {
   return best;
 }
 
-const table = (head, rows) => h("div", {class: "wide"}, h("table", {},
+const table = (head, rows, kind = null) => h("div", {class: "wide"}, h("table", {class: kind},
   h("thead", {}, h("tr", {}, head.map(cell => h("th", {scope: "col"}, cell)))),
   h("tbody", {}, rows.map(row => row instanceof Node ? row : h("tr", {}, row.map(cell => h("td", {}, cell)))))));
 
@@ -109,14 +109,16 @@ function outcomes({wins, draws, losses, games}) {
     share("win", wins), share("draw", draws), share("loss", losses));
 }
 
+const indented = text => h("span", {class: "soft"}, `\u2003${text}`);
+
 function results() {
-  const row = (name, side, interval) => [name, `${side.games}`, outcomes(side), `${side.wins}`, `${side.draws}`, `${side.losses}`,
-    percent(side.score), interval ? `${percent(interval[0])} – ${percent(interval[1])}` : ""];
+  const row = (name, side, interval) => [name, percent(side.score), interval ? `${percent(interval[0])} – ${percent(interval[1])}` : "",
+    outcomes(side), `${side.wins}`, `${side.draws}`, `${side.losses}`, `${side.games}`];
   const rows = data.results.flatMap(result => [
     row(`${result.opponent} (iteration ${result.iteration})`, result, result.interval),
-    row("  moving first", result.as_first), row("  moving second", result.as_second)]);
+    row(indented("moving first"), result.as_first), row(indented("moving second"), result.as_second)]);
   return [h("h2", {}, "Against opponents"),
-    table(["opponent", "games", "won · drawn · lost", "won", "drawn", "lost", "score", "95 % interval"], rows)];
+    table(["opponent", "score", "95 % interval", "won · drawn · lost", "won", "drawn", "lost", "games"], rows)];
 }
 
 // Sample games
@@ -128,8 +130,8 @@ function viewer(names) {
   const image = h("img", {}), text = h("div", {class: "move", "aria-live": "polite"});
   const candidates = h("div"), curve = h("div"), moves = h("div", {class: "moves"});
   const button = (label, name, to) => h("button", {"aria-label": name, title: name, click: () => go(to())}, label);
-  const first = button("⏮", "first position", () => 0), back = button("◀", "one ply back", () => ply - 1);
-  const forward = button("▶", "one ply on", () => ply + 1), last = button("⏭", "last position", () => game.plies.length);
+  const first = button("«", "first position", () => 0), back = button("‹", "one ply back", () => ply - 1);
+  const forward = button("›", "one ply on", () => ply + 1), last = button("»", "last position", () => game.plies.length);
   const tabs = names.map((name, i) => h("button", {click: () => open(i)}, name));
 
   function go(to) {
@@ -197,10 +199,10 @@ document.getElementById("page").replaceChildren(...[
   h("h1", {}, data.title), h("p", {class: "soft"}, data.game),
   data.notices.map(notice => h("p", {class: "notice"}, notice)),
   h("dl", {class: "facts"}, data.facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
-  data.charts.length ? [h("h2", {}, "Learning curves"), h("div", {class: "charts"}, data.charts.map(each => chart({...each, label: "iteration"})))] : [],
+  data.charts.length ? [h("h2", {}, "Learning curves"), h("div", {class: "charts"}, data.charts.map(each => chart({...each, last: data.iterations, label: "iteration"})))] : [],
   data.results.length ? results() : [],
   data.games && data.games.length ? games() : [],
   h("h2", {}, "Settings"),
-  data.settings.length ? table(["changed setting", "value", "default"], data.settings) : [],
+  data.settings.length ? table(["changed setting", "value", "default"], data.settings, "words") : [],
   h("details", {}, h("summary", {}, "all settings (config.toml)"), h("pre", {}, data.config)),
 ].flat(2));

@@ -1,0 +1,340 @@
+"""`jaxzero play`: a person at the terminal against a player; also through pipes."""
+
+import secrets
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from envs import Env, suggest
+from envs.core import sample_outcome
+from jaxzero import records, runs
+from jaxzero.evaluation import analysis
+from jaxzero.evaluation.analysis import Analysis
+from jaxzero.records import Game
+
+CANDIDATES = 8  # shown by a hint
+NAMES = {".pgn": ("White", "Black"), ".sgf": ("PB", "PW")}  # how formats name the players
+OTHERS = ("player_1", "player_2")
+
+
+class Rival(NamedTuple):
+    """Who plays the other side. `think(key, state, names of the moves so far) -> (action, None if it gives up; what it
+    thinks of the position [1], None if it does not tell)`."""
+
+    name: str
+    think: Callable[[jax.Array, Any, list[str]], tuple[int | None, Analysis | None]]
+
+
+class Turn(NamedTuple):
+    before: Any  # state
+    action: int
+    name: str  # of the move
+    outcome: int  # of chance after it; -1: none was due
+    rewards: np.ndarray  # f32[P]
+
+
+class Table:
+    """A game on the host, with all its positions."""
+
+    def __init__(self, env: Env, seed: int):
+        self.env, self.key = env, jax.random.key(seed)
+        self.turns: list[Turn] = []
+        self.first = self.state = jax.device_get(start(env, jax.random.fold_in(self.key, 0)))
+        self.resigned: int | None = None  # the player who did
+
+    @property
+    def over(self) -> bool:
+        return self.resigned is not None or bool(self.state.terminated)
+
+    @property
+    def mover(self) -> int:
+        return int(self.state.player)
+
+    @property
+    def legal(self) -> list[int]:
+        return np.flatnonzero(jax.device_get(legal(self.env, self.state))).tolist()
+
+    def dice(self) -> jax.Array:
+        """The key of this ply: a move taken back and played again meets the same dice."""
+        return jax.random.fold_in(self.key, len(self.turns) + 1)
+
+    def play(self, action: int) -> Turn:
+        before, name = self.state, self.env.action_to_str(self.state, action)
+        self.state, outcome = jax.device_get(advance(self.env, before, np.int32(action), self.dice()))
+        self.turns.append(Turn(before, action, name, int(outcome), np.asarray(self.state.rewards)))
+        return self.turns[-1]
+
+    def undo(self) -> None:
+        self.state = self.turns.pop().before
+
+    def totals(self) -> np.ndarray:
+        """f64[P], the rewards so far; who resigns a game of two has lost it."""
+        players = np.arange(self.env.num_players)
+        if self.resigned is not None and len(players) > 1:
+            return np.where(players == self.resigned, -1.0, 1.0)
+        return np.sum([turn.rewards for turn in self.turns], axis=0, initial=np.zeros(len(players)))
+
+    def record(self, headers: dict[str, str]) -> Game:
+        env, chance = self.env, self.env.num_outcomes > 0
+        return Game(
+            env.name, records.options_of(env), [turn.action for turn in self.turns],
+            tuple(self.totals().tolist()) if self.over else None, headers,
+            env.to_text(self.first) if chance else None, [turn.outcome for turn in self.turns] if chance else None,
+        )  # fmt: skip
+
+
+@partial(jax.jit, static_argnums=0)
+def start(env: Env, key: jax.Array) -> Any:
+    return env.init(key)
+
+
+@partial(jax.jit, static_argnums=0)
+def legal(env: Env, state: Any) -> jax.Array:
+    return env.legal_actions(state)
+
+
+@partial(jax.jit, static_argnums=0)
+def advance(env: Env, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
+    """As `env.advance`, with the outcome of chance i32[]; -1 where none was due."""
+    after = env.step(state, action)
+    if not env.num_outcomes:
+        return after, jnp.int32(-1)
+    outcome = sample_outcome(key, env.outcome_logits(after))
+    return env.resolve(after, outcome), jnp.where(after.chance, outcome, -1)
+
+
+class Conversation:
+    """What is said at a table. `COMMANDS` are its methods by name, their docstrings the help."""
+
+    def __init__(self, env: Env, rival: Rival, side: int, seed: int):
+        self.env, self.rival, self.side, self.seed = env, rival, side, seed
+        self.console = Console(highlight=False, markup=False, emoji=False, soft_wrap=True)
+        self.table, self.shown, self.running = Table(env, seed), "", True
+
+    def run(self) -> None:
+        """Until `quit` or the end of the input."""
+        self.say(f"{self.env.name} against {self.rival.name}. {self.seat()}\nA move, or {', '.join(COMMANDS)}.")
+        self.show_board()
+        while self.running:
+            if not self.table.over and not self.my_turn():
+                self.move_by_rival(self.rival.name)
+                continue
+            try:
+                line = self.ask()
+            except (EOFError, KeyboardInterrupt):
+                self.say("")
+                return
+            if line.strip():
+                self.answer(*line.strip().split(maxsplit=1))
+            elif not self.table.over and len(self.table.legal) == 1:
+                self.move(self.table.legal[0], "you")
+
+    def answer(self, word: str, rest: str = "") -> None:
+        """A move or a command; moves come first, should a command have the name of one."""
+        try:
+            action = self.env.action_from_str(self.table.state, f"{word} {rest}".strip())
+            if self.table.over:
+                raise ValueError(f"{self.env.name}: the game is over")
+        except ValueError as error:
+            if word in COMMANDS:
+                COMMANDS[word](self, rest)
+            else:
+                self.say(" ".join(f"{error}; commands: {', '.join(COMMANDS)}".split()))
+        else:
+            self.move(action, "you")
+
+    # Commands
+
+    def hint(self, _: str) -> None:
+        """what the network thinks of your moves"""
+        if self.table.over:
+            return self.say("The game is over.")
+        action, found = self.rival.think(self.thinking(), self.table.state, self.names())
+        if found is None:
+            return self.say(f"{self.rival.name} gives no hints.")
+        visits, prior, qvalues = (np.asarray(x)[0] for x in (found.visits, found.prior, found.qvalues))
+        name = partial(self.env.action_to_str, self.table.state)
+        best = [a for a in np.lexsort((-prior, -visits)) if a in self.table.legal][:CANDIDATES]
+        width = max(4, *(len(name(int(a))) for a in best))
+        searched = visits.any()
+        self.say(f"{'move':<{width}}" + "  visits" * searched + "   prior" + "   value" * searched)
+        for a in best:
+            middle, end = (f"{visits[a]:8.0f}", f"{qvalues[a]:+8.2f}" if visits[a] else "") if searched else ("", "")
+            self.say(f"{name(int(a)):<{width}}{middle}{prior[a]:8.1%}{end}")
+        self.say(f"Value for you {float(found.value[0]):+.2f}; {self.rival.name} would play {name(int(action))}.")
+
+    def undo(self, _: str) -> None:
+        """take back your last move and the answers to it"""
+        if self.table.resigned is not None:
+            self.table.resigned = None
+        elif all(int(turn.before.player) != self.side for turn in self.table.turns):
+            return self.say("There is nothing to take back.")
+        else:
+            self.table.undo()
+            while not self.my_turn():
+                self.table.undo()
+        self.show_board()
+
+    def moves(self, _: str) -> None:
+        """list the legal moves"""
+        legal = [] if self.table.over else self.table.legal
+        self.say(" ".join(self.env.action_to_str(self.table.state, action) for action in legal) or "The game is over.")
+
+    def go(self, _: str) -> None:
+        """let the network play this move for you"""
+        if self.table.over:
+            return self.say("The game is over.")
+        self.move_by_rival(f"{self.rival.name} for you")
+
+    def swap(self, _: str) -> None:
+        """change sides"""
+        if self.env.num_players == 1:
+            return self.say("You play alone.")
+        self.side = (self.side + 1) % self.env.num_players
+        self.say(self.seat())
+
+    def resign(self, _: str) -> None:
+        """give the game up"""
+        if self.table.over:
+            return self.say("The game is over.")
+        self.table.resigned = self.side
+        self.say_result()
+
+    def save(self, file: str) -> None:
+        """FILE: write the game so far; .pgn chess, .sgf Go, .trmph Hex, .jsonl every game"""
+        path = Path(file)
+        if not file:
+            return self.say(f"save FILE, a name that ends in {suggest('', list(records.FORMATS))}")
+        if path.exists():
+            return self.say(f"{path} exists; choose another name.")
+        players = ["you" if player == self.side else self.rival.name for player in range(self.env.num_players)]
+        headers = dict(zip(NAMES.get(path.suffix.lower(), OTHERS), players, strict=False))
+        try:
+            records.write(path, [self.table.record(headers)])
+        except (OSError, ValueError) as error:
+            return self.say(" ".join(f"not saved: {error}".split()))
+        self.say(f"saved in {path}")
+
+    def new(self, _: str) -> None:
+        """begin another game, from the other side"""
+        self.seed += 1
+        self.side = (self.side + 1) % self.env.num_players
+        self.table = Table(self.env, self.seed)
+        self.say(self.seat())
+        self.show_board()
+
+    def board(self, _: str) -> None:
+        """show the board again"""
+        self.show_board()
+
+    def help(self, _: str) -> None:
+        """this list"""
+        for name, command in COMMANDS.items():
+            self.say(f"{name:<8}{command.__doc__}")
+
+    def quit(self, _: str) -> None:
+        """end"""
+        self.running = False
+
+    # What they are made of
+
+    def my_turn(self) -> bool:
+        return self.table.mover == self.side or self.env.num_players == 1
+
+    def seat(self) -> str:
+        if self.env.num_players == 1:
+            return "You play alone."
+        return "You move first." if self.side == 0 else "You move second."
+
+    def names(self) -> list[str]:
+        return [turn.name for turn in self.table.turns]
+
+    def thinking(self) -> jax.Array:
+        return jax.random.fold_in(self.table.dice(), 1)
+
+    def move_by_rival(self, who: str) -> None:
+        action, found = self.rival.think(self.thinking(), self.table.state, self.names())
+        if action is None:
+            self.table.resigned = self.table.mover
+            self.say(f"{who} gives the game up.")
+            return self.say_result()
+        self.move(action, who, "" if found is None else f" (value for it {float(found.value[0]):+.2f})")
+
+    def move(self, action: int, who: str, remark: str = "") -> None:
+        self.say(f"{who}: {self.table.play(action).name}{remark}")
+        self.show_board()
+        if self.table.over:
+            self.say_result()
+
+    def say_result(self) -> None:
+        totals, plies = self.table.totals(), len(self.table.turns)
+        if self.env.num_players == 1:
+            verdict = f"{totals[0]:,.0f} points"
+        elif totals.min() == totals.max():
+            verdict = "a draw"
+        else:
+            verdict = "you win" if totals[self.side] == totals.max() else f"{self.rival.name} wins"
+        self.say(f"Game over after {plies} plies: {verdict}. undo, new, save FILE or quit.")
+
+    def ask(self) -> str:
+        only = not self.table.over and len(self.table.legal) == 1
+        alone = (
+            f" (only {self.env.action_to_str(self.table.state, self.table.legal[0])}: Enter plays it)" if only else ""
+        )
+        prompt = "> " if self.table.over else f"move {len(self.table.turns) + 1}{alone}> "
+        if sys.stdin.isatty():
+            return input(prompt)
+        line = input()
+        self.say(prompt + line)  # a transcript shows what came through the pipe
+        return line
+
+    def show_board(self) -> None:
+        """What has changed since the board was last shown is marked, where the terminal can."""
+        board = self.env.to_board(self.table.state)
+        text = Text(board)
+        if len(board) == len(self.shown):
+            for i, (old, new) in enumerate(zip(self.shown, board, strict=True)):
+                if old != new and not new.isspace():
+                    text.stylize("reverse", i, i + 1)
+        self.shown = board
+        self.console.print(text)
+
+    def say(self, text: str) -> None:
+        self.console.print(text)
+
+
+def play_run(folder: Path, step: int | None, simulations: int | None, side: int, seed: int | None) -> None:
+    """A person against a run's network; what is None is as in `jaxzero play`."""
+    loaded = runs.load(folder, step)
+    simulations = loaded.config.evaluation.simulations if simulations is None else simulations
+    strength = f"{simulations} simulations" if simulations else "bare policy"
+    rival = network_rival(f"{folder.name}@{loaded.step}, {strength}", loaded, simulations)
+    Conversation(loaded.env, rival, side, secrets.randbits(31) if seed is None else seed).run()
+
+
+def network_rival(name: str, loaded: runs.Loaded, simulations: int) -> Rival:
+    analyse = jax.jit(analysis.make(loaded.env, loaded.network, loaded.config, simulations))
+
+    def think(key: jax.Array, state: Any, moves: list[str]) -> tuple[int, Analysis]:
+        found = jax.device_get(analyse(loaded.params, key[None], jax.tree.map(lambda x: np.asarray(x)[None], state)))
+        return int(found.action[0]), found
+
+    return Rival(name, think)
+
+
+COMMANDS: dict[str, Callable[[Conversation, str], None]] = {
+    command.__name__: command
+    for command in (
+        Conversation.hint, Conversation.undo, Conversation.moves, Conversation.go, Conversation.swap,
+        Conversation.resign, Conversation.save, Conversation.new, Conversation.board, Conversation.help,
+        Conversation.quit,
+    )
+}  # fmt: skip
