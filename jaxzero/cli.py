@@ -15,9 +15,9 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.table import Column, Table
 
 import jaxzero
-from envs import GAMES, suggest
+from envs import GAMES
 from jaxzero import settings
-from jaxzero.config import Config, ConfigError, GameConfig
+from jaxzero.config import ConfigError, GameConfig
 from jaxzero.games import make_env
 from jaxzero.hardware import use_all_cores
 from jaxzero.progress import Progress
@@ -162,9 +162,10 @@ def export(run: str, /, *, step: Step = None, format: Literal["pt"] = "pt") -> N
     format
         pt: PyTorch.
     """
-    folder = find_run(run)
+    from jaxzero import runs
     from jaxzero import train as training
 
+    folder = runs.find(run)
     print(training.export_run(folder, step=step, format=format))
 
 
@@ -197,35 +198,26 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
 
 
 @app.command
-def play(
-    run: str,
-    /,
-    *,
-    side: Literal["first", "second"] = "first",
-    simulations: Step = None,
-    step: Step = None,
-    seed: Step = None,
-) -> None:
-    """Play a run's network at the terminal, or through pipes: moves in the game's notation, hints, undo, records.
+def play(player: str, /, *, game: str = "", side: Literal["first", "second"] = "first", seed: Step = None) -> None:
+    """Play at the terminal, or through pipes, against a network or any other player: moves in the game's notation,
+    hints, undo, records of the game.
 
     Parameters
     ----------
-    run
-        A run's folder, or its name.
+    player
+        RUN[@STEP][:SIMULATIONS], a run's folder or name (0 simulations: its bare policy); or, with --game, another
+        player such as minimax:4, mcts:200, perfect or random.
+    game
+        A registered game, or FILE.py:FUNCTION for one of your own; a run knows its game.
     side
         Yours.
-    simulations
-        Strength of the network: simulations a move, 0 = bare policy; those of the run's evaluation if not given.
-    step
-        The checkpoint; the newest if not given.
     seed
         Of the dice; drawn if not given.
     """
-    at_least(0, simulations=simulations, seed=seed)
-    folder = find_run(run)
+    at_least(0, seed=seed)
     from jaxzero import play as playing
 
-    playing.play_run(folder, step, simulations, ("first", "second").index(side), seed)
+    playing.play(player, game, ("first", "second").index(side), seed)
 
 
 @app.command
@@ -261,8 +253,10 @@ def report(
         Of random openings and dice.
     """
     at_least(0, games=games, simulations=simulations, seed=seed)
-    folder = find_run(run)
     from jaxzero import report as reports
+    from jaxzero import runs
+
+    folder = runs.find(run)
 
     options = reports.Options(games, simulations, opponent, step, seed)
     path, notices = reports.write(folder, file, options)
@@ -276,18 +270,6 @@ def at_least(least: int, **options: int | None) -> None:
     for name, value in options.items():
         if value is not None and value < least:
             raise ConfigError(f"--{name}: must be at least {least}, got {value}")
-
-
-def find_run(run: str) -> Path:
-    """The folder of a run, given it or the run's name."""
-    root = Path(settings.read_environment(os.environ).get("root", Config.root))
-    for folder in (Path(run), root / run):
-        if (folder / "config.toml").is_file():
-            return folder
-    known = sorted(path.parent.name for path in root.glob("*/config.toml"))
-    raise ConfigError(
-        f"{run}: no run there or in {root} (no config.toml); {suggest(run, known) if known else 'none yet'}"
-    )
 
 
 @app.command

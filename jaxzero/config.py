@@ -167,7 +167,8 @@ class EvaluationConfig:
     games: int = 100
     """Games against each opponent, half of them from each side."""
     opponents: tuple[str, ...] = ("random", "minimax:2")
-    """random, or minimax:DEPTH (in a game with chance, of expectations)."""
+    """random, greedy, minimax:DEPTH (in a game with chance, of expectations), mcts:SIMULATIONS, or another run:
+    RUN[@STEP][:SIMULATIONS]."""
     simulations: int = 32
     """Simulations a move in evaluation."""
     opening_plies: int = 2

@@ -13,11 +13,13 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from envs import Env, suggest
+from envs import GAMES, Env, suggest
 from envs.core import sample_outcome
 from jaxzero import records, runs
-from jaxzero.evaluation import analysis
+from jaxzero.config import ConfigError, GameConfig
+from jaxzero.evaluation import analysis, players
 from jaxzero.evaluation.analysis import Analysis
+from jaxzero.games import make_env
 from jaxzero.records import Game
 
 CANDIDATES = 8  # shown by a hint
@@ -30,6 +32,7 @@ class Rival(NamedTuple):
     thinks of the position [1], None if it does not tell)`."""
 
     name: str
+    about: str
     think: Callable[[jax.Array, Any, list[str]], tuple[int | None, Analysis | None]]
 
 
@@ -60,7 +63,7 @@ class Table:
 
     @property
     def legal(self) -> list[int]:
-        return np.flatnonzero(jax.device_get(legal(self.env, self.state))).tolist()
+        return np.flatnonzero(jax.device_get(legal_actions(self.env, self.state))).tolist()
 
     def dice(self) -> jax.Array:
         """The key of this ply: a move taken back and played again meets the same dice."""
@@ -97,7 +100,7 @@ def start(env: Env, key: jax.Array) -> Any:
 
 
 @partial(jax.jit, static_argnums=0)
-def legal(env: Env, state: Any) -> jax.Array:
+def legal_actions(env: Env, state: Any) -> jax.Array:
     return env.legal_actions(state)
 
 
@@ -121,7 +124,8 @@ class Conversation:
 
     def run(self) -> None:
         """Until `quit` or the end of the input."""
-        self.say(f"{self.env.name} against {self.rival.name}. {self.seat()}\nA move, or {', '.join(COMMANDS)}.")
+        about = f" ({self.rival.about})" * bool(self.rival.about)
+        self.say(f"{self.env.name} against {self.rival.name}{about}. {self.seat()}\nA move, or {', '.join(COMMANDS)}.")
         self.show_board()
         while self.running:
             if not self.table.over and not self.my_turn():
@@ -139,17 +143,22 @@ class Conversation:
 
     def answer(self, word: str, rest: str = "") -> None:
         """A move or a command; moves come first, should a command have the name of one."""
-        try:
-            action = self.env.action_from_str(self.table.state, f"{word} {rest}".strip())
-            if self.table.over:
-                raise ValueError(f"{self.env.name}: the game is over")
-        except ValueError as error:
-            if word in COMMANDS:
-                COMMANDS[word](self, rest)
-            else:
-                self.say(" ".join(f"{error}; commands: {', '.join(COMMANDS)}".split()))
-        else:
+        action, problem = self.read_move(f"{word} {rest}".strip())
+        if action is not None:
             self.move(action, "you")
+        elif word in COMMANDS:
+            COMMANDS[word](self, rest)
+        else:
+            self.say(f"{problem}; commands: {', '.join(COMMANDS)}")
+
+    def read_move(self, text: str) -> tuple[int | None, str]:
+        """The action, or None and one line that says why there is none."""
+        if self.table.over:
+            return None, f"{self.env.name}: move {text!r} after the end of the game"
+        try:
+            return self.env.action_from_str(self.table.state, text), ""
+        except ValueError as error:
+            return None, " ".join(str(error).split())
 
     # Commands
 
@@ -164,7 +173,7 @@ class Conversation:
         name = partial(self.env.action_to_str, self.table.state)
         best = [a for a in np.lexsort((-prior, -visits)) if a in self.table.legal][:CANDIDATES]
         width = max(4, *(len(name(int(a))) for a in best))
-        searched = visits.any()
+        searched = bool(visits.any())
         self.say(f"{'move':<{width}}" + "  visits" * searched + "   prior" + "   value" * searched)
         for a in best:
             middle, end = (f"{visits[a]:8.0f}", f"{qvalues[a]:+8.2f}" if visits[a] else "") if searched else ("", "")
@@ -311,23 +320,58 @@ class Conversation:
         self.console.print(text)
 
 
-def play_run(folder: Path, step: int | None, simulations: int | None, side: int, seed: int | None) -> None:
-    """A person against a run's network; what is None is as in `jaxzero play`."""
-    loaded = runs.load(folder, step)
-    simulations = loaded.config.evaluation.simulations if simulations is None else simulations
-    strength = f"{simulations} simulations" if simulations else "bare policy"
-    rival = network_rival(f"{folder.name}@{loaded.step}, {strength}", loaded, simulations)
-    Conversation(loaded.env, rival, side, secrets.randbits(31) if seed is None else seed).run()
+def play(spec: str, game: str, side: int, seed: int | None) -> None:
+    """A person against the player that a text names, see `players.make_player`; `game` is empty for a run's own.
+
+    Raises:
+        ConfigError: no such player or game.
+    """
+    config = GameConfig(source=game) if ".py:" in game else GameConfig(game)
+    env = make_env(config) if game else None
+    if spec.partition(":")[0] not in players.KINDS:
+        loaded, simulations = players.load_run(spec, env)
+        env, rival = loaded.env, network_rival(spec, loaded, simulations)
+    elif env is None:
+        raise ConfigError(f"--game: which game shall {spec} play? known: {', '.join(GAMES)}")
+    else:
+        rival = other_rival(players.make_player(spec, env), env)
+    if side and env.num_players == 1:
+        raise ConfigError(f"--side: {env.name} has one player, who moves first")
+    Conversation(env, rival, side, secrets.randbits(31) if seed is None else seed).run()
 
 
-def network_rival(name: str, loaded: runs.Loaded, simulations: int) -> Rival:
+def network_rival(spec: str, loaded: runs.Loaded, simulations: int) -> Rival:
+    """One that tells what it thinks."""
     analyse = jax.jit(analysis.make(loaded.env, loaded.network, loaded.config, simulations))
 
     def think(key: jax.Array, state: Any, moves: list[str]) -> tuple[int, Analysis]:
-        found = jax.device_get(analyse(loaded.params, key[None], jax.tree.map(lambda x: np.asarray(x)[None], state)))
+        found = jax.device_get(analyse(loaded.params, key[None], alone(state)))
         return int(found.action[0]), found
 
-    return Rival(name, think)
+    strength = f"{simulations} simulations" if simulations else "bare policy"
+    return Rival(spec, f"iteration {loaded.step}, {strength}", think)
+
+
+def other_rival(contestant: players.Contestant, env: Env) -> Rival:
+    player = contestant.player
+    if isinstance(player, players.HostPlayer):
+
+        def choose(key: jax.Array, state: Any, moves: list[str]) -> int | None:
+            rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+            allowed = np.asarray(legal_actions(env, state))[None]
+            return player.choose(players.Positions(alone(state), allowed, [moves]), rng)[0]
+    else:
+        play_one = jax.jit(player)
+
+        def choose(key: jax.Array, state: Any, moves: list[str]) -> int | None:
+            return int(play_one(contestant.params, key[None], alone(state))[0])
+
+    return Rival(contestant.name, "", lambda *position: (choose(*position), None))
+
+
+def alone(state: Any) -> Any:
+    """A batch of one."""
+    return jax.tree.map(lambda x: np.asarray(x)[None], state)
 
 
 COMMANDS: dict[str, Callable[[Conversation, str], None]] = {

@@ -4,12 +4,13 @@ import contextlib
 import dataclasses
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from envs import Env
+from envs import Env, suggest
 from jaxzero import networks, settings
 from jaxzero.checkpoint import Checkpointer, check_writable
 from jaxzero.config import Config, ConfigError
@@ -73,6 +74,33 @@ def record(folder: Path, config: Config, changes: list[str], iteration: int) -> 
     draft = folder / (CONFIG + ".tmp")
     draft.write_text(settings.dump(config), encoding="utf-8")
     draft.replace(folder / CONFIG)
+
+
+def find(run: str) -> Path:
+    """The folder of a run, given it or the run's name.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    root = Path(settings.read_environment(os.environ).get("root", Config.root))
+    for folder in (Path(run), root / run):
+        if (folder / CONFIG).is_file():
+            return folder
+    known = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}"))
+    raise ConfigError(f"{run}: no run there or in {root} (no {CONFIG}); {suggest(run, known) if known else 'none yet'}")
+
+
+def best_step(folder: Path) -> int:
+    """The checkpoint of the highest score.
+
+    Raises:
+        ConfigError: none has a score.
+    """
+    with Checkpointer(folder / "checkpoints") as checkpoints:
+        step = checkpoints.best()
+    if step is None:
+        raise ConfigError(f"{folder}: no checkpoint has a score yet; evaluation.every gives them one")
+    return step
 
 
 def load(folder: str | Path, step: int | None = None, env: Env | None = None) -> Loaded:

@@ -5,7 +5,7 @@ import operator
 
 from envs import Env, suggest
 from jaxzero.config import Config, ConfigError, SearchConfig
-from jaxzero.evaluation.players import make_opponent
+from jaxzero.evaluation.players import make_device_player
 from jaxzero.networks import NETWORKS
 from jaxzero.replay import rows
 from jaxzero.search import SEARCHES
@@ -186,4 +186,4 @@ def validate_evaluation(config: Config, env: Env) -> None:
     if evaluation.exhaustive and lines > 10_000_000:
         raise ConfigError(f"evaluation.exhaustive: {env.name} has too many lines of play; set it to false")
     for opponent in evaluation.opponents:
-        make_opponent(opponent, env)
+        make_device_player(opponent, env, "evaluation.opponents")

@@ -51,7 +51,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     monkeypatch.setitem(sys.modules, "jaxzero.train", module)
     monkeypatch.setattr(jaxzero, "train", module, raising=False)
     players = types.ModuleType("jaxzero.evaluation.players")
-    vars(players)["make_opponent"] = lambda name, env: None
+    vars(players)["make_device_player"] = lambda name, env, field: None
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation", types.ModuleType("jaxzero.evaluation"))
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation.players", players)
     return recorder

@@ -210,7 +210,7 @@ def test_minimax_finds_the_move(depth, best, text):
 @pytest.mark.parametrize("opponent", ["random", "minimax:1"])
 def test_equal_moves_are_equally_likely(opponent):
     states = stack([TIC_TAC_TOE.from_text("XO. ... ...")] * 2100)
-    player = players.make_opponent(opponent, TIC_TAC_TOE)
+    player, _ = players.make_device_player(opponent, TIC_TAC_TOE)
     chosen = jax.jit(player)(None, jax.random.split(jax.random.key(2), 2100), states)
     counts = np.bincount(np.asarray(chosen), minlength=9)
     assert (counts[:2] == 0).all()
@@ -218,7 +218,7 @@ def test_equal_moves_are_equally_likely(opponent):
 
 
 def test_perfect_minimax_never_loses():
-    result = exhaustive(TIC_TAC_TOE, same_key(players.make_opponent("minimax:9", TIC_TAC_TOE)), batch=16)
+    result = exhaustive(TIC_TAC_TOE, same_key(players.make_device_player("minimax:9", TIC_TAC_TOE)[0]), batch=16)
     for side in result.values():
         assert side["lines"]["losses"] == side["positions"]["losses"] == 0
         assert side["lines"]["wins"] > side["lines"]["draws"] > 0
@@ -240,14 +240,6 @@ def test_network_players():
     assert legal[np.arange(32), np.asarray(player(params, keys, states))].all()
     winning = stack([env.from_text("XX. OO. ...")] * 32)
     assert (player(params, keys, winning) == 2).all()
-
-
-def test_opponents_by_name():
-    for name in ("minmax:2", "minimax", "minimax:0", "minimax:two", "random:2", "stockfish"):
-        with pytest.raises(ConfigError, match=rf"evaluation\.opponents: unknown opponent '{name}'.*minimax:DEPTH"):
-            players.make_opponent(name, TIC_TAC_TOE)
-    with pytest.raises(ConfigError, match="did you mean 'random'"):
-        players.make_opponent("randm", TIC_TAC_TOE)
 
 
 def test_an_exhaustive_search_refuses_chance():

@@ -1,29 +1,19 @@
 """How strong a player is: matches against opponents, and every line of replies in small games."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from envs import Env
-from jaxzero import search
 from jaxzero.config import Config
 from jaxzero.evaluation import matches, players
 from jaxzero.evaluation.exhaustive import exhaustive
 from jaxzero.evaluation.matches import write_results
-from jaxzero.models import simulator
+from jaxzero.evaluation.players import search_agent
 from jaxzero.networks import Network
 
 __all__ = ["exhaustive", "make", "prove", "search_agent", "write_results"]
-
-
-def search_agent(env: Env, network: Network, config: Config, simulations: int) -> players.Player:
-    """The network as it plays a match: with search and no noise, or its bare policy at 0 simulations."""
-    if not simulations:
-        return players.policy_player(env, network.infer)
-    settings = dataclasses.replace(config.search, reuse=False)  # every move is searched afresh
-    return players.search_player(env, search.make(settings, env, simulator.make(env, network.infer), simulations))
 
 
 def make(env: Env, network: Network, config: Config) -> dict[str, Callable[[Any, jax.Array], dict[str, Any]]]:
@@ -32,9 +22,9 @@ def make(env: Env, network: Network, config: Config) -> dict[str, Callable[[Any,
     agent = search_agent(env, network, config, settings.simulations)
 
     def against(name: str) -> Callable[[Any, jax.Array], dict[str, Any]]:
-        opponent = players.make_opponent(name, env)
+        opponent, theirs = players.make_device_player(name, env, "evaluation.opponents")
         match = matches.play(env, agent, opponent, settings.games, settings.opening_plies)
-        return lambda params, key: matches.summary(match(params, None, key))
+        return lambda params, key: matches.summary(match(params, theirs, key))
 
     return {name: against(name) for name in settings.opponents}
 

@@ -3,7 +3,6 @@
 Letters: B batch (positions), A actions.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from envs import Env
-from jaxzero import search
 from jaxzero.config import Config
+from jaxzero.evaluation import players
 from jaxzero.models import Params, simulator
 from jaxzero.networks import Network
 
@@ -30,8 +29,7 @@ class Analysis(NamedTuple):
 def make(env: Env, network: Network, config: Config, simulations: int) -> Callable[[Params, jax.Array, Any], Analysis]:
     """A pure function `(params, keys[B], states) -> Analysis`; 0 simulations: the network alone."""
     model = simulator.make(env, network.infer)
-    settings = dataclasses.replace(config.search, reuse=False)  # every position is searched afresh
-    searcher = search.make(settings, env, model, simulations) if simulations else None
+    searcher = players.make_search(env, network, config, simulations) if simulations else None
 
     def analyse(params: Params, keys: jax.Array, states: Any) -> Analysis:
         root = model.root(params, states)

@@ -1,25 +1,63 @@
-"""Players: pure functions that choose moves, and opponents by name.
+"""Players, and players by name. A new kind is one line in `KINDS`.
 
-Letters: B batch (games), A actions, M `env.max_legal` slots.
+Letters: B batch (games), N games that wait for a host player, A actions, M `env.max_legal` slots.
 """
 
-from collections.abc import Callable
-from typing import Any
+import contextlib
+import dataclasses
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs import Env, State, suggest
-from jaxzero.config import ConfigError
-from jaxzero.models import Params
+from jaxzero import runs, search, settings
+from jaxzero.config import Config, ConfigError
+from jaxzero.games import make_env
+from jaxzero.models import Params, simulator
 from jaxzero.models.simulator import mask
-from jaxzero.networks import Prediction
+from jaxzero.networks import Network, Prediction
 from jaxzero.search import Search
 
 Player = Callable[[Params, jax.Array, Any], jax.Array]
 """`player(params, keys[B], states) -> actions i32[B]`, one key a game; legal unless the game is over."""
 
-OPPONENTS = ["random", "minimax:DEPTH"]
+
+class Positions(NamedTuple):
+    """Live games that wait for a host player."""
+
+    states: Any  # of numpy arrays [N, ...]
+    legal: np.ndarray  # bool[N, A]
+    moves: list[list[str]]  # those played since the game began, in the words of `env.action_to_str`
+
+
+class HostPlayer:
+    """A player that is no function on the device: a program, a solver."""
+
+    def choose(self, positions: Positions, rng: np.random.Generator) -> Sequence[int | None]:
+        """A legal action for each game; None gives it up."""
+        raise NotImplementedError
+
+    def report(self) -> dict[str, int]:
+        """Counts of what went wrong so far."""
+        return {}
+
+    def close(self) -> None:
+        """Ends what runs outside; the player is not used again."""
+
+
+class Contestant(NamedTuple):
+    """A player with its parameters, ready to play."""
+
+    name: str
+    player: Player | HostPlayer
+    params: Params = None
+
+
 LEAVES = 1 << 18  # leaves of minimax in memory at once
 BRANCH = 1 << 10  # and at once below one node, in trees larger than that
 
@@ -118,14 +156,144 @@ def legal_slots(env: Env, state: State) -> tuple[jax.Array, jax.Array]:
     return used > 0, actions
 
 
-def make_opponent(name: str, env: Env) -> Player:
-    """An opponent of `evaluation.opponents`: "random" or "minimax:DEPTH". It ignores its parameters."""
-    kind, _, depth = name.partition(":")
-    if name == "random":
-        return random_player(env)
-    if kind == "minimax" and depth.isdecimal() and int(depth) > 0:
-        return minimax_player(env, int(depth))
-    raise ConfigError(f"evaluation.opponents: unknown opponent {name!r}; {suggest(name, OPPONENTS)}")
+def search_agent(env: Env, network: Network, config: Config, simulations: int) -> Player:
+    """The network as it plays a match: with search and no noise, or its bare policy at 0 simulations."""
+    if not simulations:
+        return policy_player(env, network.infer)
+    return search_player(env, make_search(env, network, config, simulations))
+
+
+def make_search(env: Env, network: Network, config: Config, simulations: int) -> Search:
+    """A run's search as it plays: every move is searched afresh."""
+    afresh = dataclasses.replace(config.search, reuse=False)
+    return search.make(afresh, env, simulator.make(env, network.infer), simulations)
+
+
+# Players by name
+
+
+class Kind(NamedTuple):
+    """A kind of players. `make(argument, env)` takes the text after the colon; ValueError says what is wrong."""
+
+    form: str
+    make: Callable[[str, Env], Player | HostPlayer]
+
+
+def make_mcts(argument: str, env: Env) -> Player:
+    from jaxzero.evaluation import rollouts  # late: few need them
+
+    return search_player(env, rollouts.make(env, count(argument, "SIMULATIONS")))
+
+
+def make_perfect(argument: str, env: Env) -> HostPlayer:
+    from jaxzero.evaluation import perfect  # late, as it is made of what is defined here
+
+    return perfect.Perfect(env)
+
+
+def make_engine(kind: str, argument: str, env: Env) -> HostPlayer:
+    from jaxzero.evaluation import engines  # late, as above
+
+    return engines.Engine(kind, argument, env)
+
+
+KINDS: dict[str, Kind] = {
+    "random": Kind("random", lambda argument, env: random_player(env)),
+    "greedy": Kind("greedy", lambda argument, env: minimax_player(env, 1)),
+    "minimax": Kind("minimax:DEPTH", lambda argument, env: minimax_player(env, count(argument, "DEPTH"))),
+    "mcts": Kind("mcts:SIMULATIONS", make_mcts),
+    "perfect": Kind("perfect", make_perfect),
+    "uci": Kind("uci:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: make_engine("uci", argument, env)),
+    "gtp": Kind("gtp:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: make_engine("gtp", argument, env)),
+}
+RUN = "RUN[@STEP][:SIMULATIONS]"
+RUN_PARTS = re.compile(r"(?P<run>[^@:]+)(?:@(?P<step>[^@:]*))?(?:(?P<colon>:)(?P<simulations>.*))?")
+
+
+def make_player(spec: str, env: Env, field: str = "player") -> Contestant:
+    """The player that a text names.
+
+    random      any legal move
+    greedy      the best reward of this ply, as minimax:1
+    minimax:DEPTH   full width; expectations in games of chance
+    mcts:SIMULATIONS    UCT with random games (`jaxzero.evaluation.rollouts`)
+    perfect     by an exact solver (`jaxzero.solvers`)
+    uci:PROGRAM[:OPTION=VALUE,...], gtp:PROGRAM[...]    a program (`jaxzero.evaluation.engines`)
+    RUN[@STEP][:SIMULATIONS]    a run, by its folder or name: its newest checkpoint, that of a step, or @best; with
+        evaluation.simulations of the run, or as many, or by the bare policy at 0
+
+    Raises:
+        ConfigError: one line that names the field and the player, and says what is known.
+    """
+    name, colon, argument = spec.partition(":")
+    if name not in KINDS:
+        loaded, simulations = load_run(spec, env, field)
+        return Contestant(spec, search_agent(env, loaded.network, loaded.config, simulations), loaded.params)
+    with blamed(spec, field):
+        kind = KINDS[name]
+        if bool(colon) != (":" in kind.form):
+            raise ValueError(f"it is written {kind.form}")
+        return Contestant(spec, kind.make(argument, env))
+
+
+@contextlib.contextmanager
+def blamed(spec: str, field: str) -> Iterator[None]:
+    """Makes a ValueError a ConfigError that names the field and the player."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{field}: {spec!r}: {error}") from error
+
+
+def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[runs.Loaded, int]:
+    """The network that RUN[@STEP][:SIMULATIONS] names, and the simulations a move; `env` must be the run's game.
+
+    Raises:
+        ConfigError: one line that names the field and the player.
+    """
+    with blamed(spec, field):
+        return find_network(spec, env)
+
+
+def find_network(spec: str, env: Env | None) -> tuple[runs.Loaded, int]:
+    parts = RUN_PARTS.fullmatch(spec)
+    try:
+        folder = runs.find(parts["run"] if parts else spec)
+    except ConfigError:
+        forms = [kind.form for kind in KINDS.values()]
+        raise ValueError(f"no such player, and no run of that name; {suggest(spec, [*forms, RUN])}") from None
+    assert parts is not None
+    config = settings.load(folder / runs.CONFIG)
+    if env and not config.game.source and (own := make_env(config.game)) != env:
+        raise ValueError(f"the run plays {own}, the match is of {env}")
+    simulations = config.evaluation.simulations
+    if parts["colon"]:
+        simulations = count(parts["simulations"], "SIMULATIONS", 0)
+    return runs.load(folder, checkpoint_step(folder, parts["step"] or "latest"), env), simulations
+
+
+def checkpoint_step(folder: Path, text: str) -> int | None:
+    """latest (None), best or a number, as `runs.load` takes it."""
+    if text == "latest":
+        return None
+    return runs.best_step(folder) if text == "best" else count(text, "STEP", 0)
+
+
+def make_device_player(spec: str, env: Env, field: str = "player") -> tuple[Player, Params]:
+    """`make_player` of one that plays on the device."""
+    found = make_player(spec, env, field)
+    if isinstance(found.player, HostPlayer):
+        found.player.close()
+        raise ConfigError(f"{field}: {spec!r} does not play on the device; `jaxzero match` takes it")
+    return found.player, found.params
+
+
+def count(text: str, what: str, least: int = 1) -> int:
+    if not text.isdecimal() or int(text) < least:
+        raise ValueError(f"{what} must be a whole number, {least} or more, got {text!r}")
+    return int(text)
 
 
 def require_deterministic(env: Env, what: str) -> None:

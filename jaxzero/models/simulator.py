@@ -14,17 +14,26 @@ from envs import Env, State
 from jaxzero.models import Afterstate, Model, Params
 from jaxzero.networks import Prediction
 
+Evaluate = Callable[[Params, jax.Array | None, State], tuple[jax.Array, jax.Array]]
+"""`evaluate(params, key, states) -> (legal-only logits f32[B, A], mover's values f32[B])`; no key at the root."""
+
 
 def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
     """A model whose embeddings are game states; `infer` is a network's folded form."""
 
-    def evaluate(params: Params, states: State) -> tuple[jax.Array, jax.Array]:
-        """Legal-only logits [B, A] and mover's values [B]."""
+    def evaluate(params: Params, key: jax.Array | None, states: State) -> tuple[jax.Array, jax.Array]:
+        del key  # the network is deterministic
         prediction = infer(params, jax.vmap(env.observe)(states))
         return mask(prediction.logits, jax.vmap(env.legal_actions)(states)), prediction.value
 
+    return make_judged(env, evaluate)
+
+
+def make_judged(env: Env, evaluate: Evaluate) -> Model:
+    """The same with positions judged by `evaluate`."""
+
     def root(params: Params, states: State) -> mctx.RootFnOutput:
-        logits, value = evaluate(params, states)
+        logits, value = evaluate(params, None, states)
         return mctx.RootFnOutput(prior_logits=logits, value=value, embedding=states)
 
     def edge(before: State, after: State) -> tuple[jax.Array, jax.Array]:
@@ -33,15 +42,14 @@ def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
         same = after.player == before.player
         return reward, jnp.where(after.terminated, 0.0, jnp.where(same, 1.0, -1.0))
 
-    def judge(params: Params, states: State, reward: jax.Array, discount: jax.Array) -> Any:
-        logits, value = evaluate(params, states)
+    def judge(params: Params, key: jax.Array, states: State, reward: jax.Array, discount: jax.Array) -> Any:
+        logits, value = evaluate(params, key, states)
         value = jnp.where(states.terminated, 0.0, value)
         return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=logits, value=value)
 
     def decision(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Any, State]:
-        del key  # the rules are deterministic
         after = jax.vmap(env.step)(states, actions)
-        return judge(params, after, *edge(states, after)), after
+        return judge(params, key, after, *edge(states, after)), after
 
     def act(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Afterstate, State]:
         del params, key
@@ -49,10 +57,9 @@ def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
         return Afterstate(*edge(states, after), after.chance, jax.vmap(env.outcome_logits)(after)), after
 
     def resolve(params: Params, key: jax.Array, outcomes: jax.Array, states: State) -> tuple[Any, State]:
-        del key
         after = jax.vmap(env.resolve)(states, outcomes)
         discount = jnp.where(after.terminated, 0.0, 1.0)
-        return judge(params, after, jnp.zeros_like(discount), discount), after
+        return judge(params, key, after, jnp.zeros_like(discount), discount), after
 
     if env.num_outcomes:
         return Model(root, act, resolve)

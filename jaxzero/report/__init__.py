@@ -94,10 +94,10 @@ def play(loaded: runs.Loaded, results: list[dict[str, Any]], options: Options) -
     worst = min(results, key=lambda result: result["score"], default={"opponent": ""})["opponent"]
     opponent = worst if options.opponent is None else options.opponent
     analyse = analysis.make(env, loaded.network, config, simulations)
-    reply = players.make_opponent(opponent, env) if opponent else None
+    reply, theirs = players.make_device_player(opponent, env, "--opponent") if opponent else (None, None)
     found = samples.play(
         env, lambda keys, states: analyse(params, keys, states),
-        (lambda keys, states: reply(None, keys, states)) if reply else None,
+        (lambda keys, states: reply(theirs, keys, states)) if reply else None,
         samples.seatings(env, options.games, opponent), config.evaluation.opening_plies, options.seed,
     )  # fmt: skip
     boards = contents.Boards(env)
