@@ -1,30 +1,43 @@
 """Environment steps per second, ours against Pgx: random legal play with auto-reset, observation and mask every ply.
 
-Both sides run the same loop with the same sampler (one uniform number a game, cumulative sum over the mask), in one
-process, in turns. What is carried from ply to ply is each side's own state. Printed as well: bytes of a state, and
-seconds to compile a batched step.
+Both sides run the same loop with the same sampler in one process, in turns. A ply samples from the mask, steps
+(finished games begin anew), and computes mask and observation, of which all numbers go into a checksum; carried on is
+each side's own state. Beside the rates: bytes of a state, shape of an observation, seconds to compile a batched step.
 
-    python -m benchmarks.games [--batch 1024] [--rounds 7] [--sampler cumsum] [--games chess,go_9x9]
+The samplers draw the same moves: `cumsum` by one uniform number a game and one cumulative sum over its mask, `blocks`
+by the same number and two short sums. For 4,672 actions the first takes longer on a CPU than the rules of chess.
+
+    python -m benchmarks.games [--games chess,go_9x9] [--rounds 15] [--sampler cumsum,blocks] [--out results.json]
 """
 
 import argparse
 import itertools
+import json
+import math
+import os
+import platform
+import re
+import statistics
+import subprocess
 import time
 from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pgx
 from pgx.experimental import auto_reset as pgx_auto_reset
 
 import envs
-from benchmarks.timing import interleave, row
+from benchmarks.timing import interleave
 
-# Games in Pgx's names, with the plies of one timed call: about a second's work for the slower side.
+# Games in Pgx's names, with the plies of one timed call: a tenth of a second for the slower side.
 PLIES = {
-    "tic_tac_toe": 2000, "connect_four": 2000, "othello": 400, "hex": 400, "go_9x9": 40, "go_19x19": 4, "chess": 10,
-    "backgammon": 60, "2048": 800, "breakthrough": 400, "gomoku": 400, "ur": 400,
+    "tic_tac_toe": 400, "connect_four": 400, "othello": 100, "hex": 100, "go_9x9": 8, "go_19x19": 1, "chess": 2,
+    "backgammon": 10, "2048": 150, "breakthrough": 100, "gomoku": 100, "ur": 100,
 }  # fmt: skip
 
 # Ours for Pgx's name, where it is not that name without options; each is a side of its own.
@@ -68,30 +81,46 @@ def cumsum(key: jax.Array, legal: jax.Array) -> jax.Array:
 
 
 def blocks(key: jax.Array, legal: jax.Array) -> jax.Array:
-    """The same by two short sums, over blocks of actions and inside one: a sum over all 4,672 actions of chess takes
-    longer than its rules."""
+    """The same action by two short sums, over blocks of actions and inside the block that has it."""
     batch, actions = legal.shape
-    size = round(actions**0.5)
+    root = math.isqrt(actions - 1) + 1
+    size = next((n for n in range(root, 2 * root) if actions % n == 0), root)  # to pad is to copy
     table = jnp.pad(legal, ((0, 0), (0, -actions % size))).reshape(batch, -1, size)
     count = jnp.cumsum(table.sum(-1, dtype=jnp.int32), -1)
     nth = jnp.floor(jax.random.uniform(key, (batch, 1)) * count[:, -1:]).astype(jnp.int32)
-    block = jnp.argmax(count > nth, -1)[:, None]
+    block = (count <= nth).sum(-1, keepdims=True)
     nth -= jnp.where(block > 0, jnp.take_along_axis(count, block - 1, 1), 0)
     inside = jnp.cumsum(jnp.take_along_axis(table, block[..., None], 1)[:, 0].astype(jnp.int32), -1)
-    return jnp.argmax(inside > nth, -1) + block[:, 0] * size
+    return block[:, 0] * size + (inside <= nth).sum(-1)
 
 
 SAMPLERS = {"cumsum": cumsum, "blocks": blocks}
+
+
+def checksum(view: jax.Array) -> jax.Array:
+    """u32[] that depends on every number of observations [B, …].
+
+    Slices of the batch are added to each other as vectors: XLA on CPU adds the numbers of one sum one by one, which
+    takes longer than many an observation.
+    """
+    bits = jax.lax.bitcast_convert_type(view, jnp.uint32) if view.dtype == jnp.float32 else view.astype(jnp.uint32)
+    size = math.gcd(64, len(view))
+
+    def add(i, total):
+        return total + jax.lax.dynamic_slice_in_dim(bits, i * size, size)
+
+    return jax.lax.fori_loop(0, len(view) // size, add, jnp.zeros_like(bits[:size])).sum(dtype=jnp.uint32)
 
 
 def runner(side: Side, sample: Callable[..., jax.Array], batch: int, plies: int) -> Callable[[], Any]:
     """A call that plays `plies` plies of `batch` games, continuing where the last call stopped."""
 
     def ply(carry, key):
-        states, legal, _ = carry
+        states, legal, total = carry
         choose, play = jax.random.split(key)
         states = side.step(states, sample(choose, legal), jax.random.split(play, batch))
-        return (states, *side.see(states)), None  # the observation is carried so that XLA does not drop it
+        legal, view = side.see(states)
+        return (states, legal, total + checksum(view)), None
 
     @jax.jit
     def run(carry, key):
@@ -100,7 +129,7 @@ def runner(side: Side, sample: Callable[..., jax.Array], batch: int, plies: int)
     @jax.jit
     def begin(key):
         states = side.init(jax.random.split(key, batch))
-        return states, *side.see(states)
+        return states, side.see(states)[0], jnp.uint32(0)
 
     keys = map(jax.random.key, itertools.count())
     carry = begin(next(keys))
@@ -113,40 +142,90 @@ def runner(side: Side, sample: Callable[..., jax.Array], batch: int, plies: int)
     return call
 
 
-def footprint(side: Side, batch: int) -> tuple[int, float]:
-    """Bytes of one state, and seconds that compiling a step of the batch takes."""
+def footprint(side: Side, batch: int) -> dict[str, Any]:
+    """Bytes of one state, the shape of its observation, and what compiling a step of the batch takes."""
     keys = jax.random.split(jax.random.key(0), batch)
     states = jax.eval_shape(side.init, keys)
     lowered = jax.jit(side.step).lower(states, jax.ShapeDtypeStruct((batch,), jnp.int32), keys)
-    begin = time.perf_counter()
+    begin = clocks()
     lowered.compile()
+    seconds, cpu = (clocks() - begin).round(2).tolist()
     size = sum(leaf.size // batch * leaf.dtype.itemsize for leaf in jax.tree.leaves(states))
-    return size, time.perf_counter() - begin
+    planes = jax.eval_shape(side.see, states)[1].shape[1:]
+    return {"state_bytes": size, "observation": list(planes), "compile_s": seconds, "compile_cpu_s": cpu}
+
+
+def measure(game: str, batch: int, rounds: int, samplers: list[str], plies: int) -> list[dict[str, Any]]:
+    """A row for each sampler and side: steps/s and ratio to Pgx, each as [min, median, max] over the rounds; beside the
+    ratio of times that of processor time, which other programs on the machine disturb less."""
+    sides = {label: ours(**options) for label, options in OURS.get(game, {"ours": {"name": game}}).items()}
+    if game in pgx.available_envs():
+        sides["pgx"] = theirs(game)
+    facts = {name: footprint(side, batch) for name, side in sides.items()}
+    rows = []
+    for sampler in samplers:
+        runners = {name: runner(side, SAMPLERS[sampler], batch, plies) for name, side in sides.items()}
+        found = {name: np.array(times) for name, times in interleave(runners, rounds, clocks).items()}
+        wall, cpu = ({name: times[:, i].tolist() for name, times in found.items()} for i in (0, 1))
+        for name in sides:
+            row: dict[str, Any] = {"game": game, "sampler": sampler, "side": name}
+            row["steps_per_s"] = spread([batch * plies / spent for spent in wall[name]])
+            if "pgx" in sides and name != "pgx":
+                for label, seconds in (("ratio", wall), ("ratio_cpu", cpu)):
+                    row[label] = spread([b / a for a, b in zip(seconds[name], seconds["pgx"], strict=True)])
+            rows.append(row | facts[name])
+    return rows
+
+
+def clocks() -> np.ndarray:
+    """Seconds of the clock on the wall and of the processor."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
+def spread(values: list[float]) -> list[float]:
+    return [float(f"{value:.4g}") for value in (min(values), statistics.median(values), max(values))]
+
+
+def show(row: dict[str, Any]) -> str:
+    rate, ratio = row["steps_per_s"], row.get("ratio")
+    beside = f"{ratio[1]:7.2f} × pgx ({ratio[0]:.2f} to {ratio[2]:.2f}; cpu {row['ratio_cpu'][1]:.2f})" if ratio else ""
+    planes, compiled = (
+        "×".join(map(str, row["observation"])),
+        f"{row['compile_s']:.1f} s (cpu {row['compile_cpu_s']:.1f})",
+    )
+    facts = f"{row['state_bytes']:6d} bytes, observation {planes}, compiled in {compiled}"
+    return f"{row['game']:13s}{row['sampler']:8s}{row['side']:15s}{rate[1]:12,.0f} steps/s{beside:46s}  {facts}"
+
+
+def setting() -> dict[str, Any]:
+    """Where and of what it is measured."""
+    git = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    device, cores = jax.devices()[0].device_kind, os.cpu_count()
+    if device == "cpu" and Path("/proc/cpuinfo").exists():
+        device = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[0]
+    versions = {name: metadata.version(name) for name in ("jax", "pgx")}
+    return {"commit": commit, "device": device, "cores": cores, "python": platform.python_version(), **versions}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--batch", type=int, default=1024)
     parser.add_argument("--plies", type=int, help="of one timed call")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--games", default=",".join(PLIES))
-    parser.add_argument("--sampler", choices=SAMPLERS, default="cumsum", help="of both sides")
+    parser.add_argument("--sampler", default=",".join(SAMPLERS), help="of both sides")
+    parser.add_argument("--out", type=Path, help="a JSON file")
     args = parser.parse_args()
+    results = {**setting(), "batch": args.batch, "rounds": args.rounds, "rows": []}
+    print(f"{results['device']}, {results['cores']} cores, load {os.getloadavg()[0]:.1f}, commit {results['commit']}")
     for game in args.games.split(","):
-        sides = {label: ours(**options) for label, options in OURS.get(game, {"ours": {"name": game}}).items()}
-        if game in pgx.available_envs():
-            sides["pgx"] = theirs(game)
-        for name, side in sides.items():
-            size, seconds = footprint(side, args.batch)
-            print(f"{game} {name}: {size} bytes a state, {seconds:.1f} s to compile a step")
-        plies = args.plies or PLIES.get(game, 100)
-        runners = {name: runner(side, SAMPLERS[args.sampler], args.batch, plies) for name, side in sides.items()}
-        seconds = interleave(runners, args.rounds)
-        for name in sides:
-            print(row(f"{game} {name}", args.batch * plies, seconds[name], "steps/s"))
-        for name in sides:
-            if name != "pgx" and "pgx" in sides:
-                print(row(f"{game} {name} / pgx", seconds["pgx"], seconds[name], "ratio"))
+        samplers, plies = args.sampler.split(","), args.plies or PLIES.get(game, 25)
+        for row in measure(game, args.batch, args.rounds, samplers, plies):
+            results["rows"].append(row | {"load": round(os.getloadavg()[0], 1)})
+            print(show(row), flush=True)
+        if args.out:
+            args.out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,15 +8,17 @@ from typing import Any
 import jax
 
 
-def interleave(calls: Mapping[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+def interleave(
+    calls: Mapping[str, Callable[[], Any]], rounds: int, clock: Callable[[], Any] = time.perf_counter
+) -> dict[str, list[Any]]:
     """Seconds of each call in each round; two unmeasured rounds come first (compilation, then mid-game states)."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    seconds: dict[str, list[Any]] = {name: [] for name in calls}
     for i in range(rounds + 2):
         for name, call in calls.items():
-            start = time.perf_counter()
+            start = clock()
             jax.block_until_ready(call())
             if i >= 2:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 

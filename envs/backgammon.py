@@ -17,14 +17,13 @@ are looked at, and added to, by a few operations on words.
 import dataclasses
 import itertools
 import re
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from envs.core import Env, parse_action, where
-from envs.svg import CELL, cell_center, disc
+from envs.svg import CELL, cell_center, disc, dot
 
 BAR = 24  # index of the bar; a point's index is its number - 1
 PASS = 150
@@ -264,39 +263,15 @@ class Backgammon(Env):
         flags = jnp.bool(due == "over"), jnp.zeros(2), jnp.bool(due == "rolls")
         return State(mover, other, pair, jnp.uint8(len(dice)), jnp.uint16(plies), jnp.int8(player), *flags)
 
-    def to_board(self, state: State) -> str:
-        """The points twice numbered, as X (player 0) and as O counts them."""
-        sides = (state.mover, state.other) if state.player == 0 else (state.other, state.mover)
-        own = [counts(checkers) for checkers in sides]
-
-        def mark(point: int) -> str:
-            x, o = own[0].get(point, 0), own[1].get(25 - point, 0)
-            return f"X{x}" if x else f"O{o}" if o else "."
-
-        def line(name: str, cells: list[Any]) -> str:
-            halves = ["".join(f"{cell:>4}" for cell in half) for half in (cells[:6], cells[6:])]
-            return f"{name:>4}{halves[0]}  |{halves[1]}"
-
-        upper, lower = list(range(13, 25)), list(range(12, 0, -1))
-        lines = [line("X:", upper), line("O:", lower), line("", [mark(p) for p in upper]), ""]
-        lines += [line("", [mark(p) for p in lower]), line("X:", lower), line("O:", upper)]
-        off = [CHECKERS - sum(side.values()) for side in own]
-        lines += [
-            f"{name}: {side.get(25, 0)} on the bar, {n} off" for name, side, n in zip("XO", own, off, strict=True)
-        ]
-        due = "" if state.terminated or state.chance else f"{'XO'[int(state.player)]} has {moves_left(state)}"
-        return "\n".join([*lines, due]).rstrip()
-
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         """As player 0 sees it, moving from the upper right to the lower right and off; 0 is light."""
-        sides = (state.mover, state.other) if state.player == 0 else (state.other, state.mover)
+        sides, old = ((s.mover, s.other) if s.player == 0 else (s.other, s.mover) for s in (state, before or state))
         shapes = [f'<path d="{triangle(point)}" fill="{("#b9805a", "#efe2c4")[point % 2]}"/>' for point in range(1, 25)]
-        for player, checkers in enumerate(sides):
-            here = counts(checkers)
-            off = CHECKERS - sum(here.values())
+        for player in (0, 1):
+            here, was = ({0: CHECKERS - sum(n.values())} | n for n in (counts(sides[player]), counts(old[player])))
             for point, n in here.items():
-                shapes += stack(player, point if player == 0 or point == 25 else 25 - point, n)
-            shapes += stack(player, 0, off) if off else []
+                place = point if player == 0 or point in (0, 25) else 25 - point
+                shapes += stack(player, place, n, new=n > was.get(point, 0)) if n else []
         dice = "" if state.terminated or state.chance else moves_left(state)
         for i, die in enumerate(dice):
             x, y = cell_center(5, 10 - (len(dice) + 1) // 2 + i)
@@ -341,12 +316,13 @@ def triangle(point: int) -> str:
     return f"M{x} {11 * CELL if up else 0}h{CELL}l{-CELL / 2:g} {-5 * CELL if up else 5 * CELL}z"
 
 
-def stack(player: int, point: int, n: int) -> list[str]:
-    """Up to five checkers; of more, the number is written on the last."""
+def stack(player: int, point: int, n: int, new: bool) -> list[str]:
+    """Up to five checkers; of more, the number is written on the last. A dot where one is new."""
     low = (point <= 12) if 0 < point < 25 else (player == (1 if point == 25 else 0))
     rows = [10 - i if low else i for i in range(min(n, 5))]
     shapes = [disc(row, column(point), FILL[player]) for row in rows]
-    return [*shapes, label(*cell_center(rows[-1], column(point)), str(n), FILL[1 - player])] if n > 5 else shapes
+    shapes += [label(*cell_center(rows[-1], column(point)), str(n), FILL[1 - player])] if n > 5 else []
+    return shapes + [dot(rows[-1 - (n > 5)], column(point), "#e0483a")] * new
 
 
 def label(x: float, y: float, text: str, fill: str) -> str:

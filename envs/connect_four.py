@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.core import Env, Symmetry, identity_symmetry, parse_action
-from envs.svg import disc, grid_board
-from envs.text import named_board, numbers
+from envs.svg import disc, dot, grid_board
+from envs.text import changed
 
 ROWS, COLUMNS = 6, 7
 FULL = (1 << ROWS) - 1
@@ -112,11 +112,10 @@ class ConnectFour(Env):
         over = any(fours) or "." not in text
         return State(stones, jnp.int8(crosses - noughts), jnp.bool(over), jnp.zeros(2, jnp.float32))
 
-    def to_board(self, state: State) -> str:
-        return named_board(self.to_text(state).split(), [""] * ROWS, numbers(1, COLUMNS))
-
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         colors = {"X": "#f2c230", "O": "#d8432f", ".": "#f4f6fb"}
         marks = self.to_text(state).split()
-        discs = [disc(r, c, colors[mark], "#1b2f66") for r, row in enumerate(marks) for c, mark in enumerate(row)]
-        return grid_board(ROWS, COLUMNS, discs, fill="#3c64c4")
+        shapes = [disc(r, c, colors[mark], "#1b2f66") for r, row in enumerate(marks) for c, mark in enumerate(row)]
+        if before is not None:
+            shapes += [dot(r, c, "#1b2f66") for r, c in changed(marks, self.to_text(before).split())]
+        return grid_board(ROWS, COLUMNS, shapes, fill="#3c64c4")

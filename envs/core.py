@@ -86,11 +86,9 @@ class Env:
     def from_text(self, text: str) -> State:
         raise NotImplementedError
 
-    def to_board(self, state: State) -> str:
-        """The position for a person at a terminal, the squares named as moves name them; nothing reads it back."""
-        return self.to_text(state)
-
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
+        """A drawing that marks the last move. Where the state does not tell it, it is what has changed since `before`,
+        the position before it; without one nothing is marked."""
         raise NotImplementedError
 
     # Chance, for games with num_outcomes > 0.
@@ -135,6 +133,17 @@ def _square_symmetry(size: int, extra_actions: int, turns: int, mirror: bool) ->
     return transform, actions.astype(np.int32)
 
 
+def direction_symmetries() -> tuple[Symmetry, ...]:
+    """The eight of the square for actions 0 left, 1 up, 2 right, 3 down: quarter turns to the left, plain and after a
+    mirror."""
+    plain, flipped = np.arange(4, dtype=np.int32), np.array([2, 1, 0, 3], np.int32)
+    return tuple(
+        (lambda view, k=k, side=side: jnp.rot90(view[:, ::side], k), (actions - k) % 4)
+        for side, actions in ((1, plain), (-1, flipped))
+        for k in range(4)
+    )
+
+
 def sample_outcome(key: jax.Array, logits: jax.Array) -> jax.Array:
     """i32[], drawn from log-probabilities f32[K] with one random number (`categorical` takes K, and logs of them)."""
     total = jnp.cumsum(jnp.exp(logits))
@@ -167,15 +176,22 @@ def parse_action(env: Env, state: State, text: str) -> int:
 
 def random_opening(env: Env, key: jax.Array, plies: int) -> tuple[State, jax.Array]:
     """A new game after 0 to `plies` (uniform) random legal plies, and their number i32[]; it never ends the game."""
+    state, moves = opening_moves(env, key, plies)
+    return state, (moves >= 0).sum(dtype=jnp.int32)
+
+
+def opening_moves(env: Env, key: jax.Array, plies: int) -> tuple[State, jax.Array]:
+    """A random opening with its moves, i32[plies], -1 after the last."""
     first, length, moves = jax.random.split(key, 3)
     wanted = jax.random.randint(length, (), 0, plies + 1)
 
     def ply(i, carry):
         state, played = carry
         choose, chance = jax.random.split(jax.random.fold_in(moves, i))
-        action = jax.random.categorical(choose, jnp.where(env.legal_actions(state), 0.0, -jnp.inf))
+        action = jax.random.categorical(choose, jnp.where(env.legal_actions(state), 0.0, -jnp.inf)).astype(jnp.int32)
         after = env.advance(state, action, chance)
         keep = (i < wanted) & ~after.terminated
-        return where(keep, after, state), played + keep
+        here = keep & (jnp.arange(plies) == (played >= 0).sum())
+        return where(keep, after, state), jnp.where(here, action, played)
 
-    return jax.lax.fori_loop(0, plies, ply, (env.init(first), jnp.int32(0)))
+    return jax.lax.fori_loop(0, plies, ply, (env.init(first), jnp.full(plies, -1, jnp.int32)))

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, parse_action, where
+from envs.core import Env, Symmetry, direction_symmetries, parse_action, where
 from envs.svg import CELL, cell_center, grid_board
 
 ACTIONS = ("left", "up", "right", "down")
@@ -199,13 +199,8 @@ class Game2048(Env):
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The eight of the square: quarter turns to the left, plain and after a mirror."""
-        plain, flipped = np.arange(4, dtype=np.int32), np.array([2, 1, 0, 3], np.int32)
-        return tuple(
-            (lambda view, k=k, side=side: jnp.rot90(view[:, ::side], k), (actions - k) % 4)
-            for side, actions in ((1, plain), (-1, flipped))
-            for k in range(4)
-        )
+        """The eight of the square."""
+        return direction_symmetries()
 
     def action_to_str(self, state: State, action: int) -> str:
         return ACTIONS[action]
@@ -235,7 +230,7 @@ class Game2048(Env):
         over = not chance and (plies == self.max_plies or bool(stuck(board)))
         return State(*board, jnp.uint16(plies), jnp.int8(0), jnp.bool(over), jnp.zeros(1), jnp.bool(chance))
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         squares = np.asarray(exponents(state)).reshape(4, 4)
         shapes = [tile_svg(row, column, int(e)) for (row, column), e in np.ndenumerate(squares)]
         return grid_board(4, 4, shapes, fill="#b8ab9c")

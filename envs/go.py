@@ -6,29 +6,34 @@ as in Pgx, open_spiel and the rules of most countries. `ko="simple"` forbids to 
 `ko="positional"` forbids every move that makes an earlier whole-board position again (Tromp-Taylor's rule 6). A pass
 is always legal.
 
-How a move costs no loop. The state keeps a label at each stone, the same for all stones of a chain, so a chain is one
-compare; and the set of chains in atari, which tells at once what a move captures and which moves are suicide. A move
-changes these only for the chains beside it, whose liberties are counted, and for chains beside a captured chain,
-which are not in atari any more: they have gained a liberty, and one whose last liberty was the move itself is joined
-by it. Letters: n size, N = n², H earlier positions seen, M = max_plies.
+Letters: n size, N = n², H earlier positions seen, M = max_plies.
 """
 
 import dataclasses
-import functools
 import re
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 
-from envs.core import Env, Symmetry, parse_action
+from envs.core import Env, Symmetry, parse_action, square_symmetries
+from envs.go_board import area, label_type, legal_points, packed, place, points, rows, stones_of, wall
+from envs.go_superko import board_hash, repeating
+from envs.go_text import (
+    PLAYERS,
+    drawn,
+    find_chains,
+    is_ko_point,
+    read_board,
+    read_hashes,
+    read_past,
+    read_vertex,
+    star_points,
+    vertex,
+)
 from envs.svg import cross, disc, line_board, ring
-from envs.text import named_board, numbers
 
-COLUMNS = "abcdefghjklmnopqrst"
-PLAYERS = "XO"
 MINE, OTHER, KO, WHITE = 1, 2, 4, 8  # bits of a point as observed
 
 
@@ -47,205 +52,6 @@ class State:
     rewards: jax.Array  # f32[2]
     past: jax.Array | None = None  # u16|u32[H, 2, n]  rows of stones one ply ago, two, …; only with `history`
     hashes: jax.Array | None = None  # u32[M, 2]  of the position at each ply until now; only with positional superko
-
-
-# Boards. `x` is bordered, [(n+2)·(n+1)]; what is about its interior rows is [n·(n+1)], the last column to be ignored.
-
-
-def label_type(n: int) -> type:
-    return np.uint8 if 2 * n * n + 2 <= 255 else np.uint16
-
-
-def wall(x: Any) -> np.ndarray:
-    """The label on the border."""
-    return np.array(np.iinfo(x.dtype).max - 1, x.dtype)
-
-
-def nothing(x: jax.Array) -> np.ndarray:
-    """A label that no point has."""
-    return np.array(np.iinfo(x.dtype).max, x.dtype)
-
-
-def rows(x: jax.Array, n: int) -> jax.Array:
-    """Bordered -> interior rows."""
-    return x[n + 1 : -n - 1]
-
-
-def points(x: jax.Array, n: int) -> jax.Array:
-    """Interior rows -> [n, n]."""
-    return x.reshape(n, n + 1)[:, :n]
-
-
-def around(x: jax.Array, n: int) -> jax.Array:
-    """The OR of each point's four neighbours, bordered -> interior rows."""
-    w = n + 1
-    return x[: -2 * w] | x[2 * w :] | x[w - 1 : -w - 1] | x[w + 1 : 1 - w]
-
-
-def root(label: jax.Array) -> jax.Array:
-    return (label - 1 >> 1).astype(jnp.uint32)
-
-
-def stones_of(label: Any, player: Any) -> Any:
-    return (label != 0) & (label != wall(label)) & (label - 1 & 1 == player.astype(label.dtype))
-
-
-def point_set(root: jax.Array, member: jax.Array, words: int) -> jax.Array:
-    """The points root[…] for which member[…], as bits u32[words]."""
-    word = np.arange(words, dtype=np.uint32).reshape(-1, *[1] * root.ndim)
-    bits = jnp.where(member[None] & (root[None] >> 5 == word), jnp.uint32(1) << (root & 31)[None], np.uint32(0))
-    return lax.reduce(bits, np.uint32(0), lax.bitwise_or, tuple(range(1, bits.ndim)))
-
-
-def is_in(root: jax.Array, words: jax.Array) -> jax.Array:
-    """Whether each point is in a `point_set`; selects, as they vectorise where a gather does not."""
-    word = words[0]
-    for i in range(1, len(words)):
-        word = jnp.where(root >> 5 == i, words[i], word)
-    return word >> (root & 31) & 1 == 1
-
-
-def count_to_two(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Adds eight counters that stop at two; bit i of the low byte: not none, of the high byte: two or more."""
-    return a | b | (a & b) << 8
-
-
-def place(
-    chains: jax.Array, atari: jax.Array, player: jax.Array, point: jax.Array, n: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Puts a stone at `point` (N: nowhere) -> (chains, atari, ko)."""
-    played = point < n * n
-    there = (point // n + 1) * (n + 1) + point % n
-    label = jnp.where(played, chains[jnp.where(played, there, 0) + np.array([-n - 1, n + 1, -1, 1])], 0)
-    stone = (label != 0) & (label != wall(chains))
-    near = root(label)
-    own = stone & stones_of(label, player)
-    captured = stone & ~own & is_in(near, atari)
-    alive = stone & ~own & ~captured
-
-    # Each point as a byte: bit i = in the living enemy chain of neighbour i, 16 = in the chain just made, 32 = captured
-    code = jnp.where(own, 16, jnp.where(captured, 32, np.array([1, 2, 4, 8]))).astype(jnp.uint8)
-    wanted = jnp.where(stone, label, nothing(chains))
-    single = (2 * point + 1).astype(chains.dtype) + player.astype(chains.dtype)
-    joined = functools.reduce(jnp.minimum, [*jnp.where(own, label, nothing(chains)), single])
-    here = np.arange(len(chains)) == jnp.where(played, there, -1)
-    chain = jnp.where(chains[None] == wanted[:, None], code[:, None], jnp.uint8(0))
-    byte = lax.reduce(jnp.where(here[None], jnp.uint8(16), chain), np.uint8(0), lax.bitwise_or, (0,))
-    after = jnp.where(byte & 32 != 0, 0, jnp.where(byte & 16 != 0, joined, chains)).astype(chains.dtype)
-
-    inside, near_byte, old = rows(byte, n), around(byte, n), rows(chains, n)
-    empty = rows(after, n) == 0
-    liberties = jnp.where(empty, near_byte & 31, 0) | inside & 32  # and the captured stones
-    seen = lax.reduce(liberties.astype(jnp.uint16).reshape(n, n + 1), np.uint16(0), count_to_two, (0, 1))
-    one = seen >> 8 & np.array([1, 2, 4, 8, 16, 32], np.uint16) == 0  # no chain here is without liberty
-    freed = (near_byte & 32 != 0) & ~empty & (inside & 48 == 0) & (old != wall(chains))
-    words = len(atari)
-    clear = point_set(root(old).reshape(n, n + 1), freed.reshape(n, n + 1), words) | point_set(
-        near, own | captured, words
-    )
-    put = point_set(jnp.append(near, root(joined)), jnp.append(alive & one[:4], played & one[4]), words)
-    is_ko = one[4] & one[5] & captured.any() & ~own.any()
-    away = jnp.where(captured, np.array([-n, n, -1, 1]), 0).sum()
-    ko = jnp.where(is_ko, point + away, n * n).astype(chains.dtype)
-    return after, atari & ~clear | put, ko
-
-
-def packed(chains: jax.Array, n: int) -> jax.Array:
-    """Stones of each player as rows of bits u32[2, n], bit c = column c."""
-    board = points(rows(chains, n), n)
-    stones = [stones_of(board, np.int8(player)).astype(jnp.uint32) for player in (0, 1)]
-    return jnp.stack([functools.reduce(lax.bitwise_or, [on[:, c] << c for c in range(n)]) for on in stones])
-
-
-def area(stones: jax.Array, n: int) -> jax.Array:
-    """Stones and points reached by one player only, player 0's less player 1's, i32[]; u32[2, n] rows of stones.
-
-    A flood fill of both players at once, a row at a time: adding to a row of free points those reached carries along
-    each run to its end. Boards without stones need no turn of the loop, so only games that end cost anything.
-    """
-    free = ~(stones[0] | stones[1])[None] & np.uint32((1 << n) - 1)
-    above, below = np.maximum(np.arange(n) - 1, 0), np.minimum(np.arange(n) + 1, n - 1)
-
-    def spread(carry):
-        reach, _ = carry
-        new = (reach | reach[:, above] | reach[:, below] | reach << 1 | reach >> 1) & free
-        new = ((free + new) ^ free | new) & free | reach
-        return new, (new != reach).any()
-
-    reach, _ = lax.while_loop(lambda carry: carry[1], spread, (stones, (stones != 0).any()))
-    counts = lax.population_count(reach & ~reach[::-1]).astype(jnp.int32).sum(1)
-    return counts[0] - counts[1]
-
-
-def legal_points(chains: jax.Array, atari: jax.Array, player: jax.Array, n: int) -> jax.Array:
-    """bool[n, n]: empty, and beside an empty point, an own chain not in atari or an enemy chain in atari."""
-    both = np.arange(2, dtype=np.int8)[:, None]
-    stone = stones_of(chains[None], both) & (is_in(root(chains), atari)[None] ^ (both == player))
-    good = ((chains == 0)[None] | stone).any(0)
-    return points((rows(chains, n) == 0) & around(good, n), n)
-
-
-# Positional superko
-
-
-@functools.cache
-def zobrist(n: int) -> np.ndarray:
-    """u32[2, N, 2]: 64 random bits for each player's stone on each point (Zobrist 1970)."""
-    return np.random.default_rng(1970).integers(0, 2**32, (2, n * n, 2), np.uint32)
-
-
-def xor(x: Any, axis: int) -> jax.Array:
-    return lax.reduce(x, np.uint32(0), lax.bitwise_xor, (axis,))
-
-
-def board_hash(chains: jax.Array, n: int) -> jax.Array:
-    """u32[2] of the stones; 0 for the empty board. Two positions are taken for one with probability 2⁻⁶⁴."""
-    board = points(rows(chains, n), n).reshape(-1)
-    stones = [stones_of(board, np.int8(player))[:, None] for player in (0, 1)]
-    return xor(sum(jnp.where(on, zobrist(n)[i], np.uint32(0)) for i, on in enumerate(stones)), 0)
-
-
-def repeating(chains: jax.Array, atari: jax.Array, player: jax.Array, hashes: jax.Array, now: jax.Array, n: int):
-    """bool[n, n]: a stone there would make a position whose hash is in `hashes`; u32[2] `now` is the position's."""
-    board = points(rows(chains, n), n).reshape(-1)
-    other = 1 - player
-    prey = stones_of(board, other) & is_in(root(board), atari)
-    stone = jnp.where(prey[:, None], jnp.asarray(zobrist(n))[other], np.uint32(0))
-    member = root(board)[None] == np.arange(n * n, dtype=np.uint32)[:, None]
-    chain = xor(jnp.where((member & prey[None])[:, :, None], stone[None], np.uint32(0)), 1)  # [N, 2] by root
-    place, column = np.arange(n * n), np.arange(n * n) % n
-    sides = [
-        (place - n, place >= n),
-        (place + n, place < n * n - n),
-        (place - 1, column > 0),
-        (place + 1, column < n - 1),
-    ]
-    after = now[None] ^ jnp.asarray(zobrist(n))[player]
-    taken = []
-    for side, on in sides:
-        side = np.where(on, side, 0)
-        first = jnp.where(on & prey[side], root(board[side]), n * n)
-        new = (first < n * n) & ~functools.reduce(
-            jnp.logical_or, [first == before for before in taken], np.zeros(n * n, bool)
-        )
-        after ^= jnp.where(new[:, None], chain[jnp.minimum(first, n * n - 1)], np.uint32(0))
-        taken.append(first)
-    same = (after[:, None, 0] == hashes[None, :, 0]) & (after[:, None, 1] == hashes[None, :, 1])
-    return same.any(1).reshape(n, n)
-
-
-# The game
-
-
-def square_symmetry(n: int, turns: int, flip: bool) -> Symmetry:
-    """Quarter turns, after a left-right mirror if `flip`."""
-
-    def turned(view):
-        return jnp.rot90(view[:, ::-1] if flip else view, turns)
-
-    grid = np.arange(n * n).reshape(n, n)
-    source = np.rot90(grid[:, ::-1] if flip else grid, turns).reshape(-1)
-    return turned, np.append(np.argsort(source), n * n).astype(np.int32)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -374,7 +180,7 @@ class Go(Env):
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
         """The eight of the square; the pass stays."""
-        return tuple(square_symmetry(self.size, turns, flip) for flip in (False, True) for turns in range(4))
+        return square_symmetries(self.size, extra_actions=1)
 
     def action_to_str(self, state: State, action: int) -> str:
         return vertex(action, self.size)
@@ -442,10 +248,7 @@ class Go(Env):
             state = dataclasses.replace(state, hashes=jnp.asarray(hashes))
         return state
 
-    def to_board(self, state: State) -> str:
-        return named_board(self.to_text(state).split("\n")[: self.size], numbers(self.size, 1), COLUMNS[: self.size])
-
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         n = self.size
         label = np.asarray(points(rows(state.chains, n), n))
         shapes = []
@@ -456,93 +259,3 @@ class Go(Env):
         if state.ko < n * n:
             shapes.append(cross(*divmod(int(state.ko), n), "#d8432f"))
         return line_board(n, star_points(n), shapes)
-
-
-# Host side: text
-
-
-def vertex(point: int, n: int) -> str:
-    return "pass" if point == n * n else f"{COLUMNS[point % n]}{n - point // n}"
-
-
-def read_vertex(text: str, n: int) -> int:
-    """A point, N for the pass, N + 1 for `-`."""
-    names = [vertex(point, n) for point in range(n * n + 1)] + ["-"]
-    if text not in names:
-        raise ValueError(f"go: {text!r} is not a vertex of a {n}×{n} board")
-    return names.index(text)
-
-
-def drawn(stones: Any) -> list[str]:
-    return ["".join(row) for row in np.where(stones[0], "X", np.where(stones[1], "O", "."))]
-
-
-def read_board(lines: list[str], n: int) -> np.ndarray:
-    """bool[2, n, n]"""
-    if len(lines) != n or any(len(line) != n or set(line) - set("XO.") for line in lines):
-        raise ValueError(f"go: a board is {n} rows of {n} characters X, O or '.', got {'/'.join(lines)!r}")
-    board = np.array([list(line) for line in lines])
-    return np.stack([board == player for player in PLAYERS])
-
-
-def read_past(lines: list[str], n: int, kind: np.dtype) -> jax.Array:
-    if any(not line.startswith("before ") for line in lines):
-        raise ValueError(f"go: expected a line 'before …' for each of {len(lines)} earlier positions")
-    boards = np.stack([read_board(line.removeprefix("before ").split("/"), n) for line in lines])
-    return jnp.asarray((boards << np.arange(n)).sum(-1).astype(kind))
-
-
-def read_hashes(line: str, ply: int) -> np.ndarray:
-    """u32[ply, 2]"""
-    if not re.fullmatch(r"hashes (([0-9a-f]{16} )*[0-9a-f]{16})?", line) or line.count(" ") != max(ply, 1):
-        raise ValueError(f"go: expected 'hashes' and {ply} numbers of 16 hex digits, got {line!r}")
-    return np.array([[int(word[:8], 16), int(word[8:], 16)] for word in line.split()[1:]], np.uint32).reshape(ply, 2)
-
-
-def beside(point: int, n: int) -> list[int]:
-    row, column = divmod(point, n)
-    sides = [(row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)]
-    return [r * n + c for r, c in sides if 0 <= r < n and 0 <= c < n]
-
-
-def find_chains(stones: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """bool[2, n, n] -> the state's `chains` and `atari`."""
-    n = stones.shape[1]
-    owner = np.where(stones[0], 0, np.where(stones[1], 1, -1)).reshape(-1)
-    label, atari = np.zeros(n * n, label_type(n)), np.zeros(-(-n * n // 32), np.uint32)
-    for first in range(n * n):
-        if owner[first] < 0 or label[first]:
-            continue
-        chain, frontier = {first}, [first]
-        while frontier:
-            new = {q for q in beside(frontier.pop(), n) if owner[q] == owner[first]} - chain
-            chain |= new
-            frontier += new
-        liberties = {q for point in chain for q in beside(point, n) if owner[q] < 0}
-        if not liberties:
-            raise ValueError(f"go: the chain at {vertex(first, n)} has no liberty")
-        label[list(chain)] = 1 + 2 * first + owner[first]
-        if len(liberties) == 1:
-            atari[first // 32] |= np.uint32(1 << first % 32)
-    return np.pad(label.reshape(n, n), ((1, 1), (0, 1)), constant_values=wall(label)).reshape(-1), atari
-
-
-def is_ko_point(stones: np.ndarray, ko: int, last: int, player: int) -> bool:
-    """Whether the stone at `last` may have taken one at `ko`, and could be taken back."""
-    n = stones.shape[1]
-    free = ~stones.any(0).reshape(-1)
-    other = stones[1 - player].reshape(-1)
-    return (
-        last < n * n
-        and ko in beside(last, n)
-        and bool(free[ko])
-        and all(other[q] for q in beside(ko, n))
-        and all(stones[player].reshape(-1)[q] for q in beside(last, n) if q != ko)
-    )
-
-
-def star_points(n: int) -> list[tuple[int, int]]:
-    edge = 3 if n > 11 else 2
-    lines = sorted({edge, n - 1 - edge, n // 2} if n % 2 and n > 12 else {edge, n - 1 - edge})
-    stars = [(r, c) for r in lines for c in lines] if n > 6 else []
-    return [*stars, (n // 2, n // 2)] if n % 2 and n <= 12 else stars

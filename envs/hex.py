@@ -21,7 +21,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.core import Env, Symmetry, identity_symmetry, parse_action
-from envs.text import letters, named_board, numbers
 
 FIRST, SECOND, PAIRS = 1, 2, 3  # labels of the two edges, and of the first pair of cells
 AROUND = ((-1, 0), (-1, 1), (0, 1), (1, 0), (1, -1), (0, -1))  # each of these touches the next
@@ -210,11 +209,7 @@ class Hex(Env):
             jnp.zeros(2, jnp.float32),
         )  # fmt: skip
 
-    def to_board(self, state: State) -> str:
-        """X joins top and bottom, O left and right."""
-        return named_board(self.to_text(state).split()[: self.size], numbers(1, self.size), letters(self.size), skew=1)
-
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         stones = np.sign(np.asarray(state.groups)).reshape(self.size, self.size)
         return rhombus_board(stones, divmod(int(state.last), self.size) if state.last >= 0 else None)
 

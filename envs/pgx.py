@@ -139,5 +139,5 @@ class Pgx(Env):
             start += leaf.nbytes
         return dataclasses.replace(jax.tree.unflatten(tree, read), rewards=jnp.zeros(2, jnp.float32))
 
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         return self.restore(state).to_svg()

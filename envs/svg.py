@@ -51,6 +51,13 @@ def dot(row: int, column: int, fill: str) -> str:
     return f'<circle cx="{x:g}" cy="{y:g}" r="{0.1 * CELL:g}" fill="{fill}"/>'
 
 
+def shade(row: int, column: int, fill: str) -> str:
+    """A whole square, as the last move's where a dot would not be seen; its mark is drawn over it."""
+    inset = 0.06 * CELL
+    x, y, side = column * CELL + inset, row * CELL + inset, CELL - 2 * inset
+    return f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" rx="4" fill="{fill}"/>'
+
+
 def ring(row: int, column: int, stroke: str) -> str:
     x, y = cell_center(row, column)
     radius = 0.3 * CELL

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.core import Env, Symmetry, parse_action, square_symmetries
-from envs.svg import cross, grid_board, ring
-from envs.text import named_board
+from envs.svg import cross, grid_board, ring, shade
+from envs.text import changed
 
 SQUARES = [f"{column}{row}" for row in "321" for column in "abc"]
 LINES = np.array([0b111, 0b111000, 0b111000000, 0b1001001, 0b10010010, 0b100100100, 0b100010001, 0b1010100], np.uint16)
@@ -92,12 +92,10 @@ class TicTacToe(Env):
         over = any(lines) or "." not in board
         return State(stones, jnp.int8(count), jnp.bool(over), jnp.zeros(2, jnp.float32))
 
-    def to_board(self, state: State) -> str:
-        return named_board(self.to_text(state).split(), "321", "abc")
-
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         marks = self.to_text(state).split()
-        return grid_board(3, 3, [
+        new = changed(marks, self.to_text(before).split()) if before is not None else []
+        return grid_board(3, 3, [*(shade(r, c, "#f3d98b") for r, c in new)] + [
             cross(r, c, "#1f6fb2") if mark == "X" else ring(r, c, "#c2452d")
             for r, row in enumerate(marks) for c, mark in enumerate(row) if mark != "."
         ])  # fmt: skip

@@ -13,15 +13,14 @@ those waiting only piece 0 may), action `pieces` passes. Moves are written from-
 
 import dataclasses
 import re
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from envs.core import Env, parse_action, where
-from envs.svg import CELL, cell_center, disc, grid_board
+from envs.svg import CELL, cell_center, disc, dot, grid_board
 
 MOST = 7  # pieces a side
 HOME = 15
@@ -251,30 +250,18 @@ class Ur(Env):
         if walked > 4 * plies or plies > self.max_plies or (mover == "O" and plies == 0):
             raise ValueError(f"ur: no game comes to this position in {plies} plies with {mover} to move")
 
-    def to_board(self, state: State) -> str:
-        """As `to_text`, with the numbers of the squares."""
-        sides, own = sides_of(state, self.pieces), [4, 3, 2, 1, "", "", 14, 13]
-
-        def line(cells: Iterable[Any]) -> str:
-            return "".join(f"{cell:>3}" for cell in cells)
-
-        upper, lower = (
-            line([*side.marks[3::-1], "", "", *side.marks[:11:-1]])
-            + f"   {name}: {side.waiting} waiting, {side.home} home"
-            for side, name in zip(sides, "XO", strict=True)
-        )
-        turn = self.to_text(state).split("\n")[-1]
-        return "\n".join([line(own), upper, line(sides[0].marks[4:12]), line(range(5, 13)), lower, line(own), turn])
-
-    def to_svg(self, state: State) -> str:
+    def to_svg(self, state: State, before: State | None = None) -> str:
         """X has the upper row and light pieces; the gaps before 1 and after 14 count who waits and who is home."""
         sides = sides_of(state, self.pieces)
         shapes = [f'<rect x="1" y="1" width="{8 * CELL - 2}" height="{4 * CELL - 2}" rx="5" fill="{WOOD}"/>']
         shapes += {
             cell(i, s): tile(*cell(i, s), bool(ROSETTES >> s & 1)) for i in (0, 1) for s in range(1, HOME)
         }.values()
-        for i, (name, side) in enumerate(zip("XO", sides, strict=True)):
+        old = sides if before is None else sides_of(before, self.pieces)
+        for i, (name, side, was) in enumerate(zip("XO", sides, old, strict=True)):
             shapes += [disc(*cell(i, s), *COLORS[name]) for s, mark in enumerate(side.marks, 1) if mark == name]
+            pairs = enumerate(zip(side.marks, was.marks, strict=True), 1)
+            shapes += [dot(*cell(i, s), ROSE) for s, (mark, past) in pairs if mark == name != past]
             for square, count, word in ((0, side.waiting, "start"), (HOME, side.home, "home")):
                 row, column = cell(i, square)
                 shapes += [disc(row, column, *COLORS[name])] if count else []

@@ -30,21 +30,20 @@ def learning_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") ->
     _self_play(panels[1, 0], rows)
     _outcomes(panels[1, 1], rows)
     _time_axes(panels[1], rows)
-    path = pathlib.Path(path)
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, path)
+    _save(figure, path)
 
 
 def _evaluation(axes: Axes, rows: Rows) -> None:
     axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    keys = {key: None for row in rows for key in row if key.startswith("eval/") and key.endswith("/score")}
+    scores = [key for row in rows for key in row if key.startswith("eval/") and key.endswith("/score")]
+    truth = {f"oracle/{player}_moves": f"right moves, {player}" for player in ("policy", "search")}
+    keys = {key: key[len("eval/") : -len("/score")] for key in scores}
+    keys |= {key: label for key, label in truth.items() if any(key in row for row in rows)}
     colours = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
-    for number, key in enumerate(keys):
+    for number, (key, label) in enumerate(keys.items()):
         style = ("-", "--", ":")[number // len(colours) % 3]
         x, y = _over_minutes(rows, key)
-        label = key[len("eval/") : -len("/score")]
         _draw(axes, x, y, label, colours[number % len(colours)], style)
     _finish(axes, "Evaluation score by opponent", *axes.get_legend_handles_labels())
 
@@ -136,3 +135,37 @@ def _over_minutes(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Minutes and values of the rows that have them."""
     seconds, values = series(rows, key, "seconds")
     return seconds / 60, values
+
+
+def elo_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") -> None:
+    """Draw ratings (rows of `jaxzero.evaluation.rate`) against iterations, with their 95 % intervals, anchors as
+    lines, into the PNG file `path`, which appears whole or not at all."""
+    figure = Figure(figsize=(9, 5.5), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    axes = figure.subplots()
+    colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
+    names = sorted({(row["run"], row["player"].partition(":")[2]) for row in rows if row["run"]})
+    for number, (run, mode) in enumerate(names):
+        own = [row for row in rows if row["run"] == run and row["player"].partition(":")[2] == mode]
+        own.sort(key=lambda row: row["iteration"])
+        x, elo = (np.array([row[key] for row in own], float) for key in ("iteration", "elo"))
+        low, high = np.array([row["interval"] for row in own]).T
+        axes.errorbar(
+            x, elo, (np.maximum(elo - low, 0), np.maximum(high - elo, 0)), color=colours[number % len(colours)],
+            linewidth=2, marker="o", markersize=4, elinewidth=1, capsize=2, label=f"{run}, {mode} simulations",
+        )  # fmt: skip
+    for row in rows:
+        if not row["run"]:
+            axes.axhline(row["elo"], color=GREY, linewidth=1, linestyle="--")
+            place = {"xycoords": axes.get_yaxis_transform(), "va": "bottom", "ha": "right", "fontsize": 9}
+            axes.annotate(row["player"], (1, row["elo"]), color=INK, **place)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("iteration", color=INK)
+    _finish(axes, f"Elo, {title}", *axes.get_legend_handles_labels())
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    path = pathlib.Path(path)
+    temporary = path.with_suffix(".tmp")
+    figure.savefig(temporary, format="png")
+    os.replace(temporary, path)

@@ -76,6 +76,12 @@ def record(folder: Path, config: Config, changes: list[str], iteration: int) -> 
     draft.replace(folder / CONFIG)
 
 
+def has_checkpoint(config: Config) -> bool:
+    """Whether the run goes on with weights of its own."""
+    with Checkpointer(folder_of(config) / "checkpoints", config.checkpoint.keep) as checkpoints:
+        return bool(checkpoints.steps())
+
+
 def find(run: str) -> Path:
     """The folder of a run, given it or the run's name.
 
@@ -103,8 +109,9 @@ def best_step(folder: Path) -> int:
     return step
 
 
-def load(folder: str | Path, step: int | None = None, env: Env | None = None) -> Loaded:
-    """The network of a run at its newest checkpoint, or at `step`; `env` for a game made in a script.
+def load(folder: str | Path, step: int | None = None, env: Env | None = None, promoted: bool = False) -> Loaded:
+    """The network of a run at its newest checkpoint, or at `step`; `env` for a game made in a script. `promoted`: the
+    one that was `best` by then, instead of the latest.
 
     Raises:
         ConfigError: no run, no such checkpoint, or a damaged one.
@@ -122,4 +129,9 @@ def load(folder: str | Path, step: int | None = None, env: Env | None = None) ->
         restored = checkpoints.restore_learner(iteration.learner_part(iteration.make(config, env).abstract), step)
     if restored is None:
         raise ConfigError(f"{folder}: no checkpoint yet; train it first")
-    return Loaded(env, network, network.fold(restored.learner["learned"].average), config, restored.step, restored.info)
+    average, step = restored.learner["learned"].average, restored.step
+    if promoted:
+        if "best" not in restored.learner:
+            raise ConfigError(f"{folder}: nothing is promoted there, as promotion.rule is off")
+        average, step = restored.learner["best"].variables, int(restored.learner["best"].iteration)
+    return Loaded(env, network, network.fold(average), config, step, restored.info)

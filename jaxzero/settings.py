@@ -125,7 +125,7 @@ def read_file(path: Path) -> Layer:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a preset's name or a TOML file") from error
     except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return with_absolute_source(read_tree(tree, str(path)), path.parent)
+    return with_absolute_paths(read_tree(tree, str(path)), path.parent)
 
 
 def read_tree(tree: Mapping[str, Any], origin: str) -> Layer:
@@ -176,7 +176,7 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
             layer[names[key]] = coerce(field.hint, parse(field.hint, text), f"{names[key]} ({key})")
         elif key.startswith(PREFIX):
             raise ConfigError(f"{key}: unknown environment variable; {nearest(key, list(names))}")
-    return with_absolute_source(layer, Path.cwd())
+    return with_absolute_paths(layer, Path.cwd())
 
 
 def read_options(options: Mapping[str, Any]) -> Layer:
@@ -187,13 +187,16 @@ def read_options(options: Mapping[str, Any]) -> Layer:
     for name, value in options.items():
         hint = fields()[name].hint
         layer[name] = coerce(hint, parse(hint, value), f"{name} (command line)")
-    return with_absolute_source(layer, Path.cwd())
+    return with_absolute_paths(layer, Path.cwd())
 
 
-def with_absolute_source(layer: Layer, folder: Path) -> Layer:
-    """The game's file is found again from any other folder."""
-    if ".py:" in layer.get("game.source", ""):
-        layer["game.source"] = str(folder.absolute() / layer["game.source"])
+def with_absolute_paths(layer: Layer, folder: Path) -> Layer:
+    """Files are found again from any other folder."""
+    for name in ("game.source", "evaluation.metric"):
+        if ".py:" in layer.get(name, ""):
+            layer[name] = str(folder.absolute() / layer[name])
+    if layer.get("init_from"):
+        layer["init_from"] = str(folder.absolute() / layer["init_from"])
     return layer
 
 
@@ -305,7 +308,8 @@ def value_of(config: Config, name: str) -> Any:
 # Resume
 
 FREE = ("name", "root", "iterations", "log", "checkpoint", "evaluation", "export")
-ON_REQUEST = ("learner", "search", "selfplay.opening_plies", "devices")
+ON_REQUEST = ("learner", "search", "selfplay.opening_plies", "devices", "promotion")
+FIXED = ("promotion.rule",)  # in a section that may change
 
 
 def check_resume(old: Config, new: Config, allow_change: Sequence[str] = ()) -> list[str]:
@@ -324,7 +328,7 @@ def check_resume(old: Config, new: Config, allow_change: Sequence[str] = ()) -> 
             continue
         change = f"{name}: {toml(before)} -> {toml(after)}"
         restart = "--overwrite to start again, or another --name"
-        if not covered(name, FREE + ON_REQUEST):
+        if name in FIXED or not covered(name, FREE + ON_REQUEST):
             raise ConfigError(f"{change} cannot change within a run; use {restart}")
         if not covered(name, FREE) and not covered(name, allow_change):
             raise ConfigError(f"{change} changes a run; use --allow-change {name} to go on, {restart}")

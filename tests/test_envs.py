@@ -7,6 +7,7 @@ import pgx
 import pytest
 
 import envs
+from envs.svg import dot, shade
 
 TIC_TAC_TOE_GAMES = {"X": 131_184, "O": 77_904, "draw": 46_080}
 
@@ -184,3 +185,32 @@ def test_registry_errors_suggest():
 def test_impossible_positions_are_refused(name, text, reason):
     with pytest.raises(ValueError, match=reason):
         envs.make(name).from_text(drawn(text))
+
+
+COUNTS = "7 waiting, 0 home"
+POINTS = "24:2 13:5 8:3 6:5"
+MARKS = {  # positions before and after a move, how it is marked
+    "tic_tac_toe": ("... .X. ...", "O.. .X. ...", shade(0, 0, "#f3d98b")),
+    "connect_four": ("....... " * 5 + "...X...", "....... " * 5 + "...XO..", dot(5, 4, "#1b2f66")),
+    "ur": (
+        f"*... *. X: {COUNTS} ...*.... *... *. O: {COUNTS} X rolled 2 at ply 0",
+        f"*.X. *. X: 6 waiting, 0 home ...*.... *... *. O: {COUNTS} O rolls at ply 1",
+        dot(0, 2, "#b4503c"),
+    ),
+    "backgammon": (
+        f"0: {POINTS} 1: {POINTS} 0 has 31 ply 0",
+        f"0: 24:2 13:5 8:2 6:5 5:1 1: {POINTS} 0 has 1 ply 1",
+        dot(10, 8, "#e0483a"),
+    ),
+}
+
+
+@pytest.mark.parametrize("game", MARKS)
+def test_drawings_mark_what_the_last_move_changed(game):
+    """Where the state does not keep the last move."""
+    env = envs.make(game)
+    before, after, mark = MARKS[game]
+    old, new = env.from_text(before), env.from_text(after)
+    marked = env.to_svg(new, old)
+    assert marked.count(mark) == 1
+    assert marked.replace(mark, "") == env.to_svg(new) == env.to_svg(new, new)

@@ -94,9 +94,9 @@ def test_sample_games_follow_the_rules(page: Page, folder: Path):
         ["network", "network"], ["network", "network"], ["network", "random"], ["random", "network"],
     ]  # fmt: skip
     for game in data["games"]:
-        state, total = ENV.init(jax.random.key(0)), np.zeros(2)
+        state, before, total = ENV.init(jax.random.key(0)), None, np.zeros(2)
         for number, ply in enumerate(game["plies"]):
-            assert board(data, ply["board"]) == ENV.to_svg(state)
+            assert board(data, ply["board"]) == ENV.to_svg(state, before)
             told = infer(loaded.params, ENV.observe(state)[None])
             assert ply["value"] == pytest.approx(float(told.value[0]) * (-1) ** number, abs=1e-3)
             action = ENV.action_from_str(state, ply["move"])
@@ -109,10 +109,10 @@ def test_sample_games_follow_the_rules(page: Page, folder: Path):
             assert ply["by"] == ("random opening" if opening else game["seats"][number % 2])
             if ply["by"] == "network":
                 assert action == prior.argmax()
-            state = ENV.step(state, np.int32(action))
+            before, state = state, ENV.step(state, np.int32(action))
             total += state.rewards
         assert bool(state.terminated)
-        assert board(data, game["last"]["board"]) == ENV.to_svg(state)
+        assert board(data, game["last"]["board"]) == ENV.to_svg(state, before)
         winner = "draw" if not total.any() else f"player {total.argmax() + 1} wins"
         assert game["result"].startswith(winner)
 

@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 
 from envs import Env
+from jaxzero import models
 from jaxzero.config import Config
 from jaxzero.evaluation import players
-from jaxzero.models import Params, simulator
+from jaxzero.models import Params
 from jaxzero.networks import Network
 
 
@@ -28,7 +29,7 @@ class Analysis(NamedTuple):
 
 def make(env: Env, network: Network, config: Config, simulations: int) -> Callable[[Params, jax.Array, Any], Analysis]:
     """A pure function `(params, keys[B], states) -> Analysis`; 0 simulations: the network alone."""
-    model = simulator.make(env, network.infer)
+    model = models.make(env, network)
     searcher = players.make_search(env, network, config, simulations) if simulations else None
 
     def analyse(params: Params, keys: jax.Array, states: Any) -> Analysis:

@@ -3,10 +3,9 @@
 Letters: B batch (games), N games that wait for a host player, A actions, M `env.max_legal` slots.
 """
 
-import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env, State, suggest
-from jaxzero import runs, search, settings
+from jaxzero import models, runs, search, settings
 from jaxzero.config import Config, ConfigError
 from jaxzero.games import make_env
-from jaxzero.models import Params, simulator
+from jaxzero.models import Params
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Network, Prediction
 from jaxzero.search import Search
@@ -32,11 +31,13 @@ class Positions(NamedTuple):
 
     states: Any  # of numpy arrays [N, ...]
     legal: np.ndarray  # bool[N, A]
-    moves: list[list[str]]  # those played since the game began, in the words of `env.action_to_str`
+    moves: list[list[str]]  # since the game began, by `env.action_to_str`; empty unless read
 
 
 class HostPlayer:
     """A player that is no function on the device: a program, a solver."""
+
+    reads_moves = False  # whether it needs `Positions.moves`
 
     def choose(self, positions: Positions, rng: np.random.Generator) -> Sequence[int | None]:
         """A legal action for each game; None gives it up."""
@@ -166,7 +167,7 @@ def search_agent(env: Env, network: Network, config: Config, simulations: int) -
 def make_search(env: Env, network: Network, config: Config, simulations: int) -> Search:
     """A run's search as it plays: every move is searched afresh."""
     afresh = dataclasses.replace(config.search, reuse=False)
-    return search.make(afresh, env, simulator.make(env, network.infer), simulations)
+    return search.make(afresh, env, models.make(env, network), simulations)
 
 
 # Players by name
@@ -226,38 +227,20 @@ def make_player(spec: str, env: Env, field: str = "player") -> Contestant:
         ConfigError: one line that names the field and the player, and says what is known.
     """
     name, colon, argument = spec.partition(":")
-    if name not in KINDS:
-        loaded, simulations = load_run(spec, env, field)
-        return Contestant(spec, search_agent(env, loaded.network, loaded.config, simulations), loaded.params)
-    with blamed(spec, field):
+    try:
+        if name not in KINDS:
+            return make_run(spec, env)
         kind = KINDS[name]
         if bool(colon) != (":" in kind.form):
             raise ValueError(f"it is written {kind.form}")
         return Contestant(spec, kind.make(argument, env))
-
-
-@contextlib.contextmanager
-def blamed(spec: str, field: str) -> Iterator[None]:
-    """Makes a ValueError a ConfigError that names the field and the player."""
-    try:
-        yield
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(f"{field}: {spec!r}: {error}") from error
 
 
-def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[runs.Loaded, int]:
-    """The network that RUN[@STEP][:SIMULATIONS] names, and the simulations a move; `env` must be the run's game.
-
-    Raises:
-        ConfigError: one line that names the field and the player.
-    """
-    with blamed(spec, field):
-        return find_network(spec, env)
-
-
-def find_network(spec: str, env: Env | None) -> tuple[runs.Loaded, int]:
+def make_run(spec: str, env: Env) -> Contestant:
     parts = RUN_PARTS.fullmatch(spec)
     try:
         folder = runs.find(parts["run"] if parts else spec)
@@ -266,12 +249,13 @@ def find_network(spec: str, env: Env | None) -> tuple[runs.Loaded, int]:
         raise ValueError(f"no such player, and no run of that name; {suggest(spec, [*forms, RUN])}") from None
     assert parts is not None
     config = settings.load(folder / runs.CONFIG)
-    if env and not config.game.source and (own := make_env(config.game)) != env:
+    if not config.game.source and (own := make_env(config.game)) != env:
         raise ValueError(f"the run plays {own}, the match is of {env}")
     simulations = config.evaluation.simulations
     if parts["colon"]:
         simulations = count(parts["simulations"], "SIMULATIONS", 0)
-    return runs.load(folder, checkpoint_step(folder, parts["step"] or "latest"), env), simulations
+    loaded = runs.load(folder, checkpoint_step(folder, parts["step"] or "latest"), env)
+    return Contestant(spec, search_agent(env, loaded.network, loaded.config, simulations), loaded.params)
 
 
 def checkpoint_step(folder: Path, text: str) -> int | None:

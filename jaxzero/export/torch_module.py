@@ -2,6 +2,7 @@
 
     network = load("name_step000100.pt")
     logits, value = network(observation)    # f32[B, *observation_shape] -> f32[B, A], f32[B]
+    save(network, "tuned.pt")               # after training it here; `jaxzero train PRESET --init-from tuned.pt`
 
 `python torch_module.py FILE.pt` describes a file. Letters: B batch, H rows, W columns, C channels, A actions.
 """
@@ -10,7 +11,9 @@ import ctypes
 import hashlib
 import os
 import sys
+import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -27,22 +30,38 @@ class Network(nn.Module):
     illegal actions are not masked. `metadata` describes the game, the planes, the actions and the training.
     """
 
+    functions: tuple[str, ...] = ("predict",)  # the methods that are exported, each from tensors to tensors
+
     def __init__(self, metadata: dict[str, Any]):
         super().__init__()
         self.metadata = metadata
         self.observation_shape = tuple(metadata["observation_shape"])
-        self.has_wdl = metadata["network"]["value"] == "wdl"
+        self.kind, self.support = metadata["network"]["value"], metadata["network"].get("support", 0)
+        self.has_wdl = self.kind == "wdl"
+        self.outputs = {"wdl": 3, "categorical": 2 * self.support + 1}.get(self.kind, 1)
 
     def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Policy logits [B, A] and value outputs: [B, 1], or [B, 3] logits of win, draw, loss."""
         raise NotImplementedError
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        return self.predict(observation)
+
+    def predict(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         logits, outputs = self.heads(self.check(observation))
+        return logits, self.number(outputs)
+
+    def number(self, outputs: Tensor) -> Tensor:
+        """What the outputs [B, ·] of a value head mean, [B]."""
         if self.has_wdl:
             win, _, loss = outputs.softmax(-1).unbind(-1)
-            return logits, win - loss
-        return logits, outputs[:, 0].tanh()
+            return win - loss
+        if self.kind == "scalar":
+            return outputs[:, 0].tanh()
+        bins = torch.arange(-self.support, self.support + 1, dtype=outputs.dtype, device=outputs.device)
+        y = outputs[:, 0] if self.kind == "transformed" else (outputs.softmax(-1) * bins).sum(-1)
+        size = y.abs() + 1.001  # the inverse of sign(x)(sqrt(|x| + 1) - 1) + 0.001 x
+        return y.sign() * ((2 * size / ((1 + 0.004 * size).sqrt() + 1)).square() - 1).relu()
 
     def wdl(self, observation: Tensor) -> Tensor:
         """Probabilities [B, 3] of win, draw and loss for the player to move."""
@@ -91,6 +110,21 @@ class Head(nn.Module):
         return self.out(x)
 
 
+def build_tower(module: nn.Module, planes: int, channels: int, blocks: int, pooling: bool) -> None:
+    """Gives the module a stem and residual blocks."""
+    module.stem = nn.Conv2d(planes, channels, 3, padding=1)
+    for i in range(blocks):
+        module.add_module(f"block{i}", Block(channels, pooling))
+
+
+def tower(module: nn.Module, x: Tensor) -> Tensor:
+    """[B, planes, H, W] -> [B, C, H, W] through them."""
+    x = module.get_submodule("stem")(x).relu()
+    for name, part in module.named_children():
+        x = part(x) if name.startswith("block") else x
+    return x
+
+
 class ResNet(Network):
     """Residual convolutional network; normalisation is already part of the convolutions."""
 
@@ -99,17 +133,12 @@ class ResNet(Network):
         network = metadata["network"]
         rows, columns, planes = self.observation_shape
         channels, head_channels = network["channels"], network["head_channels"]
-        self.stem = nn.Conv2d(planes, channels, 3, padding=1)
-        self.blocks = [f"block{i}" for i in range(network["blocks"])]
-        for name in self.blocks:
-            self.add_module(name, Block(channels, network["pooling"]))
+        build_tower(self, planes, channels, network["blocks"], network["pooling"])
         self.policy = Head(channels, head_channels, rows * columns, 0, metadata["num_actions"])
-        self.value = Head(channels, head_channels, rows * columns, network["value_hidden"], 3 if self.has_wdl else 1)
+        self.value = Head(channels, head_channels, rows * columns, network["value_hidden"], self.outputs)
 
     def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.stem(observation.permute(0, 3, 1, 2)).relu()
-        for name in self.blocks:
-            x = self.get_submodule(name)(x)
+        x = tower(self, observation.permute(0, 3, 1, 2))
         return self.policy(x), self.value(x)
 
 
@@ -132,7 +161,7 @@ class Mlp(Network):
         self.trunk = trunk(inputs, sizes)
         self.value_trunk = None if network["shared"] else trunk(inputs, sizes)
         self.policy = nn.Linear(sizes[-1], metadata["num_actions"])
-        self.value = nn.Linear(sizes[-1], 3 if self.has_wdl else 1)
+        self.value = nn.Linear(sizes[-1], self.outputs)
 
     def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         x = observation.flatten(1)
@@ -141,7 +170,136 @@ class Mlp(Network):
         return self.policy(y), self.value(z)
 
 
-KINDS: dict[str, type[Network]] = {"resnet": ResNet, "mlp": Mlp}
+class Tower(nn.Module):
+    def __init__(self, planes: int, channels: int, blocks: int, pooling: bool):
+        super().__init__()
+        build_tower(self, planes, channels, blocks, pooling)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return tower(self, x)
+
+
+class Dense(nn.Module):
+    """[B, inputs] -> [B, outputs] through hidden layers."""
+
+    def __init__(self, inputs: int, sizes: list[int], outputs: int):
+        super().__init__()
+        self.trunk, self.out = trunk(inputs, sizes), nn.Linear(sizes[-1], outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.trunk(x))
+
+
+class MuZero(Network):
+    """A network that models its game, of three functions whose latent states [B, …] lie in [0, 1]:
+
+    (latent,) = network.represent(observation)
+    latent, reward, discount = network.dynamics(latent, action)    # action i32[B]
+    logits, value = network.predict(latent)
+
+    The reward is the acting player's; the discount says who moves next: 1 the same player, -1 the other, 0 nobody.
+    """
+
+    functions = ("represent", "dynamics", "predict")
+
+    def build(self, size: int, head: Callable[[int, bool], nn.Module]) -> None:
+        """Adds the heads, each made by `head(outputs, hidden)`, and layers that only training uses."""
+        self.num_actions = self.metadata["num_actions"]
+        self.policy = head(self.num_actions, False)
+        self.value, self.reward, self.follows = (head(n, True) for n in (self.outputs, self.outputs, 3))
+        if width := self.metadata["network"]["projection"]:
+            self.projector, self.online = Dense(size, [width], width), Dense(width, [width], width)
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        return self.predict(*self.represent(observation))
+
+    def represent(self, observation: Tensor) -> tuple[Tensor]:
+        return (scaled(self.encode(self.check(observation))),)
+
+    def dynamics(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        chosen = (action[:, None] == torch.arange(self.num_actions, device=action.device)).to(latent.dtype)
+        latent = scaled(latent + self.move(latent, chosen))
+        same, other, _ = self.read(self.follows, latent).softmax(-1).unbind(-1)
+        return latent, self.number(self.read(self.reward, latent)), same - other
+
+    def predict(self, latent: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.read(self.policy, latent), self.number(self.read(self.value, latent))
+
+    def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        (latent,) = self.represent(observation)
+        return self.read(self.policy, latent), self.read(self.value, latent)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def read(self, head: nn.Module, latent: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def scaled(latent: Tensor) -> Tensor:
+    """Each latent to [0, 1] by its own least and greatest number."""
+    axes = tuple(range(1, latent.ndim))
+    low, high = latent.amin(axes, keepdim=True), latent.amax(axes, keepdim=True)
+    return (latent - low) / (high - low + 1e-5)
+
+
+class MuZeroMlp(MuZero):
+    """Latents [B, latent_dim]."""
+
+    def __init__(self, metadata: dict[str, Any]):
+        super().__init__(metadata)
+        network, inputs = metadata["network"], torch.Size(self.observation_shape).numel()
+        hidden, size = network["hidden_dim"], network["latent_dim"]
+        self.encoder = Dense(inputs, [hidden] * 2, size)
+        self.mover = Dense(size + metadata["num_actions"], [hidden] * 2, size)
+        if codes := network["codes"]:
+            self.functions = (*self.functions, "settle")
+            self.settler, self.codes = Dense(size + codes, [hidden] * 2, size), Dense(size, [hidden], codes)
+            self.coder = Dense(2 * inputs, [hidden] * 2, codes)
+        self.build(size, lambda outputs, _: Dense(size, [hidden], outputs))
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return self.encoder(observation.flatten(1))
+
+    def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
+        return self.mover(torch.cat([latent, chosen], -1))
+
+    def settle(self, latent: Tensor, code: Tensor) -> tuple[Tensor]:
+        """The position after an outcome of chance, one of `codes`, as f32[B, codes]."""
+        return (scaled(latent + self.settler(torch.cat([latent, code], -1))),)
+
+    def read(self, head: nn.Module, latent: Tensor) -> Tensor:
+        return head(latent)
+
+
+class MuZeroConv(MuZero):
+    """Latents [B, H, W, C]."""
+
+    def __init__(self, metadata: dict[str, Any]):
+        super().__init__(metadata)
+        network, (rows, columns, planes) = metadata["network"], self.observation_shape
+        channels, self.shape = network["channels"], (rows, columns, network["action_planes"])
+        self.encoder = Tower(planes, channels, network["blocks"], network["pooling"])
+        self.mover = Tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
+        self.action = nn.Linear(metadata["num_actions"], torch.Size(self.shape).numel(), bias=False)
+        head_channels, squares, hidden = network["head_channels"], rows * columns, network["value_hidden"]
+        self.build(squares * channels, lambda n, deep: Head(channels, head_channels, squares, hidden * deep, n))
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return self.encoder(observation.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
+        planes = self.action(chosen).unflatten(1, self.shape)
+        return self.mover(torch.cat([latent, planes], -1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    def read(self, head: nn.Module, latent: Tensor) -> Tensor:
+        return head(latent.permute(0, 3, 1, 2))
+
+
+KINDS: dict[str, type[Network]] = {"resnet": ResNet, "mlp": Mlp, "muzero_mlp": MuZeroMlp, "muzero_conv": MuZeroConv}
 
 
 def digest(state_dict: dict[str, Tensor]) -> str:
@@ -154,43 +312,124 @@ def digest(state_dict: dict[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
+def save(network: Network, path: str | os.PathLike[str]) -> None:
+    """Writes the network as it is now, with a fresh digest, in the file format that `load` reads."""
+    write(network.state_dict(), network.metadata, path)
+
+
+def write(state_dict: dict[str, Tensor], metadata: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    state_dict = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in state_dict.values()}
+    facts = {"format": FORMAT, "format_version": VERSION, "dtype": min(kinds), "weights_sha256": digest(state_dict)}
+    with open(path, "wb") as file:  # by its name the file would differ
+        torch.save({"state_dict": state_dict, "metadata": metadata | facts}, file)
+
+
 def load(path: str | os.PathLike[str]) -> Network:
-    """The network of an exported file, on the CPU, in evaluation mode.
+    """The network of an exported file, on the CPU, in evaluation mode; it computes in float32, also if its weights
+    were stored in float16 (`network.half()` computes in float16).
+
+    Nothing that a file says is executed, and no more memory is taken than the file has bytes.
 
     Raises:
         ValueError: one line naming the file and what is wrong with it.
     """
-    with open(path, "rb") as file:
-        try:
-            contents = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # what unpickling a damaged file raises has no common type
-            raise ValueError(f"{path}: not a readable .pt file ({type(error).__name__})") from error
     try:
-        return rebuild(contents)
+        return rebuild(read(path)).float()
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
+def read(path: str | os.PathLike[str]) -> Any:
+    """What a .pt file holds, which may be anything of plain types and tensors. ValueError: what is wrong."""
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                wrong = suspicious(archive, os.fstat(file.fileno()).st_size)
+                if not wrong and archive.testzip() is not None:
+                    wrong = "the file is damaged: an entry does not have its checksum"
+            if not wrong:
+                file.seek(0)
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # what reading a damaged file raises has no common type
+            raise ValueError(f"not a readable .pt file of weights alone ({type(error).__name__})") from error
+    raise ValueError(wrong)
+
+
+def suspicious(archive: zipfile.ZipFile, size: int) -> str:
+    """What no file of ours has: entries that unfold to more than the file's size, or that point outside."""
+    entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        return "not written by jaxzero: its entries are compressed"
+    if sum(entry.file_size for entry in entries) > size:
+        return "not written by jaxzero: its entries overlap"
+    if any(".." in entry.filename.split("/") or entry.filename.startswith("/") for entry in entries):
+        return "not written by jaxzero: an entry points outside"
+    return ""
+
+
 def rebuild(contents: Any) -> Network:
-    """{"state_dict": …, "metadata": …} -> network. ValueError: what is wrong."""
+    """{"state_dict": …, "metadata": …} -> network, its weights as they are stored. ValueError: what is wrong."""
+    state_dict, metadata = parts(contents)
+    try:
+        if any(key.endswith("blocks") and count > len(state_dict) for key, count in metadata["network"].items()):
+            raise ValueError("more blocks than weights")
+        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+            network = KINDS[metadata["network"]["kind"]](metadata)
+        expected = network.to(getattr(torch, metadata.get("dtype", "float32"))).state_dict()
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"the network description cannot be followed: {type(error).__name__} {reason}") from error
+    fit(state_dict, expected)
+    if metadata.get("weights_sha256") != digest(state_dict):
+        raise ValueError("the weights are damaged: they do not have the digest in the metadata")
+    network.load_state_dict(state_dict, assign=True)
+    return network.eval()
+
+
+def parts(contents: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State_dict and metadata if they are what this file writes, whatever they say. ValueError: what is wrong."""
     contents = contents if isinstance(contents, dict) else {}
     state_dict, metadata = contents.get("state_dict"), contents.get("metadata")
     if not isinstance(state_dict, dict) or not isinstance(metadata, dict):
         raise ValueError("not written by jaxzero: it holds no state_dict and metadata")
+    check_plain(metadata)
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"not written by jaxzero: its format is {metadata.get('format')!r}, not {FORMAT!r}")
+        raise ValueError(f"not written by jaxzero: its format is {short(metadata.get('format'))}, not {FORMAT!r}")
     if metadata.get("format_version") != VERSION:
-        raise ValueError(f"format version {metadata.get('format_version')}, this torch_module.py reads {VERSION}")
-    if metadata.get("weights_sha256") != digest(state_dict):
-        raise ValueError("the weights are damaged: they do not have the digest in the metadata")
-    try:
-        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-            network = KINDS[metadata["network"]["kind"]](metadata)
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise ValueError(f"the network description cannot be followed: {type(error).__name__} {error}") from error
-    fit(state_dict, network.state_dict())
-    network.load_state_dict(state_dict, assign=True)
-    return network.eval()
+        raise ValueError(f"format version {short(metadata.get('format_version'))}, this file reads {VERSION}")
+    if metadata.get("dtype", "float32") not in ("float32", "float16"):
+        raise ValueError(f"weights of type {short(metadata['dtype'])}; known are float32 and float16")
+    check_tensors(state_dict)
+    return state_dict, metadata
+
+
+def check_plain(metadata: dict[Any, Any]) -> None:
+    """ValueError if the metadata is not a tree of plain values, each written out once."""
+    left, seen = [metadata], set()
+    while left:
+        value = left.pop()
+        if isinstance(value, dict | list | tuple):
+            if value and id(value) in seen:
+                raise ValueError("the metadata contains itself, or a part of it twice")
+            seen.add(id(value))
+            left += [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        elif not isinstance(value, str | int | float | None):
+            raise ValueError(f"the metadata holds {short(value)}, which is no number, text, list or dict")
+
+
+def short(value: Any) -> str:
+    return repr(value)[:50] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+
+
+def check_tensors(state_dict: dict[Any, Any]) -> None:
+    """ValueError if something is no plain tensor with memory of its own, such as one number shown as a billion."""
+    for name, tensor in state_dict.items():
+        if not isinstance(name, str) or type(tensor) not in (Tensor, nn.Parameter):
+            raise ValueError(f"state_dict: {short(name)} is a {type(tensor).__name__}, not a tensor")
+        whole = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_contiguous()
+        if not whole or tensor.nbytes != tensor.untyped_storage().nbytes():
+            raise ValueError(f"{short(name)} is not a plain tensor: {tensor.layout}, {tensor.device}, views or holes")
 
 
 def fit(given: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -198,7 +437,7 @@ def fit(given: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         shapes = [f"{weights[name].dtype} {list(weights[name].shape)}" if name in weights else "nothing"
                   for weights in (given, expected)]  # fmt: skip
         if shapes[0] != shapes[1]:
-            raise ValueError(f"{name} is {shapes[0]}, the network description asks for {shapes[1]}")
+            raise ValueError(f"{name[:80]} is {shapes[0]}, the network description asks for {shapes[1]}")
 
 
 def main(arguments: list[str]) -> None:

@@ -5,10 +5,10 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from jaxzero.records import jsonl, pgn, sgf, trmph
-from jaxzero.records.game import Game, Problem, Replayed, options_of, replay
+from jaxzero.records import pgn, sgf, trmph
+from jaxzero.records.game import Game, Problem, Replayed, replay
 
-__all__ = ["FORMATS", "Format", "Game", "Problem", "Replayed", "options_of", "read", "replay", "write"]
+__all__ = ["FORMATS", "Format", "Game", "Problem", "Replayed", "read", "replay", "write"]
 
 
 class Format(NamedTuple):
@@ -20,7 +20,6 @@ FORMATS: dict[str, Format] = {
     ".trmph": Format(trmph.parse, trmph.dump),
     ".sgf": Format(sgf.parse, sgf.dump),
     ".pgn": Format(pgn.parse, pgn.dump),
-    ".jsonl": Format(jsonl.parse, jsonl.dump),
 }
 
 

@@ -18,7 +18,6 @@ from jaxzero import metrics, runs, settings
 from jaxzero.config import ConfigError
 from jaxzero.curves import Rows
 from jaxzero.evaluation import analysis, players
-from jaxzero.games import make_env
 from jaxzero.report import contents, samples
 
 HERE = Path(__file__).parent
@@ -67,7 +66,7 @@ def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
     parameters = loaded and sum(np.size(x) for x in jax.tree.leaves(loaded.params))
     data = {
         "title": folder.resolve().name,
-        "game": contents.game_of(make_env(config.game)),
+        "game": contents.game_of(config.game),
         "notices": notices,
         "facts": contents.facts(config, rows, parameters, loaded and loaded.step),
         "settings": contents.changed_settings(config),

@@ -10,10 +10,9 @@ import numpy as np
 
 from envs import Env
 from jaxzero import settings
-from jaxzero.config import Config, ConfigError
+from jaxzero.config import Config, ConfigError, GameConfig
 from jaxzero.curves import NOISY, Rows, known, series, smooth, thin
 from jaxzero.progress import duration, short_number
-from jaxzero.records import options_of
 from jaxzero.report.samples import RANDOM, Ply, Sample
 
 CANDIDATES = 5  # moves shown in a position
@@ -93,9 +92,9 @@ def facts(config: Config, rows: Rows, parameters: int | None, step: int | None) 
     return [(name, value) for name, value in told.items() if value is not None]
 
 
-def game_of(env: Env) -> str:
-    options = ", ".join(f"{name} = {value}" for name, value in options_of(env).items())
-    return f"{env.name} ({options})" if options else env.name
+def game_of(game: GameConfig) -> str:
+    options = ", ".join(f"{name} = {value}" for name, value in game.options.items())
+    return (game.source or game.name) + (f" ({options})" if options else "")
 
 
 def count(number: float | None) -> str | None:
@@ -149,20 +148,23 @@ class Boards:
     def __init__(self, env: Env):
         self.env, self.tags = env, {}
 
-    def add(self, state: Any) -> list[int]:
-        return [self.tags.setdefault(tag, len(self.tags)) for tag in self.env.to_svg(state).split("<")]
+    def add(self, state: Any, before: Any) -> list[int]:
+        """A position; `before`, the one before it, tells what has changed."""
+        return [self.tags.setdefault(tag, len(self.tags)) for tag in self.env.to_svg(state, before).split("<")]
 
 
 def game(env: Env, sample: Sample, boards: Boards) -> dict[str, Any]:
     """A sample game; values are as player 0 sees them, those of candidates as the mover does."""
     points = env.num_players == 1
-    plies = [ply_data(env, ply, boards) for ply in sample.plies]
+    states = [ply.state for ply in sample.plies] + [sample.last]
+    drawn = [boards.add(state, before) for state, before in zip(states, [None, *states], strict=False)]
+    plies = [ply_data(env, ply, board) for ply, board in zip(sample.plies, drawn, strict=False)]
     over = bool(sample.last.terminated)
     return {
         "seats": sample.seats,
         "result": ending(sample, points, over),
         "plies": plies,
-        "last": {"board": boards.add(sample.last), "text": "the end" if over else f"cut after {len(plies)} plies"},
+        "last": {"board": drawn[-1], "text": "the end" if over else f"cut after {len(plies)} plies"},
         "range": None if points else [-1, 1],
     }
 
@@ -179,14 +181,14 @@ def ending(sample: Sample, points: bool, over: bool) -> str:
     return f"player {best + 1} wins ({sample.seats[best]})"
 
 
-def ply_data(env: Env, ply: Ply, boards: Boards) -> dict[str, Any]:
+def ply_data(env: Env, ply: Ply, board: list[int]) -> dict[str, Any]:
     analysis, player = ply.analysis, int(ply.state.player)
     order = np.lexsort((-analysis.prior, -analysis.visits))[:CANDIDATES]
     candidates = [
         a for a in order if analysis.visits[a] > 0 or (analysis.prior[a] > 1e-4 and not analysis.visits.any())
     ]
     return {
-        "board": boards.add(ply.state),
+        "board": board,
         "player": player,
         "by": ply.by,
         "move": env.action_to_str(ply.state, ply.action),

@@ -30,7 +30,7 @@ def rule(c_puct: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    layout = trees.layout(env, config, simulations)
+    layout = trees.layout(env, config, simulations, model)
     plain = partial(rule, config.c_puct)
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
@@ -42,7 +42,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         if kept is not None:
             tree = reuse.replant(kept, tree)
         depth = config.max_depth or tree.size
-        search = simulation.Search(model, params, plain, env.num_actions, env.num_outcomes, depth)
+        search = simulation.Search(model, params, plain, env.num_actions, model.num_outcomes, depth)
 
         def step(i, tree):
             key, new = jax.random.fold_in(keys[0], i), first + i

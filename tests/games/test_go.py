@@ -19,7 +19,7 @@ from oracles import games
 
 import envs
 from envs.contract import check_contract
-from envs.go import area, packed
+from envs.go_board import area, packed
 from envs.judges import compare, follow, judge_of, random_games
 from envs.judges.open_spiel import load, turned
 
