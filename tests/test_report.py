@@ -102,8 +102,9 @@ def test_sample_games_follow_the_rules(page: Page, folder: Path):
             action = ENV.action_from_str(state, ply["move"])
             legal = np.asarray(ENV.legal_actions(state))
             prior = np.exp(np.asarray(told.logits[0])) * legal
+            likely = (prior > 1e-4 * prior.sum()).sum()
             assert [name for name, *_ in ply["candidates"]] == [
-                ENV.action_to_str(state, a) for a in np.argsort(-prior)[: min(5, legal.sum())]
+                ENV.action_to_str(state, a) for a in np.argsort(-prior)[: min(5, likely)]
             ]
             opening = number < loaded.config.evaluation.opening_plies
             assert ply["by"] == ("random opening" if opening else game["seats"][number % 2])
