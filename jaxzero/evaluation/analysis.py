@@ -30,7 +30,7 @@ class Analysis(NamedTuple):
 def make(env: Env, network: Network, config: Config, simulations: int) -> Callable[[Params, jax.Array, Any], Analysis]:
     """A pure function `(params, keys[B], states) -> Analysis`; 0 simulations: the network alone."""
     model = models.make(env, network)
-    searcher = players.make_search(env, network, config, simulations) if simulations else None
+    searcher = players.fresh_search(env, network, config, simulations) if simulations else None
 
     def analyse(params: Params, keys: jax.Array, states: Any) -> Analysis:
         root = model.root(params, states)

@@ -161,11 +161,11 @@ def search_agent(env: Env, network: Network, config: Config, simulations: int) -
     """The network as it plays a match: with search and no noise, or its bare policy at 0 simulations."""
     if not simulations:
         return policy_player(env, network.infer)
-    return search_player(env, make_search(env, network, config, simulations))
+    return search_player(env, fresh_search(env, network, config, simulations))
 
 
-def make_search(env: Env, network: Network, config: Config, simulations: int) -> Search:
-    """A run's search as it plays: every move is searched afresh."""
+def fresh_search(env: Env, network: Network, config: Config, simulations: int) -> Search:
+    """The configured search, without what is kept between moves."""
     afresh = dataclasses.replace(config.search, reuse=False)
     return search.make(afresh, env, models.make(env, network), simulations)
 

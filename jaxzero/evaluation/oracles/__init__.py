@@ -3,7 +3,6 @@
 A game's oracle is one line in `ORACLES`. Its positions are always the same ones, and none of them from self-play.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -12,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env
-from jaxzero import models, search, solvers
+from jaxzero import solvers
 from jaxzero.config import Config, ConfigError
 from jaxzero.evaluation.exhaustive import BATCH, batched
 from jaxzero.evaluation.oracles import chess, connect_four, solved
 from jaxzero.evaluation.oracles.judged import Judged, compare
+from jaxzero.evaluation.players import fresh_search
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Network
 
@@ -50,8 +50,7 @@ def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str
     """A function of folded parameters: for the bare "policy" and for the "search" with `evaluation.simulations`, how
     they `compare` with the truth, such as "search_moves"."""
     judged = ORACLES[env.name].positions(env)
-    settings = dataclasses.replace(config.search, reuse=False)
-    searcher = search.make(settings, env, models.make(env, network), config.evaluation.simulations)
+    searcher = fresh_search(env, network, config, config.evaluation.simulations)
 
     @jax.jit
     def find(params: Any, states: Any) -> Any:
