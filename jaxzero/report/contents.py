@@ -28,7 +28,9 @@ class Panel:
 
 
 PANELS = (
-    Panel("Right moves, by the solver", {"oracle/policy_moves": "policy", "oracle/search_moves": "search"}, percent=True),
+    Panel("Right moves, by the solver", {
+        "oracle/policy_moves": "policy", "oracle/search_moves": "search",
+    }, percent=True),
     Panel("Losses", {
         "loss": "total", "policy_loss": "policy", "value_loss": "value", "reward_loss": "reward",
         "follows_loss": "who moves next", "consistency_loss": "consistency",
