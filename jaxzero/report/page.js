@@ -89,7 +89,7 @@ function chart({title, lines, percent: shares, range, last, label, height = 200,
     box.rest = rest;
     rest();
   }
-  new ResizeObserver(draw).observe(place);
+  new ResizeObserver(() => requestAnimationFrame(draw)).observe(place);
   return box;
 }
 

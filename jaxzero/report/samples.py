@@ -82,7 +82,7 @@ def play(
             break
         analyses, legal, replies = jax.device_get(think(fold(streams, 2 * ply + 1), states))
         actions = np.array(analyses.action)
-        for i in np.flatnonzero(~states.terminated):
+        for i in np.flatnonzero(~states.terminated).tolist():
             by = samples[i].seats[int(states.player[i])]
             if ply < opening_plies:
                 by, actions[i] = RANDOM, rng.choice(np.flatnonzero(legal[i]))
@@ -91,7 +91,7 @@ def play(
             samples[i].plies.append(Ply(row(states, i), int(actions[i]), by, row(analyses, i)))
         live = ~states.terminated
         states = jax.device_get(advance(fold(streams, 2 * ply + 2), states, actions))
-        for i in np.flatnonzero(live):
+        for i in np.flatnonzero(live).tolist():
             samples[i].last = row(states, i)
             samples[i].totals += states.rewards[i]
     return samples
