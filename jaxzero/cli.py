@@ -436,6 +436,58 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
 
 
 @app.command
+def report(
+    run: str,
+    /,
+    *,
+    file: Path | None = None,
+    games: Annotated[int, Parameter(converter=whole_number)] = 4,
+    simulations: Step = None,
+    opponent: str | None = None,
+    step: Step = None,
+    seed: Annotated[int, Parameter(converter=whole_number)] = 0,
+) -> None:
+    """Write a run as one HTML file that needs nothing else, and print its path: settings, learning curves, results,
+    sample games to step through. A report that is there already is replaced.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or its name.
+    file
+        The file; report.html in the run's folder if not given.
+    games
+        Sample games: half of them against itself.
+    simulations
+        Simulations a move in them; those of the run's evaluation if not given, 0 = bare policy.
+    opponent
+        Plays the other half; the strongest of the run's evaluation if not given, "" for none.
+    step
+        The checkpoint that plays; the newest if not given.
+    seed
+        Of random openings and dice.
+    """
+    at_least(0, games=games, simulations=simulations, seed=seed)
+    from jaxzero import report as reports
+    from jaxzero import runs
+
+    folder = runs.find(run)
+
+    options = reports.Options(games, simulations, opponent, step, seed)
+    path, notices = reports.write(folder, file, options)
+    for notice in notices:
+        print(f"{folder}: {notice}", file=sys.stderr)
+    print(path)
+
+
+def at_least(least: int, **options: int | None) -> None:
+    """ConfigError naming the first option that is smaller."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise ConfigError(f"--{name}: must be at least {least}, got {value}")
+
+
+@app.command
 def presets() -> None:
     """List the presets and what they were measured to reach."""
     facts = ("hardware", "time", "strength")

@@ -252,7 +252,7 @@ class Trainer:
         _log.info("compiling self-play and learning")
         self_play = self.steps.self_play.lower(state).compile()
         learn = self.steps.learn.lower(state).compile()
-        extra: Row = {"compile_s": time.perf_counter() - began}
+        extra: Row = {"compile_s": time.perf_counter() - began, "device": hardware.device_summary().splitlines()[0]}
         pending: list[Any] = []
         mark = time.perf_counter()
         for done in range(start + 1, config.iterations + 1):

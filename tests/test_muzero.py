@@ -381,7 +381,7 @@ def test_reanalyse_renews_a_share(monkeypatch):
         count = len(keys)
         policy = jnp.zeros((count, 9)).at[:, 8].set(1.0)
         return SearchResult(
-            jnp.full(count, 8), policy, jnp.tile(fresh, count // 3), jnp.full(count, 0.5), policy
+            jnp.full(count, 8), policy, jnp.tile(fresh, count // 3), jnp.full(count, 0.5), policy, policy
         ), carry
 
     monkeypatch.setattr(learner.search, "make", lambda *_: Search(lambda states: (), run))

@@ -198,6 +198,7 @@ def test_the_tree_is_that_of_mctx(settings, game):
         params = table(env, seed)
         result, expected = (run(params, keys(64, seed), states) for run in (ours, theirs))
         np.testing.assert_array_equal(result.visits, expected.visits)
+        np.testing.assert_allclose(result.qvalues, expected.qvalues, atol=1e-5)
         np.testing.assert_array_equal(result.action, expected.action)
         np.testing.assert_allclose(result.policy, expected.policy, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(result.value, expected.value, atol=1e-5)
@@ -453,8 +454,10 @@ def boards(env: envs.Env, states) -> list[str]:
 
 
 def compare_visits(result, roots: list[Node]) -> None:
-    for visits, root in zip(np.asarray(result.visits), roots, strict=True):
+    for visits, qvalues, root in zip(np.asarray(result.visits), result.qvalues, roots, strict=True):
         assert visits.tolist() == [root.children[i].visits if i in root.children else 0 for i in range(9)]
+        expected = [root.children[i].q() if visits[i] else 0.0 for i in range(9)]
+        np.testing.assert_allclose(qvalues, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("simulations", "c"), [(1, 1.25), (7, 1.25), (64, 1.25), (150, 1.25), (64, 3.0)])

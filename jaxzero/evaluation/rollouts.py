@@ -48,7 +48,7 @@ def make(env: Env, simulations: int) -> Search:
             for field in (tree.visits, tree.qvalue)
         )
         best = jnp.argmax(visits + jnp.where(visits > 0, (quality + 1) / 4, 0.0), -1).astype(jnp.int32)
-        return Finding(visits / visits.sum(-1, keepdims=True), tree.value[0], visits, best)
+        return Finding(visits / visits.sum(-1, keepdims=True), tree.value[0], visits, quality, best)
 
     return base.make(config, env, model, find, layout)
 

@@ -223,7 +223,9 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         value = policy_value(policy[game, action], qvalues.T, visits.T > 0)
         visits = jnp.zeros_like(policy).at[game, action].set(visits.T)
         nodes = jnp.zeros(policy.shape, jnp.int32).at[game, action].set(at_root.child.T)
-        return Finding(policy, value, visits, jnp.take_along_axis(at_root.action, best[None], 0)[0], tree, nodes)
+        qvalues = jnp.zeros_like(policy).at[game, action].set(jnp.where(at_root.child > 0, qvalues, 0.0).T)
+        best = jnp.take_along_axis(at_root.action, best[None], 0)[0]
+        return Finding(policy, value, visits, qvalues, best, tree, nodes)
 
     return base.make(config, env, model, find, layout)
 
