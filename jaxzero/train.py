@@ -242,7 +242,7 @@ class Trainer:
         twice = jax.jit(lambda x: (jax.tree.map(jnp.copy, x),) * 2, out_shardings=(shardings, shardings))
         learned = state.learned._replace(**dict(zip(("variables", "average"), twice(variables), strict=True)))
         self.init_from = {"file": Path(self.config.init_from).name, "weights_sha256": metadata["weights_sha256"]}
-        _log.info("beginning with %s: weights %s", *self.init_from.values())
+        _log.info("beginning with %s: weights %s", self.config.init_from, metadata["weights_sha256"])
         state = dataclasses.replace(state, learned=learned)
         return iteration.promoted(state) if state.best else state
 
