@@ -103,13 +103,13 @@ def checksum(view: jax.Array) -> jax.Array:
     Slices of the batch are added to each other as vectors: XLA on CPU adds the numbers of one sum one by one, which
     takes longer than many an observation.
     """
-    bits = jax.lax.bitcast_convert_type(view, jnp.uint32) if view.dtype == jnp.float32 else view.astype(jnp.uint32)
     size = math.gcd(64, len(view))
 
-    def add(i, total):
-        return total + jax.lax.dynamic_slice_in_dim(bits, i * size, size)
+    def part(i):
+        here = jax.lax.dynamic_slice_in_dim(view, i * size, size)
+        return jax.lax.bitcast_convert_type(here, jnp.uint32) if here.dtype == jnp.float32 else here.astype(jnp.uint32)
 
-    return jax.lax.fori_loop(0, len(view) // size, add, jnp.zeros_like(bits[:size])).sum(dtype=jnp.uint32)
+    return jax.lax.fori_loop(1, len(view) // size, lambda i, total: total + part(i), part(0)).sum(dtype=jnp.uint32)
 
 
 def runner(side: Side, sample: Callable[..., jax.Array], batch: int, plies: int) -> Callable[[], Any]:
