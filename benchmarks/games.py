@@ -81,7 +81,7 @@ def cumsum(key: jax.Array, legal: jax.Array) -> jax.Array:
 
 
 def blocks(key: jax.Array, legal: jax.Array) -> jax.Array:
-    """The same action by short sums: over blocks of actions (of many blocks, over groups of them first), then inside."""
+    """The same action by short sums: over blocks of actions (if they are many, over groups of these), then inside."""
     batch, actions = legal.shape
     root = math.isqrt(actions - 1) + 1
     size = next((n for n in range(root, 2 * root) if actions % n == 0), root)  # to pad is to copy
