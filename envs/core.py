@@ -165,15 +165,22 @@ def parse_action(env: Env, state: State, text: str) -> int:
 
 def random_opening(env: Env, key: jax.Array, plies: int) -> tuple[State, jax.Array]:
     """A new game after 0 to `plies` (uniform) random legal plies, and their number i32[]; it never ends the game."""
+    state, moves = opening_moves(env, key, plies)
+    return state, (moves >= 0).sum(dtype=jnp.int32)
+
+
+def opening_moves(env: Env, key: jax.Array, plies: int) -> tuple[State, jax.Array]:
+    """A random opening with its moves, i32[plies], -1 after the last."""
     first, length, moves = jax.random.split(key, 3)
     wanted = jax.random.randint(length, (), 0, plies + 1)
 
     def ply(i, carry):
         state, played = carry
         choose, chance = jax.random.split(jax.random.fold_in(moves, i))
-        action = jax.random.categorical(choose, jnp.where(env.legal_actions(state), 0.0, -jnp.inf))
+        action = jax.random.categorical(choose, jnp.where(env.legal_actions(state), 0.0, -jnp.inf)).astype(jnp.int32)
         after = env.advance(state, action, chance)
         keep = (i < wanted) & ~after.terminated
-        return where(keep, after, state), played + keep
+        here = keep & (jnp.arange(plies) == (played >= 0).sum())
+        return where(keep, after, state), jnp.where(here, action, played)
 
-    return jax.lax.fori_loop(0, plies, ply, (env.init(first), jnp.int32(0)))
+    return jax.lax.fori_loop(0, plies, ply, (env.init(first), jnp.full(plies, -1, jnp.int32)))

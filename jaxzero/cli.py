@@ -6,7 +6,8 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Annotated, Any, Literal, get_origin
+from pathlib import Path
+from typing import Annotated, Any, get_origin
 
 import jax
 import rich
@@ -54,6 +55,7 @@ def whole_number(hint: Any, tokens: Sequence[Any]) -> int:
         raise ValueError(f"expected a whole number, got {tokens[0].value!r}.") from None
 
 
+ALIASES = {"game.source": ["--game"], "init_from": ["--init-from"]}
 Step = Annotated[int | None, Parameter(converter=whole_number)]
 
 
@@ -61,7 +63,7 @@ def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
     """A setting as an option of the command line, None unless given."""
     kind = get_origin(field.hint) or field.hint
     parameter = Parameter(
-        name=[f"--{name}", "--game"] if name == "game.source" else f"--{name}",
+        name=[f"--{name}", *ALIASES.get(name, ())],
         help=field.help,
         show_default=settings.toml(field.default),
         group=group,
@@ -149,8 +151,19 @@ def shown(progress: Progress) -> Iterator[None]:
 
 
 @app.command
-def export(run: str, /, *, step: Step = None, format: Literal["pt"] = "pt") -> None:
-    """Write the network of a run to a file and print its path.
+def export(
+    run: str,
+    /,
+    *,
+    step: Step = None,
+    format: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
+    half: Annotated[bool, Parameter(negative=())] = False,
+    int8: Annotated[bool, Parameter(negative=())] = False,
+    licence: str = "",
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Write the network of a run to files in its folder exports/, each compared with the JAX network on 1,536 positions
+    of self-play before it appears, and print their paths and certificates.
 
     Parameters
     ----------
@@ -159,13 +172,187 @@ def export(run: str, /, *, step: Step = None, format: Literal["pt"] = "pt") -> N
     step
         The checkpoint; the newest if not given.
     format
-        pt: PyTorch.
+        One or more of pt (PyTorch weights; the default), pt2 (PyTorch program), onnx, safetensors, json, stablehlo.
+    half
+        float16: stored only (pt, safetensors, json, stablehlo), or for arithmetic too (pt2, onnx).
+    int8
+        onnx in 8 bits, its ranges taken from positions of self-play.
+    licence
+        Licence of the weights for their card; export.licence of the run if not given.
+    overwrite
+        Replace files of the same name that hold another network.
     """
     from jaxzero import runs
     from jaxzero import train as training
 
     folder = runs.find(run)
-    print(training.export_run(folder, step=step, format=format))
+    precision = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite}
+    for line in training.export_run(folder, step, format or ["pt"], **precision):
+        print(line)
+
+
+@app.command
+def convert(
+    source: str,
+    target: str = "",
+    /,
+    *,
+    test: Annotated[bool, Parameter(negative=())] = False,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Write an exported .pt, .safetensors or .json file as another of these formats, or test it.
+
+    Parameters
+    ----------
+    source
+        The file.
+    target
+        The file to write; its ending names the format.
+    test
+        Compare what the file computes in PyTorch with the JAX network of its weights, on positions of self-play.
+    overwrite
+        Replace a file that is there.
+    """
+    from jaxzero.export import convert as converting
+
+    for line in converting.convert(source, target or None, test=test, overwrite=overwrite):
+        print(line)
+
+
+Games = Annotated[int, Parameter(converter=whole_number)]
+
+
+@app.command
+def match(
+    a: str,
+    b: str,
+    /,
+    *,
+    game: str = "",
+    options: Annotated[dict[str, str] | None, Parameter(negative=())] = None,
+    games: Games = 100,
+    opening_plies: Games = 4,
+    seed: Games = 0,
+    at_once: Annotated[int | None, Parameter(converter=whole_number)] = None,
+    sprt: Annotated[bool, Parameter(negative=())] = False,
+    elo0: float = 0.0,
+    elo1: float = 20.0,
+    alpha: float = 0.05,
+    beta: float = 0.05,
+    out: str = "arena",
+    record: str = "",
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Play two players against each other, every opening from both sides, and write down how it ended.
+
+    Players are random, greedy, minimax:DEPTH, mcts:SIMULATIONS, perfect (small games and Connect Four),
+    uci:PROGRAM[:OPTION=VALUE,...], gtp:PROGRAM[:OPTION=VALUE,...] or RUN[@STEP][:SIMULATIONS].
+
+    Parameters
+    ----------
+    a
+        The player that the results are about.
+    b
+        Its opponent.
+    game
+        A registered game, or FILE.py:FUNCTION for one of your own; that of the run if a player is one.
+    options
+        Options of the game, such as --options.size 7.
+    games
+        Games to play, an even number; with --sprt at most so many.
+    opening_plies
+        Each pair of games begins with 0 to so many random plies.
+    seed
+        Seed of every random choice.
+    at_once
+        Games of a round, which are played at the same time; 2048, and 256 with --sprt, if not given.
+    sprt
+        Stop as soon as a sequential probability ratio test has decided between elo0 and elo1 (after each round of
+        games: see --at-once).
+    elo0
+        SPRT: Elo difference of H0.
+    elo1
+        SPRT: Elo difference of H1.
+    alpha
+        SPRT: probability to accept H1 where H0 holds.
+    beta
+        SPRT: probability to accept H0 where H1 holds.
+    out
+        Folder of arena.csv, to which a line is added, and of last_arena.json.
+    record
+        Write all games to this file: .pgn (chess), .sgf (Go), .trmph (Hex) or .json (lists of actions).
+    overwrite
+        Write over an existing file of --record.
+    """
+    from jaxzero.evaluation import arena, books
+    from jaxzero.evaluation.sprt import Sprt
+
+    test = Sprt(elo0, elo1, alpha, beta) if sprt else None
+    played = arena.Match(games, opening_plies, seed, (256 if sprt else 2048) if at_once is None else at_once, test)
+    arena.check(played)
+    config = arena.game_of(game, options or {}, (a, b))
+    books.check_book(Path(out))
+    if record:
+        books.check_record(Path(record), config, overwrite)
+    with notices():
+        facts = arena.run(config, a, b, played, Path(out), Path(record) if record else None)
+    print(arena.describe(facts))
+
+
+@contextlib.contextmanager
+def notices() -> Iterator[None]:
+    """Sends what the package warns of to stderr, a line each."""
+    handler = logging.Handler(logging.INFO)
+    handler.emit = lambda record: print(record.getMessage(), file=sys.stderr, flush=True)
+    log = logging.getLogger("jaxzero")
+    log.setLevel(logging.INFO)
+    log.addHandler(handler)
+    log.propagate = False  # libraries may have given the root logger a handler of its own
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = True
+
+
+@app.command
+def evaluate(
+    run: str,
+    /,
+    *,
+    iteration: str = "latest",
+    games: Games = 100,
+    opponent: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
+    simulations: Annotated[int | None, Parameter(converter=whole_number)] = None,
+    opening_plies: Annotated[int | None, Parameter(converter=whole_number)] = None,
+    seed: Games = 0,
+) -> None:
+    """Play the network of a run against opponents; results go to evaluations/iteration_N of the run.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or its name.
+    iteration
+        The checkpoint: latest, best or a number.
+    games
+        Games against each opponent, an even number.
+    opponent
+        One or more players as `jaxzero match` takes them; those of the run's evaluation.opponents if not given.
+    simulations
+        Simulations a move, 0 for the bare policy; evaluation.simulations of the run if not given.
+    opening_plies
+        Random plies before each game, at most; evaluation.opening_plies of the run if not given.
+    seed
+        Seed of every random choice.
+    """
+    from jaxzero import runs
+    from jaxzero.evaluation import arena
+
+    folder = runs.find(run)
+    with notices():
+        for facts in arena.evaluate(folder, iteration, games, opponent, simulations, opening_plies, seed):
+            print(arena.describe(facts), flush=True)
 
 
 @app.command

@@ -201,6 +201,8 @@ class LogConfig:
 class ExportConfig:
     final: bool = True
     """Write exports/<name>_stepXXXXXX.pt after the last iteration (needs the export extra)."""
+    licence: str = ""
+    """Licence of the exported weights for their card, such as Apache-2.0."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -215,6 +217,9 @@ class Config:
     """Seed of every random choice."""
     devices: int = 0
     """Local devices used (on CPU: cores); 0 = as many as divide games and batch."""
+    init_from: str = ""
+    """Begin with the weights of this .pt, .safetensors or .json file instead of random ones; a resumed run goes on with
+    its own."""
     game: GameConfig = dataclasses.field(default_factory=GameConfig)
     network: NetworkConfig = NetworkConfig()
     search: SearchConfig = SearchConfig()

@@ -15,12 +15,14 @@ def dry_run(config: Config, env: Env) -> str:
     # Late: train imports this module.
     from jaxzero import train
 
+    origin = train.initial_weights(config, env) if config.init_from else None
     learner, data = train.abstract_state(config, env)
     params = jax.eval_shape(networks.make(config.network, env).init, jax.random.key(0))["params"]
     parts = {**top_level(learner), **top_level(data)}
     lines = [
         f"parameters: {sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)):,}",
         *(f"{name}: {megabytes(tree)}" for name, tree in parts.items()),
+        *([f"weights: {origin.metadata['weights_sha256']} of {config.init_from}"] if origin else []),
         f"checkpoint: {megabytes((learner, data))} with replay and games, {megabytes(learner)} without",
     ]
     return settings.dump(config) + "\n" + "".join(f"# {line}\n" for line in lines)

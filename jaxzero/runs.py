@@ -76,6 +76,12 @@ def record(folder: Path, config: Config, changes: list[str], iteration: int) -> 
     draft.replace(folder / CONFIG)
 
 
+def has_checkpoint(config: Config) -> bool:
+    """Whether the run goes on with weights of its own."""
+    with Checkpointer(folder_of(config) / "checkpoints", config.checkpoint.keep) as checkpoints:
+        return bool(checkpoints.steps())
+
+
 def find(run: str) -> Path:
     """The folder of a run, given it or the run's name.
 

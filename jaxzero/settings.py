@@ -125,7 +125,7 @@ def read_file(path: Path) -> Layer:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a preset's name or a TOML file") from error
     except ValueError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return with_absolute_source(read_tree(tree, str(path)), path.parent)
+    return with_absolute_paths(read_tree(tree, str(path)), path.parent)
 
 
 def read_tree(tree: Mapping[str, Any], origin: str) -> Layer:
@@ -176,7 +176,7 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
             layer[names[key]] = coerce(field.hint, parse(field.hint, text), f"{names[key]} ({key})")
         elif key.startswith(PREFIX):
             raise ConfigError(f"{key}: unknown environment variable; {nearest(key, list(names))}")
-    return with_absolute_source(layer, Path.cwd())
+    return with_absolute_paths(layer, Path.cwd())
 
 
 def read_options(options: Mapping[str, Any]) -> Layer:
@@ -187,13 +187,15 @@ def read_options(options: Mapping[str, Any]) -> Layer:
     for name, value in options.items():
         hint = fields()[name].hint
         layer[name] = coerce(hint, parse(hint, value), f"{name} (command line)")
-    return with_absolute_source(layer, Path.cwd())
+    return with_absolute_paths(layer, Path.cwd())
 
 
-def with_absolute_source(layer: Layer, folder: Path) -> Layer:
-    """The game's file is found again from any other folder."""
+def with_absolute_paths(layer: Layer, folder: Path) -> Layer:
+    """Files are found again from any other folder."""
     if ".py:" in layer.get("game.source", ""):
         layer["game.source"] = str(folder.absolute() / layer["game.source"])
+    if layer.get("init_from"):
+        layer["init_from"] = str(folder.absolute() / layer["init_from"])
     return layer
 
 

@@ -18,10 +18,15 @@ import numpy as np
 import jaxzero
 from envs import Env
 from envs.contract import check_contract
-from jaxzero import evaluation, export, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
+from jaxzero import evaluation, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError, GameConfig
 from jaxzero.dry_run import dry_run
+from jaxzero.export import parity, publish
+from jaxzero.export.load import Loaded as Origin
+from jaxzero.export.load import load as load_file
+from jaxzero.export.model import make as make_model
+from jaxzero.export.publish import export_run
 from jaxzero.games import make_env
 from jaxzero.validation import validate
 
@@ -64,13 +69,16 @@ def run(
     config = config if config.name else dataclasses.replace(config, name=env.name)
     validate(config, env, jax.local_device_count())
     if config.export.final:
-        export.check_pt(config.network)
+        publish.check(["pt"], config.network)
+    origin = None
+    if config.init_from and (overwrite or not runs.has_checkpoint(config)):  # before anything is deleted
+        origin = initial_weights(config, env)
     with runs.opened(config, allow_change, overwrite) as (folder, changes):
         log = metrics.open_log(folder)
         try:
             precheck(env, folder)
             with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints, Interrupt() as interrupt:
-                yield from Trainer(config, env, folder, checkpoints, interrupt).rows(changes, from_step)
+                yield from Trainer(config, env, folder, checkpoints, interrupt, origin).rows(changes, from_step)
         except Exception as error:
             log.exception("the run ended with an error")
             if message := explained(error, folder):
@@ -78,21 +86,15 @@ def run(
             raise
 
 
+def initial_weights(config: Config, env: Env) -> Origin:
+    """What `init_from` holds. ConfigError: it cannot be used."""
+    return load_file(config.init_from, env, config.network, "init_from: ")
+
+
 def abstract_state(config: Config, env: Env) -> tuple[Any, Any]:
     """Shapes and dtypes of what a checkpoint holds: (learner part, replay and games). Compiles nothing."""
     abstract = iteration.make(config, env).abstract
     return iteration.learner_part(abstract), iteration.data_part(abstract)
-
-
-def export_run(folder: str | Path, step: int | None = None, format: str = "pt", env: Env | None = None) -> str:
-    """Writes `exports/<name>_stepXXXXXX.<format>` of a run's checkpoint; returns one line: path and parity."""
-    loaded = load(folder, step, env)
-    path = Path(folder) / "exports" / f"{Path(folder).resolve().name}_step{loaded.step:06d}.{format}"
-    parity = export.FORMATS[format](
-        path, loaded.params, network_config=loaded.config.network, env=loaded.env,
-        metadata={"iteration": loaded.step, **loaded.info}, infer=loaded.network.infer,
-    )  # fmt: skip
-    return f"{path} ({parity})"
 
 
 class Interrupt:
@@ -147,9 +149,18 @@ def explained(error: Exception, folder: Path) -> str | None:
 class Trainer:
     """The host side of one run."""
 
-    def __init__(self, config: Config, env: Env, folder: Path, checkpoints: Checkpointer, interrupt: Interrupt):
+    def __init__(
+        self,
+        config: Config,
+        env: Env,
+        folder: Path,
+        checkpoints: Checkpointer,
+        interrupt: Interrupt,
+        origin: Origin | None = None,
+    ):
         self.config, self.env, self.folder = config, env, folder
         self.checkpoints, self.interrupt = checkpoints, interrupt
+        self.origin, self.init_from = origin, {}
         self.network = networks.make(config.network, env)
         self.steps = iteration.make(config, env, self.network)
         self.fold = jax.jit(self.network.fold)
@@ -187,17 +198,37 @@ class Trainer:
         templates = iteration.learner_part(abstract), iteration.data_part(abstract)
         restored = self.checkpoints.restore(*templates, step=from_step)
         if restored is None:
-            return self.steps.init(np.int32(0)), 0
+            return self.begin(self.steps.init(np.int32(0))), 0
         if from_step is not None:
             for path in self.checkpoints.rewind(from_step):
                 _log.info("newer checkpoint set aside: %s", path)
         self.totals |= restored.info["totals"]
+        self.init_from = restored.info.get("init_from", {})
         data = restored.data
         if data is None:
             _log.warning("checkpoint %d no longer holds the replay: starting with an empty one", restored.step)
             data = iteration.data_part(self.steps.init(np.int32(restored.step)))
         _log.info("resuming %s after iteration %d", self.folder, restored.step)
         return iteration.RunState(**restored.learner, **data), restored.step
+
+    def begin(self, state: iteration.RunState) -> iteration.RunState:
+        """A new run, with the weights of `init_from` if it has one: no random ones are left, the optimizer is new."""
+        if self.origin is None:
+            return state
+        if self.network.unfold is None:
+            raise ConfigError(
+                f"init_from: network.kind {self.config.network.kind!r} cannot begin with weights from a file"
+            )
+        params, metadata = self.origin
+        model = make_model(self.env, self.config.network, params, {})
+        variables = self.network.unfold(params, lambda: parity.self_play(model, 0).observation)
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, state.learned.variables)
+        # Two copies: what is trained is donated, the average beside it too.
+        twice = jax.jit(lambda x: (jax.tree.map(jnp.copy, x),) * 2, out_shardings=(shardings, shardings))
+        learned = state.learned._replace(**dict(zip(("variables", "average"), twice(variables), strict=True)))
+        self.init_from = {"file": self.config.init_from, "weights_sha256": metadata["weights_sha256"]}
+        _log.info("beginning with %s: weights %s", *self.init_from.values())
+        return dataclasses.replace(state, learned=learned)
 
     def iterate(self, state: iteration.RunState, start: int, log: metrics.MetricsLog) -> Iterator[Row]:
         config = self.config
@@ -282,6 +313,7 @@ class Trainer:
         began = time.perf_counter()
         scores = [value for key, value in row.items() if key.startswith("eval/") and key.endswith("/score")]
         info = {"totals": dict(self.totals), "jaxzero": jaxzero.__version__}
+        info |= {"init_from": self.init_from} if self.init_from else {}
         score = sum(scores) / len(scores) if scores else None
         self.checkpoints.save(done, iteration.learner_part(state), iteration.data_part(state), info, score)
         return {"checkpoint_s": time.perf_counter() - began}
@@ -299,5 +331,6 @@ class Trainer:
         self.draw()
         parts.append(f"curve {self.folder / 'learning_curve.png'}")
         if config.export.final:
-            parts.append(f"weights {export_run(self.folder, env=self.env)}")
+            # A rewound run has set the checkpoint of what is overwritten aside, not deleted it.
+            parts += [f"weights {line}" for line in export_run(self.folder, overwrite=True, env=self.env)]
         _log.info("; ".join(parts))

@@ -43,8 +43,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         learner = {"params": jax.ShapeDtypeStruct((500, 500), jnp.float32)}
         return learner, {"replay": jax.ShapeDtypeStruct((4_000_000,), jnp.int8)}
 
-    def export_run(folder: Path, *, step: int | None, format: str) -> Path:
-        return folder / "exports" / f"{step}.{format}"
+    def export_run(folder: Path, step: int | None, names: list[str], **options: Any) -> list[str]:
+        recorder.options = options
+        return [str(folder / "exports" / f"{step}.{name}") for name in names]
 
     module = types.ModuleType("jaxzero.train")
     vars(module).update(run=run, abstract_state=abstract_state, export_run=export_run, dry_run=dry_run.dry_run)
@@ -293,12 +294,16 @@ def test_own_game_with_a_wrong_option(run: Run, tmp_path: Path):
 # Export
 
 
-def test_export(run: Run, tmp_path: Path):
+def test_export(run: Run, asked: Recorder, tmp_path: Path):
     folder = tmp_path / "runs" / "trial"
     folder.mkdir(parents=True)
     (folder / "config.toml").write_text("")
     assert run("export", str(folder), "--step", "3") == (0, f"{folder}/exports/3.pt\n", "")
     assert run("export", "trial") == (0, "runs/trial/exports/None.pt\n", "")
+    assert asked.options == {"half": False, "int8": False, "licence": "", "overwrite": False}
+    status, out, _ = run("export", "trial", "--format", "onnx", "pt2", "--half", "--licence", "MIT")
+    assert (status, out) == (0, "runs/trial/exports/None.onnx\nruns/trial/exports/None.pt2\n")
+    assert asked.options == {"half": True, "int8": False, "licence": "MIT", "overwrite": False}
 
 
 def test_export_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -309,6 +314,3 @@ def test_export_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run("export", "trail") == (
         2, "", "error: trail: no run there or in elsewhere (no config.toml); did you mean 'trial'? known: trial\n",
     )  # fmt: skip
-    status, _, error = run("export", "trial", "--format", "pz")
-    assert status == 2
-    assert error.startswith('error: Invalid value "pz" for --format. Choose from: "pt".')

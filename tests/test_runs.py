@@ -17,6 +17,8 @@ import pytest
 from envs.tic_tac_toe import TicTacToe
 from jaxzero import metrics, settings, train
 from jaxzero.checkpoint import Checkpointer
+from jaxzero.export import torch_module
+from jaxzero.export.load import load
 
 HERE = Path(__file__).parent.parent
 KILLS = int(os.environ.get("TEST_KILLS", "4"))  # 20 for a thorough test
@@ -145,7 +147,7 @@ def test_train_resume_and_export(run: Run, tmp_path: Path):
     check_folder(tmp_path / "runs" / "tic_tac_toe_test")
     bundle = torch.load(tmp_path / weights, weights_only=True)
     assert all(tensor.isfinite().all() for tensor in bundle["state_dict"].values())
-    parity = re.search(r"parity over 256 positions: logits within (\S+), values within (\S+),", last)
+    parity = re.search(r"parity over 1536 positions: logits max (\S+) .* value max (\S+) ", last)
     assert parity is not None
     assert all(float(difference) < 1e-5 for difference in parity.groups())
     check_rows(tmp_path / "runs" / "tic_tac_toe_test")
@@ -170,6 +172,38 @@ def test_train_resume_and_export(run: Run, tmp_path: Path):
     status, _, error = run(*one, "--root", "file")
     assert (status, error.count("\n")) == (2, 1)
     assert error.startswith("error: file/tic_tac_toe_test: cannot write there")
+
+
+def test_run_begins_with_weights_from_a_file(run: Run, tmp_path: Path):
+    one = ("train", "tic_tac_toe_test", "--devices", "1")
+    assert run(*one)[0] == 0
+    weights = tmp_path / "runs" / "tic_tac_toe_test" / "exports" / "tic_tac_toe_test_step000003.pt"
+    (tmp_path / "bad.pt").write_bytes(weights.read_bytes()[:-100])
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*")}
+    for options in (("--overwrite",), ("--name", "tuned"), ("--name", "tuned", "--dry-run")):
+        status, _, error = run(*one, *options, "--init-from", "bad.pt")
+        assert (status, error.count("\n")) == (2, 1)
+        assert error.startswith(f"error: init_from: {tmp_path}/bad.pt: not a readable .pt file")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("*")} == before
+
+    tuned = (*one, "--name", "tuned", "--init-from", str(weights.relative_to(tmp_path)))
+    status, out, _ = run(*tuned)
+    assert (status, f"beginning with {weights}: weights " in " ".join(out.split())) == (0, True)
+    loaded = train.load(tmp_path / "runs" / "tuned")
+    digest = torch_module.load(weights).metadata["weights_sha256"]
+    assert loaded.info["init_from"] == {"file": str(weights), "weights_sha256": digest}
+    assert loaded.config.init_from == str(weights)
+
+    origin = load(weights, loaded.env, loaded.config.network)
+    with train.Interrupt() as interrupt, Checkpointer(tmp_path / "none") as checkpoints:
+        trainer = train.Trainer(loaded.config, loaded.env, tmp_path, checkpoints, interrupt, origin)
+        learned = trainer.begin(trainer.steps.init(np.int32(0))).learned
+    jax.tree.map(np.testing.assert_array_equal, trainer.fold(learned.average), origin.params)
+    jax.tree.map(np.testing.assert_array_equal, trainer.fold(learned.variables), origin.params)
+
+    weights.unlink()  # a run that has weights of its own does not look at it again
+    status, out, _ = run(*tuned)
+    assert (status, "nothing to do" in out) == (0, True)
 
 
 def check_folder(folder: Path) -> None:

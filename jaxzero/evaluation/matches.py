@@ -16,17 +16,20 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from envs import Env
-from envs.core import random_opening
+from envs.core import opening_moves
 from jaxzero.config import ConfigError
 from jaxzero.evaluation.players import Player
 
 AXIS = "devices"
 SEATS = np.array([[0], [1]], np.int8)  # the agent's player number in the two games of a pair
 
+Array = jax.Array | np.ndarray
+
 
 class MatchResult(NamedTuple):
-    outcomes: jax.Array  # i8[2, G]  1, 0, -1: the agent won, drew, lost; row = the agent's player number
-    plies: jax.Array  # i32[2, G]  length of each game, opening included
+    outcomes: Array  # i8[2, G]  1, 0, -1: the agent won, drew, lost; row = the agent's player number
+    plies: Array  # i32[2, G]  length of each game, opening included
+    moves: Array = np.zeros((2, 0, 0), np.int16)  # i16[2, G, max_plies]  actions, -1 after the last
 
 
 class Games(NamedTuple):
@@ -36,6 +39,7 @@ class Games(NamedTuple):
     keys: jax.Array
     plies: jax.Array  # i32
     lead: jax.Array  # f32  the agent's rewards less the opponent's, since the opening
+    moves: jax.Array  # i16[2, G, max_plies]  -1 where none is played yet
 
 
 def play(
@@ -46,9 +50,7 @@ def play(
 
     In a game of one player the agent plays the first game of a pair and the opponent the second, and who has earned
     more has won both."""
-    if games < 2 or games % 2:
-        raise ConfigError(f"evaluation.games must be even, as each opening is played from both sides; got {games}")
-    pairs = games // 2
+    pairs = num_pairs(games)
     devices = max(n for n in range(1, jax.local_device_count() + 1) if pairs % n == 0)
     mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
 
@@ -58,19 +60,22 @@ def play(
     def advance(carry: Games, player: Player, params: Any, waiting: jax.Array) -> Games:
         """One move by `player` in one game of each pair where `waiting` bool[2, G] says that it is to move."""
         index = waiting.argmax(0), jnp.arange(waiting.shape[1])
-        state, key, ply, lead = jax.tree.map(lambda x: x[index], carry)
-        sub = jax.vmap(jax.random.split)(jax.vmap(jax.random.fold_in)(key, ply))
+        before = carry._replace(moves=())
+        state, key, ply, lead, _ = jax.tree.map(lambda x: x[index], before)
+        sub = move_keys(key, ply)
         action = player(params, sub[:, 0], state)
         after = jax.vmap(env.advance)(state, action, sub[:, 1])
-        gain = after.rewards[:, 0] - after.rewards[:, 1:].sum(-1)
-        moved = Games(after, key, ply + 1, lead + jnp.where(index[0] == 0, gain, -gain))
+        lead += jnp.where(index[0] == 0, 1, -1) * gain(after)
+        moved = before._replace(states=after, keys=key, plies=ply + 1, lead=lead)
         chosen = waiting.any(0)
 
         def put(old, new):
             kept = chosen.reshape(chosen.shape + (1,) * (new.ndim - 1))
             return old.at[index].set(jnp.where(kept, new, old[index]))
 
-        return jax.tree.map(put, carry, moved)
+        place = jnp.where(chosen, ply, env.max_plies)
+        moves = carry.moves.at[(*index, place)].set(action.astype(jnp.int16), mode="drop", unique_indices=True)
+        return jax.tree.map(put, before, moved)._replace(moves=moves)
 
     def turn(params, carry: Games) -> Games:
         """The agent moves in one game of each pair and the opponent in one, so that neither waits for the other."""
@@ -81,14 +86,9 @@ def play(
 
     def share(params, key, pair) -> MatchResult:
         """The pairs of one device, by their numbers i32[G]."""
-        opening_key, game_key = jax.random.split(key)
-        states, plies = jax.vmap(partial(random_opening, env, plies=opening_plies))(fold(opening_key, pair))
-        states, plies = jax.tree.map(lambda x: jnp.stack([x, x]), (states, plies))
-        keys = jnp.stack([fold(game_key, pair), fold(game_key, pairs + pair)])
-        carry = Games(states, keys, plies, jnp.zeros(plies.shape, jnp.float32))
+        carry = deal(env, opening_plies, pairs, key, pair)
         carry = jax.lax.while_loop(lambda carry: live(carry).any(), lambda carry: turn(params, carry), carry)
-        lead = carry.lead if env.num_players > 1 else jnp.broadcast_to(carry.lead.sum(0), carry.lead.shape)
-        return MatchResult(jnp.sign(lead).astype(jnp.int8), carry.plies)
+        return MatchResult(decided(env, carry.lead), carry.plies, carry.moves)
 
     shared = (PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS))
     run = jax.jit(
@@ -100,6 +100,40 @@ def play(
         return run(*inputs, jnp.arange(pairs))
 
     return match
+
+
+def num_pairs(games: int) -> int:
+    if games < 2 or games % 2:
+        raise ConfigError(f"evaluation.games must be even, as each opening is played from both sides; got {games}")
+    return games // 2
+
+
+def deal(env: Env, opening_plies: int, pairs: int, key: jax.Array, pair: jax.Array) -> Games:
+    """The games of the pairs numbered i32[G] (out of `pairs`) after their openings."""
+    opening_key, game_key = jax.random.split(key)
+    states, opening = jax.vmap(partial(opening_moves, env, plies=opening_plies))(fold(opening_key, pair))
+    states, opening = jax.tree.map(lambda x: jnp.stack([x, x]), (states, opening))
+    plies = (opening >= 0).sum(-1, dtype=jnp.int32)
+    moves = jnp.full((*plies.shape, env.max_plies), -1, jnp.int16)
+    moves = moves.at[..., :opening_plies].set(opening[..., : env.max_plies].astype(jnp.int16))
+    keys = jnp.stack([fold(game_key, pair), fold(game_key, pairs + pair)])
+    return Games(states, keys, plies, jnp.zeros(plies.shape, jnp.float32), moves)
+
+
+def move_keys(keys: jax.Array, plies: jax.Array) -> jax.Array:
+    """Of each game, for the player and for chance: [G, 2]."""
+    return jax.vmap(jax.random.split)(jax.vmap(jax.random.fold_in)(keys, plies))
+
+
+def gain(after: Any) -> jax.Array:
+    """What player 0 has earned by the last step more than the other, f32[G]."""
+    return after.rewards[:, 0] - after.rewards[:, 1:].sum(-1)
+
+
+def decided(env: Env, lead: Any) -> Any:
+    """i8[2, G] of the agent's lead f32[2, G]; in a game of one player both games of a pair are one."""
+    both = lead if env.num_players > 1 else jnp.broadcast_to(lead.sum(0), lead.shape)
+    return jnp.sign(both).astype(jnp.int8)
 
 
 def fold(key: jax.Array, index: jax.Array) -> jax.Array:
@@ -120,7 +154,7 @@ def summary(result: MatchResult) -> dict[str, Any]:
     }
 
 
-def tally(outcomes: np.ndarray) -> dict[str, Any]:
+def tally(outcomes: Array) -> dict[str, Any]:
     counts = {name: int((outcomes == sign).sum()) for name, sign in (("wins", 1), ("draws", 0), ("losses", -1))}
     return {"games": outcomes.size, **counts, "score": float((outcomes.mean() + 1) / 2)}
 
@@ -136,13 +170,13 @@ def interval(outcomes: np.ndarray) -> list[float]:
 
 
 def write_results(
-    folder: str | os.PathLike[str], iteration: int, results: dict[str, Any], timestamp: str
+    folder: str | os.PathLike[str], iteration: int, results: dict[str, Any], timestamp: str, name: str = "results"
 ) -> pathlib.Path:
-    """Writes `evaluations/iteration_N/results.json` in a run folder, whole or not at all, and returns its path.
+    """Writes `evaluations/iteration_N/<name>.json` in a run folder, whole or not at all, and returns its path.
 
     `results` maps an opponent's name to its `summary`.
     """
-    file = pathlib.Path(folder) / "evaluations" / f"iteration_{iteration}" / "results.json"
+    file = pathlib.Path(folder) / "evaluations" / f"iteration_{iteration}" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".tmp")
     content = {"iteration": iteration, "timestamp": timestamp, "results": results}

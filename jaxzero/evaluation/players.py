@@ -31,11 +31,13 @@ class Positions(NamedTuple):
 
     states: Any  # of numpy arrays [N, ...]
     legal: np.ndarray  # bool[N, A]
-    moves: list[list[str]]  # those played since the game began, in the words of `env.action_to_str`
+    moves: list[list[str]]  # since the game began, by `env.action_to_str`; empty unless read
 
 
 class HostPlayer:
     """A player that is no function on the device: a program, a solver."""
+
+    reads_moves = False  # whether it needs `Positions.moves`
 
     def choose(self, positions: Positions, rng: np.random.Generator) -> Sequence[int | None]:
         """A legal action for each game; None gives it up."""

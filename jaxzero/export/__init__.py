@@ -1,9 +1,13 @@
-"""Networks for use elsewhere. A new format is one file and one line in `FORMATS`."""
+"""Networks for use elsewhere, and back. A new format is one file in `formats/` and one line in `FORMATS`.
 
-from collections.abc import Callable
+Nothing is imported here: the files for PyTorch run without JAX, and everything else of jaxzero without PyTorch.
+"""
 
-from jaxzero.export.pt import ExportError, Parity, check_pt, export_pt
-
-__all__ = ["FORMATS", "ExportError", "Parity", "check_pt", "export_pt"]
-
-FORMATS: dict[str, Callable[..., Parity]] = {"pt": export_pt}
+FORMATS: dict[str, str] = {
+    "pt": "PyTorch: state_dict and metadata, read by torch_module.py",
+    "pt2": "PyTorch: program of torch.export, any batch",
+    "onnx": "ONNX: any batch",
+    "safetensors": "safetensors: weights and metadata",
+    "json": "JSON: weights and metadata as text",
+    "stablehlo": "StableHLO of jax.export: any batch, for CPU, GPU and TPU",
+}

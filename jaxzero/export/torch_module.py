@@ -2,6 +2,7 @@
 
     network = load("name_step000100.pt")
     logits, value = network(observation)    # f32[B, *observation_shape] -> f32[B, A], f32[B]
+    save(network, "tuned.pt")               # after training it here; `jaxzero train PRESET --init-from tuned.pt`
 
 `python torch_module.py FILE.pt` describes a file. Letters: B batch, H rows, W columns, C channels, A actions.
 """
@@ -10,6 +11,7 @@ import ctypes
 import hashlib
 import os
 import sys
+import zipfile
 from collections import OrderedDict
 from typing import Any
 
@@ -27,6 +29,8 @@ class Network(nn.Module):
     illegal actions are not masked. `metadata` describes the game, the planes, the actions and the training.
     """
 
+    functions: tuple[str, ...] = ("predict",)  # the methods that are exported, each from tensors to tensors
+
     def __init__(self, metadata: dict[str, Any]):
         super().__init__()
         self.metadata = metadata
@@ -38,6 +42,9 @@ class Network(nn.Module):
         raise NotImplementedError
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        return self.predict(observation)
+
+    def predict(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         logits, outputs = self.heads(self.check(observation))
         if self.has_wdl:
             win, _, loss = outputs.softmax(-1).unbind(-1)
@@ -154,43 +161,124 @@ def digest(state_dict: dict[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
+def save(network: Network, path: str | os.PathLike[str]) -> None:
+    """Writes the network as it is now, with a fresh digest, in the file format that `load` reads."""
+    write(network.state_dict(), network.metadata, path)
+
+
+def write(state_dict: dict[str, Tensor], metadata: dict[str, Any], path: str | os.PathLike[str]) -> None:
+    state_dict = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in state_dict.values()}
+    facts = {"format": FORMAT, "format_version": VERSION, "dtype": min(kinds), "weights_sha256": digest(state_dict)}
+    with open(path, "wb") as file:  # by its name the file would differ
+        torch.save({"state_dict": state_dict, "metadata": metadata | facts}, file)
+
+
 def load(path: str | os.PathLike[str]) -> Network:
-    """The network of an exported file, on the CPU, in evaluation mode.
+    """The network of an exported file, on the CPU, in evaluation mode; it computes in float32, also if its weights
+    were stored in float16 (`network.half()` computes in float16).
+
+    Nothing that a file says is executed, and no more memory is taken than the file has bytes.
 
     Raises:
         ValueError: one line naming the file and what is wrong with it.
     """
-    with open(path, "rb") as file:
-        try:
-            contents = torch.load(file, map_location="cpu", weights_only=True)
-        except Exception as error:  # what unpickling a damaged file raises has no common type
-            raise ValueError(f"{path}: not a readable .pt file ({type(error).__name__})") from error
     try:
-        return rebuild(contents)
+        return rebuild(read(path)).float()
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 
 
+def read(path: str | os.PathLike[str]) -> Any:
+    """What a .pt file holds, which may be anything of plain types and tensors. ValueError: what is wrong."""
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                wrong = suspicious(archive, os.fstat(file.fileno()).st_size)
+                if not wrong and archive.testzip() is not None:
+                    wrong = "the file is damaged: an entry does not have its checksum"
+            if not wrong:
+                file.seek(0)
+                return torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # what reading a damaged file raises has no common type
+            raise ValueError(f"not a readable .pt file of weights alone ({type(error).__name__})") from error
+    raise ValueError(wrong)
+
+
+def suspicious(archive: zipfile.ZipFile, size: int) -> str:
+    """What no file of ours has: entries that unfold to more than the file's size, or that point outside."""
+    entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        return "not written by jaxzero: its entries are compressed"
+    if sum(entry.file_size for entry in entries) > size:
+        return "not written by jaxzero: its entries overlap"
+    if any(".." in entry.filename.split("/") or entry.filename.startswith("/") for entry in entries):
+        return "not written by jaxzero: an entry points outside"
+    return ""
+
+
 def rebuild(contents: Any) -> Network:
-    """{"state_dict": …, "metadata": …} -> network. ValueError: what is wrong."""
+    """{"state_dict": …, "metadata": …} -> network, its weights as they are stored. ValueError: what is wrong."""
+    state_dict, metadata = parts(contents)
+    try:
+        if any(key.endswith("blocks") and count > len(state_dict) for key, count in metadata["network"].items()):
+            raise ValueError("more blocks than weights")
+        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
+            network = KINDS[metadata["network"]["kind"]](metadata)
+        expected = network.to(getattr(torch, metadata.get("dtype", "float32"))).state_dict()
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"the network description cannot be followed: {type(error).__name__} {reason}") from error
+    fit(state_dict, expected)
+    if metadata.get("weights_sha256") != digest(state_dict):
+        raise ValueError("the weights are damaged: they do not have the digest in the metadata")
+    network.load_state_dict(state_dict, assign=True)
+    return network.eval()
+
+
+def parts(contents: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """State_dict and metadata if they are what this file writes, whatever they say. ValueError: what is wrong."""
     contents = contents if isinstance(contents, dict) else {}
     state_dict, metadata = contents.get("state_dict"), contents.get("metadata")
     if not isinstance(state_dict, dict) or not isinstance(metadata, dict):
         raise ValueError("not written by jaxzero: it holds no state_dict and metadata")
+    check_plain(metadata)
     if metadata.get("format") != FORMAT:
-        raise ValueError(f"not written by jaxzero: its format is {metadata.get('format')!r}, not {FORMAT!r}")
+        raise ValueError(f"not written by jaxzero: its format is {short(metadata.get('format'))}, not {FORMAT!r}")
     if metadata.get("format_version") != VERSION:
-        raise ValueError(f"format version {metadata.get('format_version')}, this torch_module.py reads {VERSION}")
-    if metadata.get("weights_sha256") != digest(state_dict):
-        raise ValueError("the weights are damaged: they do not have the digest in the metadata")
-    try:
-        with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
-            network = KINDS[metadata["network"]["kind"]](metadata)
-    except (KeyError, TypeError, ValueError, IndexError, RuntimeError) as error:
-        raise ValueError(f"the network description cannot be followed: {type(error).__name__} {error}") from error
-    fit(state_dict, network.state_dict())
-    network.load_state_dict(state_dict, assign=True)
-    return network.eval()
+        raise ValueError(f"format version {short(metadata.get('format_version'))}, this file reads {VERSION}")
+    if metadata.get("dtype", "float32") not in ("float32", "float16"):
+        raise ValueError(f"weights of type {short(metadata['dtype'])}; known are float32 and float16")
+    check_tensors(state_dict)
+    return state_dict, metadata
+
+
+def check_plain(metadata: dict[Any, Any]) -> None:
+    """ValueError if the metadata is not a tree of plain values, each written out once."""
+    left, seen = [metadata], set()
+    while left:
+        value = left.pop()
+        if isinstance(value, dict | list | tuple):
+            if value and id(value) in seen:
+                raise ValueError("the metadata contains itself, or a part of it twice")
+            seen.add(id(value))
+            left += [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        elif not isinstance(value, str | int | float | None):
+            raise ValueError(f"the metadata holds {short(value)}, which is no number, text, list or dict")
+
+
+def short(value: Any) -> str:
+    return repr(value)[:50] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+
+
+def check_tensors(state_dict: dict[Any, Any]) -> None:
+    """ValueError if something is no plain tensor with memory of its own, such as one number shown as a billion."""
+    for name, tensor in state_dict.items():
+        if not isinstance(name, str) or type(tensor) not in (Tensor, nn.Parameter):
+            raise ValueError(f"state_dict: {short(name)} is a {type(tensor).__name__}, not a tensor")
+        whole = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_contiguous()
+        if not whole or tensor.nbytes != tensor.untyped_storage().nbytes():
+            raise ValueError(f"{short(name)} is not a plain tensor: {tensor.layout}, {tensor.device}, views or holes")
 
 
 def fit(given: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
@@ -198,7 +286,7 @@ def fit(given: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
         shapes = [f"{weights[name].dtype} {list(weights[name].shape)}" if name in weights else "nothing"
                   for weights in (given, expected)]  # fmt: skip
         if shapes[0] != shapes[1]:
-            raise ValueError(f"{name} is {shapes[0]}, the network description asks for {shapes[1]}")
+            raise ValueError(f"{name[:80]} is {shapes[0]}, the network description asks for {shapes[1]}")
 
 
 def main(arguments: list[str]) -> None:

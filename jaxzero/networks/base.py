@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxzero.networks import unfold as unfolding
+
 Variables = Any
 
 
@@ -31,12 +33,15 @@ class Network(NamedTuple):
     `fold(variables) -> params`: the stateless form for self-play, evaluation and export: normalisation merged into
         the convolutions before it.
     `infer(params, observation[B, …]) -> Prediction` on folded parameters.
+    `unfold(params, positions) -> variables` that fold to these, to be trained further; `positions()` gives observations
+        [B, …] for the statistics of normalisation. None: it cannot be done.
     """
 
     init: Callable[[jax.Array], Variables]
     predict: Callable[..., tuple[Prediction, Any]]
     fold: Callable[[Variables], Any]
     infer: Callable[[Any, jax.Array], Prediction]
+    unfold: Callable[[Any, Callable[[], Any]], Variables] | None = None
 
 
 def from_module(build: Callable[[bool, nnx.Rngs], nnx.Module], norm: bool, wdl: bool) -> Network:
@@ -61,7 +66,10 @@ def from_module(build: Callable[[bool, nnx.Rngs], nnx.Module], norm: bool, wdl: 
         module = nnx.merge(folded_graph, params, {})
         return read(*module(observation, False, None, None), wdl)  # pyright: ignore[reportCallIssue]
 
-    return Network(init, predict, lambda variables: fold(variables["params"], variables["stats"]), infer)
+    def unfold(params, positions):
+        return unfolding.unfold(graph, jax.eval_shape(init, jax.random.key(0)), params, positions)
+
+    return Network(init, predict, lambda variables: fold(variables["params"], variables["stats"]), infer, unfold)
 
 
 def read(logits: jax.Array, value: jax.Array, wdl: bool) -> Prediction:

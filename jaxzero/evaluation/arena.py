@@ -1,0 +1,228 @@
+"""`jaxzero match` and `jaxzero evaluate`: matches between any two players, in rounds.
+
+Letters: G pairs of games.
+"""
+
+import contextlib
+import datetime
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from envs import Env
+from jaxzero import runs, settings
+from jaxzero.config import ConfigError, GameConfig
+from jaxzero.evaluation import books, host, matches
+from jaxzero.evaluation.matches import MatchResult
+from jaxzero.evaluation.players import Contestant, HostPlayer, checkpoint_step, make_player, search_agent
+from jaxzero.evaluation.sprt import Sprt, pair_counts
+from jaxzero.games import make_env
+
+_log = logging.getLogger(__name__)
+
+
+class Match(NamedTuple):
+    """What is to be played."""
+
+    games: int  # at most; even
+    opening_plies: int = 4  # each pair of games begins with 0 to so many random plies
+    seed: int = 0
+    at_once: int = 2048  # games of a round, at most; even
+    sprt: Sprt | None = None  # stops the match after the round that decides it
+
+
+def check(match: Match) -> None:
+    """Raises:
+    ConfigError: numbers that cannot be played.
+    """
+    for name, value in (("games", match.games), ("at_once", match.at_once)):
+        if value < 2 or value % 2:
+            raise ConfigError(f"{name}: must be even, as each opening is played from both sides; got {value}")
+    if match.opening_plies < 0:
+        raise ConfigError(f"opening_plies: must be 0 or more, got {match.opening_plies}")
+    if not 0 <= match.seed < 2**32:
+        raise ConfigError(f"seed: must be from 0 to {2**32 - 1}, got {match.seed}")
+
+
+def play(env: Env, a: Contestant, b: Contestant, match: Match) -> MatchResult:
+    """Plays in rounds of equal size, all on the device if both players are."""
+    check(match)
+    rounds = math.ceil(match.games / match.at_once)
+    size = 2 * math.ceil(match.games / (2 * rounds))
+    play_round = player_of_rounds(env, a, b, size, match.opening_plies)
+    parts: list[MatchResult] = []
+    for i in range(rounds):
+        parts.append(jax.device_get(play_round(jax.random.fold_in(jax.random.key(match.seed), i))))
+        outcomes = joined(match, parts).outcomes
+        if rounds > 1:
+            _log.info("%d of %d games: score %.3f", outcomes.size, match.games, matches.tally(outcomes)["score"])
+        if match.sprt and match.sprt.verdict(pair_counts(np.asarray(outcomes))):
+            break
+    return joined(match, parts)
+
+
+def joined(match: Match, parts: Sequence[MatchResult]) -> MatchResult:
+    """All rounds in one; the last may have played some pairs too many, as all are of one size."""
+    return MatchResult(*(np.concatenate(field, 1)[:, : match.games // 2] for field in zip(*parts, strict=True)))
+
+
+def player_of_rounds(
+    env: Env, a: Contestant, b: Contestant, games: int, opening_plies: int
+) -> Callable[[jax.Array], MatchResult]:
+    if isinstance(a.player, HostPlayer) or isinstance(b.player, HostPlayer):
+        return host.play(env, a, b, games, opening_plies)
+    on_device = matches.play(env, a.player, b.player, games, opening_plies)
+    return lambda key: on_device(a.params, b.params, key)
+
+
+def report(
+    game: GameConfig, a: Contestant, b: Contestant, match: Match, result: MatchResult, seconds: float
+) -> dict[str, Any]:
+    """A match as JSON-ready facts: `matches.summary` for `a`, and how it came about."""
+    counts = pair_counts(np.asarray(result.outcomes))
+    facts: dict[str, Any] = {
+        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "game": " ".join([game.source or game.name, *(f"{name}={value}" for name, value in game.options.items())]),
+        "a": a.name,
+        "b": b.name,
+        **matches.summary(result),
+        "pairs": counts.tolist(),
+        "duplicates": duplicates(result.moves),
+        "opening_plies": match.opening_plies,
+        "seed": match.seed,
+        "seconds": round(seconds, 3),
+        "games_per_s": round(result.outcomes.size / seconds, 3),
+    }
+    if match.sprt:
+        low, high = match.sprt.bounds
+        facts["sprt"] = {
+            "elo0": match.sprt.elo0, "elo1": match.sprt.elo1, "alpha": match.sprt.alpha, "beta": match.sprt.beta,
+            "llr": match.sprt.llr(counts), "lower": low, "upper": high, "verdict": match.sprt.verdict(counts),
+        }  # fmt: skip
+    troubles = {side.name: side.player.report() for side in (a, b) if isinstance(side.player, HostPlayer)}
+    facts["troubles"] = {name: counts for name, counts in troubles.items() if any(counts.values())}
+    return facts
+
+
+def duplicates(moves: Any) -> int:
+    """Games that repeat another one move by move, with the same player beginning."""
+    rows = np.asarray(moves)
+    return int(sum(len(side) - len(np.unique(side, axis=0)) for side in rows)) if rows.shape[-1] else 0
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """What a person wants to know, in a few lines."""
+    counts = lambda part: f"{part['wins']} won, {part['draws']} drawn, {part['losses']} lost"  # noqa: E731
+    low, high = facts["interval"]
+    lines = [
+        f"{facts['a']} against {facts['b']}, {facts['games']} games of {facts['game']}: {counts(facts)}",
+        f"score {facts['score']:.3f} (95 % interval {low:.3f}–{high:.3f}), Elo difference "
+        f"{elo(facts['score'])} ({elo(low)} to {elo(high)}), mean length {facts['mean_length']:.1f} plies",
+        f"as first player: {counts(facts['as_first'])}; as second: {counts(facts['as_second'])}",
+    ]
+    if test := facts.get("sprt"):
+        verdict = {"H1": f"H1 accepted: at least {test['elo1']:g} Elo", "H0": f"H0 accepted: no {test['elo1']:g} Elo"}
+        lines.append(
+            f"SPRT [{test['elo0']:g}, {test['elo1']:g}]: log-likelihood ratio {test['llr']:.2f} "
+            f"({test['lower']:.2f} to {test['upper']:.2f}), {verdict.get(test['verdict'], 'undecided')}"
+        )
+    if facts["duplicates"]:
+        lines.append(f"{facts['duplicates']} games repeat another one and say nothing new: raise --opening-plies")
+    lines += [
+        f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts.items())
+        for name, counts in facts["troubles"].items()
+    ]
+    return "\n".join(lines)
+
+
+def elo(score: float) -> str:
+    return f"{400 * math.log10(score / (1 - score)):+.0f}" if 0 < score < 1 else "∞" if score else "-∞"
+
+
+# Commands
+
+
+def game_of(game: str, options: dict[str, str], players: Sequence[str]) -> GameConfig:
+    """The game of a match: the one named, a file's, or that of the first player that is a run.
+
+    Raises:
+        ConfigError: none of them.
+    """
+    if game:
+        given: dict[str, Any] = {"game.source" if ".py:" in game else "game.name": game, "game.options": options}
+        return settings.build(settings.read_options(given)).game
+    for player in players:
+        with contextlib.suppress(ConfigError):
+            return settings.load(runs.find(re.split("[@:]", player)[0]) / runs.CONFIG).game
+    raise ConfigError(f"game: neither {players[0]!r} nor {players[1]!r} is a run whose game it could be; give --game")
+
+
+def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record: Path | None) -> dict[str, Any]:
+    """A whole match with its books and records; returns `report`."""
+    env = make_env(game)
+    with contextlib.ExitStack() as stack:
+        first, second = opened(stack, make_player(a, env, "A")), opened(stack, make_player(b, env, "B"))
+        began = time.perf_counter()
+        result = play(env, first, second, match)
+        facts = report(game, first, second, match, result, time.perf_counter() - began)
+    if record:
+        books.write_games(record, game, a, b, result)
+    if out:
+        books.enter(out, facts)
+    return facts
+
+
+def opened(stack: contextlib.ExitStack, contestant: Contestant) -> Contestant:
+    """The contestant, closed with the stack."""
+    if isinstance(contestant.player, HostPlayer):
+        stack.callback(contestant.player.close)
+    return contestant
+
+
+def evaluate(
+    folder: Path, iteration: str, games: int, opponents: Sequence[str] | None, simulations: int | None,
+    opening_plies: int | None, seed: int,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Plays a checkpoint of a run against each opponent and yields the reports; None stands for the run's settings.
+
+    All are written to evaluations/iteration_N/evaluate_<time>.json.
+
+    Raises:
+        ConfigError: no such checkpoint or opponent, or numbers that cannot be played.
+    """
+    config = settings.load(folder / runs.CONFIG)
+    asked = config.evaluation
+    match = Match(games, asked.opening_plies if opening_plies is None else opening_plies, seed, games)
+    check(match)
+    simulations = asked.simulations if simulations is None else simulations
+    if simulations < 0:
+        raise ConfigError(f"simulations: must be 0 or more, got {simulations}")
+    try:
+        step = checkpoint_step(folder, iteration)
+    except ValueError:
+        raise ConfigError(f"iteration: {iteration!r} is not latest, best or a number") from None
+    loaded = runs.load(folder, step)
+    agent = search_agent(loaded.env, loaded.network, loaded.config, simulations)
+    agent = Contestant(f"{folder.name}@{loaded.step}:{simulations}", agent, loaded.params)
+    reports: dict[str, Any] = {}
+    stamp = datetime.datetime.now(datetime.UTC)
+    with contextlib.ExitStack() as stack:
+        rivals = [
+            opened(stack, make_player(name, loaded.env, "opponent"))
+            for name in dict.fromkeys(opponents or asked.opponents)
+        ]
+        for rival in rivals:
+            began = time.perf_counter()
+            result = play(loaded.env, agent, rival, match)
+            facts = report(config.game, agent, rival, match, result, time.perf_counter() - began)
+            reports[rival.name] = facts
+            name = f"evaluate_{stamp:%Y%m%dT%H%M%S}"
+            matches.write_results(folder, loaded.step, reports, stamp.isoformat(timespec="seconds"), name)
+            yield facts

@@ -1,0 +1,78 @@
+"""Weight files from one format into another, and proof that a file is what it says."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from jaxzero.config import ConfigError, GameConfig, NetworkConfig
+from jaxzero.export import formats, parity, publish
+from jaxzero.export.load import KINDS, load, read, template
+from jaxzero.export.model import Model, make
+from jaxzero.games import make_env
+
+
+def convert(source: str | Path, target: str | Path | None, *, test: bool = False, overwrite: bool = False) -> list[str]:
+    """Writes a .pt, .safetensors or .json file as another of them; with `test` compares what it computes with the JAX
+    network of the same weights, on positions of self-play. Returns lines to be read.
+
+    Raises:
+        ConfigError: one line that names the file; then nothing was written.
+    """
+    source = Path(source)
+    model = rebuild(source)
+    if target is None:
+        if not test:
+            raise ConfigError("give a file to write, or --test")
+        return [f"{source}: {certificate(source, model)}"]
+    target = Path(target)
+    kind = target.suffix.removeprefix(".")
+    if kind not in KINDS:
+        raise ConfigError(f"{target}: cannot be written; give one of {', '.join('.' + kind for kind in KINDS)}")
+    if target.exists() and not overwrite:
+        raise ConfigError(f"{target}: is there already; move it, or use --overwrite")
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-") as folder:
+            draft = Path(folder) / target.name
+            formats.load(kind).write(draft, model, "")
+            rebuild(draft)
+            line = f" ({certificate(draft, model)})" if test else ""
+            publish.replace(draft, target)
+    except OSError as error:
+        raise ConfigError(f"{target}: {os.strerror(error.errno or 0)}; give a file that can be written") from error
+    return [f"{target}{line}"]
+
+
+def rebuild(path: Path) -> Model:
+    """The network of a file, by what it says of its game and network."""
+    try:
+        weights, metadata = read(path)
+        env = make_env(GameConfig(metadata["game"]["name"], options=metadata["game"]["options"]))
+        network = configuration(metadata["network"], len(weights))
+        template(network, env)
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror or error}; give a file that can be read") from error
+    except ValueError as error:  # ours among them
+        raise ConfigError(f"{path}: {error}") from error
+    except Exception as error:  # what building from a wrong description raises has no common type
+        raise ConfigError(f"{path}: game or network cannot be built as described ({type(error).__name__})") from error
+    params, metadata = load(path, env, network)
+    half = metadata.get("dtype") == "float16"
+    return make(env, network, params, metadata.get("training", {}), half=half)
+
+
+def configuration(description: dict[str, Any], most: int) -> NetworkConfig:
+    """The settings of which `model.architecture` makes this description (`load` checks that it does), if they need no
+    more parts than the file can have."""
+    known = {name: value for name, value in description.items() if name in NetworkConfig.__dataclass_fields__}
+    known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
+    if any(len(x) > most if isinstance(x, tuple) else isinstance(x, int) and name.endswith("blocks") and x > most
+           for name, x in known.items()):  # fmt: skip
+        raise ValueError("it describes more parts than it has weights")
+    return NetworkConfig(**{**known, "dtype": "float32"})
+
+
+def certificate(path: Path, model: Model) -> str:
+    """Compares a file with the JAX network. ConfigError: it computes something else."""
+    job = publish.Job(formats.load(path.suffix.removeprefix(".")), "", path, "", model.metadata["dtype"])
+    return "; ".join(map(str, publish.prove(job, path, model, parity.self_play(model, 0))))

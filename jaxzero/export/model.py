@@ -1,0 +1,229 @@
+"""A network on its way out: weights by PyTorch name and in PyTorch layout, what they mean, and its functions in JAX.
+
+Letters: N positions.
+"""
+
+import dataclasses
+import hashlib
+import importlib.metadata
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from envs import Env
+from jaxzero import networks
+from jaxzero.config import ConfigError, NetworkConfig
+from jaxzero.networks import Network
+from jaxzero.networks.resnet import HEAD_CHANNELS, VALUE_HIDDEN
+
+FORMAT, VERSION = "jaxzero network", 1  # as in torch_module.py, which stands alone
+Weights = dict[str, np.ndarray]
+
+
+class ExportError(ConfigError):
+    """An export that cannot be made, or does not compute what the JAX network does."""
+
+
+class Function(NamedTuple):
+    """One function of a network as it leaves; it takes and gives arrays [N, …], in the order of their names."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    example: Callable[[Any, Any], tuple[Any, ...]]  # (params, observations [N, …]) -> real inputs
+    call: Callable[..., tuple[jax.Array, ...]]  # (params, *inputs) -> outputs
+
+
+class Kind(NamedTuple):
+    """A network that can leave: what rebuilds it in `torch_module.KINDS`, and its functions by name, which are methods
+    of the PyTorch network."""
+
+    describe: Callable[[NetworkConfig], dict[str, Any]]
+    functions: Callable[[Network], dict[str, Function]]
+
+
+def predict_only(network: Network) -> dict[str, Function]:
+    def predict(params: Any, observation: jax.Array) -> tuple[jax.Array, ...]:
+        prediction = network.infer(params, observation)
+        return prediction.logits, prediction.value
+
+    def example(params: Any, observation: Any) -> tuple[Any, ...]:
+        return (observation,)
+
+    return {"predict": Function(("observation",), ("logits", "value"), example, predict)}
+
+
+KINDS: dict[str, Kind] = {
+    "resnet": Kind(
+        lambda config: {
+            "channels": config.channels, "blocks": config.blocks, "pooling": config.pooling,
+            "head_channels": HEAD_CHANNELS, "value_hidden": VALUE_HIDDEN,
+        },
+        predict_only,
+    ),
+    "mlp": Kind(lambda config: {"sizes": config.sizes, "shared": config.shared}, predict_only),
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """Everything that a format writes."""
+
+    env: Env
+    network: Network  # computes in float32
+    params: Any  # folded
+    functions: dict[str, Function]
+    weights: Weights
+    metadata: dict[str, Any]
+
+
+def make(env: Env, config: NetworkConfig, params: Any, training: dict[str, Any], *, half: bool = False) -> Model:
+    """A network by its folded parameters; `training` is whatever is to be known of their origin, of plain types.
+
+    Raises:
+        ExportError: no such kind of network, or parameters that are not finite in the precision asked for.
+    """
+    kind = find_kind(config)
+    network = networks.make(dataclasses.replace(config, dtype="float32"), env)
+    weights = to_torch(params, np.float16 if half else np.float32)
+    for name, array in weights.items():
+        if not np.isfinite(array).all():
+            raise ExportError(f"weights not finite{' in float16' if half else ''}: {name}; nothing was written")
+    facts = {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "dtype": "float16" if half else "float32",
+        "weights_sha256": digest(weights),
+    }
+    functions = kind.functions(network)
+    metadata = describe(env, architecture(config), training) | {"functions": signatures(env, functions, params)} | facts
+    return Model(env, network, params, functions, weights, metadata)
+
+
+def signatures(env: Env, functions: dict[str, Function], params: Any) -> dict[str, Any]:
+    """Shapes (without N) and dtypes of what each function takes and gives."""
+    observations = jax.ShapeDtypeStruct((1, *env.observation_shape), jnp.float32)
+
+    def facts(names: tuple[str, ...], arrays: tuple[Any, ...]) -> dict[str, Any]:
+        return {
+            name: {"shape": list(x.shape[1:]), "dtype": str(x.dtype)} for name, x in zip(names, arrays, strict=True)
+        }
+
+    found = {}
+    for name, function in functions.items():
+        inputs = jax.eval_shape(function.example, params, observations)
+        outputs = jax.eval_shape(function.call, params, *inputs)
+        found[name] = {"inputs": facts(function.inputs, inputs), "outputs": facts(function.outputs, outputs)}
+    return found
+
+
+def architecture(config: NetworkConfig) -> dict[str, Any]:
+    """What `torch_module` rebuilds the network from."""
+    return {"kind": config.kind, "value": config.value, **find_kind(config).describe(config)}
+
+
+def find_kind(config: NetworkConfig) -> Kind:
+    if config.kind not in KINDS:
+        raise ExportError(f"network.kind {config.kind!r} cannot be exported; known are {', '.join(KINDS)}")
+    return KINDS[config.kind]
+
+
+def names(params: Any, prefix: str = "") -> Any:
+    """The tree of parameters with its PyTorch names as leaves."""
+    tree = {}
+    for name, child in params.items():
+        if isinstance(child, dict):
+            # A folded convolution {"stem": {"conv": {"kernel", "bias"}}} goes by the outer name.
+            tree[name] = names(child, prefix if name == "conv" and "kernel" in child else f"{prefix}{name}.")
+        else:
+            tree[name] = prefix + ("weight" if name == "kernel" else name)
+    return tree
+
+
+def axes(dimensions: int) -> tuple[int, ...]:
+    """The axes of a parameter in PyTorch's order: HWIO -> OIHW, [in, out] -> [out, in]."""
+    return (3, 2, 0, 1) if dimensions == 4 else tuple(reversed(range(dimensions)))
+
+
+def to_torch(params: Any, dtype: Any = np.float32) -> Weights:
+    """Folded parameters under PyTorch names and in its layouts."""
+
+    def convert(leaf: Any) -> np.ndarray:
+        array = np.asarray(leaf, np.float32)
+        with np.errstate(over="ignore"):  # reported as not finite
+            return np.array(array.transpose(axes(array.ndim)), dtype, order="C")
+
+    pairs = zip(jax.tree.leaves(names(params)), jax.tree.leaves(params), strict=True)
+    return {name: convert(leaf) for name, leaf in pairs}
+
+
+def from_torch(weights: Weights, like: Any) -> Any:
+    """The inverse: folded parameters, float32, in a tree like `like` (of parameters or their shapes)."""
+
+    def convert(name: str) -> np.ndarray:
+        array = weights[name].astype(np.float32)
+        return np.ascontiguousarray(array.transpose(np.argsort(axes(array.ndim))))
+
+    return jax.tree.map(convert, names(like))
+
+
+def digest(weights: Weights) -> str:
+    """The sha256 that `torch_module.digest` gives too."""
+    sha = hashlib.sha256()
+    for name, array in sorted(weights.items()):
+        sha.update(f"{name} torch.{array.dtype} {list(array.shape)}\n".encode())
+        sha.update(np.ascontiguousarray(array).tobytes())
+    return sha.hexdigest()
+
+
+def describe(env: Env, network: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
+    """Everything that rebuilding and using the network takes, in plain types."""
+    description = {
+        "jaxzero_version": version(),
+        **identity(env),
+        "observation": inspect.getdoc(env.observe) or "",
+        "actions": (inspect.getdoc(inspect.getmodule(type(env))) or "").split("\n\n")[0],
+        "first_moves": first_moves(env),
+        "network": network,
+        "training": training,
+        "notes": "Policy logits: illegal actions are not masked. Value: as the player to move sees it, in [-1, 1].",
+    }
+    return plain(description)
+
+
+def identity(env: Env) -> dict[str, Any]:
+    """What tells games apart whose weights cannot be exchanged."""
+    options = dataclasses.asdict(env) if dataclasses.is_dataclass(env) else {}
+    return {
+        "game": {"name": env.name, "options": options},
+        "observation_shape": env.observation_shape,
+        "num_actions": env.num_actions,
+    }
+
+
+def plain(facts: dict[str, Any]) -> dict[str, Any]:
+    """As JSON gives it back: tuples become lists."""
+    try:
+        return json.loads(json.dumps(facts))
+    except TypeError as error:
+        raise ExportError(f"export metadata must be numbers, strings, lists and dicts: {error}") from error
+
+
+def version() -> str:
+    try:
+        return importlib.metadata.version("jaxzero")
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def first_moves(env: Env) -> dict[str, int]:
+    """The legal actions at the start by their text, which shows how actions are numbered."""
+    state = env.init(jax.random.key(0))
+    try:
+        return {env.action_to_str(state, int(a)): int(a) for a in np.flatnonzero(env.legal_actions(state))}
+    except NotImplementedError:  # a game of the user's own may do without text
+        return {}

@@ -1,0 +1,222 @@
+"""A run's network into files, each proven equal, with a card and a registry of all versions.
+
+In the run's folder `exports/`: `<job>_stepXXXXXX.<format>`, beside each `<file>.parity.json`, its certificate;
+`model.json`, the card of the version exported last; `registry.json`, every version's card and files.
+"""
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from envs import Env
+from jaxzero import metrics, runs, settings
+from jaxzero.config import Config, NetworkConfig
+from jaxzero.export import formats, parity
+from jaxzero.export.formats import Format
+from jaxzero.export.model import ExportError, Model, find_kind, make
+
+PRIVATE = ("root", "devices", "game.source")  # facts of the machine
+CALIBRATION = 1  # seed of the positions that int8 ranges are taken from; those of the certificate have 0
+
+
+class Job(NamedTuple):
+    """One file to be written."""
+
+    format: Format
+    kind: str  # the format's name
+    path: Path
+    function: str  # that a program computes; of weights: the first
+    precision: str
+
+
+def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8: bool = False) -> list[Format]:
+    """The modules of formats. ExportError if this network cannot leave so, here: worth asking before a long run."""
+    find_kind(config)
+    if half and int8:
+        raise ExportError("--half and --int8 are two precisions; give one of them")
+    modules = {name: formats.load(name) for name in names}
+    if refused := [name for name, module in modules.items() if int8 and not hasattr(module, "quantize")]:
+        raise ExportError(f"--int8: there is no int8 form of {', '.join(refused)}; use --format onnx")
+    return list(modules.values())
+
+
+def export_run(
+    folder: str | Path,
+    step: int | None = None,
+    names: Sequence[str] = ("pt",),
+    *,
+    half: bool = False,
+    int8: bool = False,
+    licence: str = "",
+    overwrite: bool = False,
+    env: Env | None = None,
+) -> list[str]:
+    """Exports a run's checkpoint, the newest if `step` is None; one line a file, its path and certificate.
+
+    Args:
+        names: of formats.
+        licence: of the weights; that of the run's configuration if empty.
+        overwrite: replace files of other weights under the same names.
+        env: a game made in a script.
+
+    Raises:
+        ExportError: a format that is not to be had, files that would be overwritten, or outputs past the bounds; then
+            nothing was written.
+    """
+    folder = Path(folder)
+    if not (folder / runs.CONFIG).is_file():
+        raise ExportError(f"{folder}: no run here (no {runs.CONFIG}); give a run's folder")
+    modules = check(names, settings.load(folder / runs.CONFIG).network, half, int8)
+    loaded = runs.load(folder, step, env)
+    job = folder.resolve().name
+    training = origin(folder, loaded.step, loaded.info, loaded.config)
+    training |= {"job": job, "licence": licence or loaded.config.export.licence or None}
+    model = make(loaded.env, loaded.config.network, loaded.params, training, half=half)
+    version = f"{job}_step{loaded.step:06d}"
+    precision = "int8" if int8 else model.metadata["dtype"]
+    jobs = plan(folder / "exports", version, dict(zip(dict.fromkeys(names), modules, strict=True)), model, precision)
+    return publish(folder / "exports", version, model, jobs, overwrite)
+
+
+def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dict[str, Any]:
+    """How the network came about: iteration, totals, settings, and the numbers measured at that iteration."""
+    rows = [row for row in metrics.read(folder) if row["iteration"] == step]
+    row = rows[-1] if rows else {}
+    layer = {name: settings.value_of(config, name) for name in settings.fields() if name not in PRIVATE}
+    return {"iteration": step, **info, "elo": rating(folder, step), "metrics": row, "config": layer}
+
+
+def rating(folder: Path, step: int) -> dict[str, Any] | None:
+    """Elo of a checkpoint with its 95 % interval and the player whose Elo is 0, if `jaxzero rate` has found it."""
+    try:
+        content = json.loads((folder / "ratings.json").read_text(encoding="utf-8"))
+        rows = [row for row in content["ratings"] if (row["run"], row["iteration"]) == (folder.resolve().name, step)]
+        return {**{key: rows[0][key] for key in ("player", "elo", "interval")}, "zero": content["zero"]}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def plan(folder: Path, version: str, modules: dict[str, Format], model: Model, precision: str) -> list[Job]:
+    """Weights go into one file, programs into one a function, which the names tell if there are several."""
+    suffix = {"float32": "", "float16": "_half", "int8": "_int8"}[precision]
+    jobs = []
+    for kind, module in modules.items():
+        functions = list(model.functions) if module.PROGRAM else list(model.functions)[:1]
+        for function in functions:
+            part = f"_{function}" if len(functions) > 1 else ""
+            jobs.append(Job(module, kind, folder / f"{version}{part}{suffix}.{kind}", function, precision))
+    return jobs
+
+
+def publish(folder: Path, version: str, model: Model, jobs: list[Job], overwrite: bool) -> list[str]:
+    folder.mkdir(parents=True, exist_ok=True)
+    with registry(folder) as book:
+        entry = book.setdefault(version, {"card": None, "files": {}})
+        refuse_overwriting(jobs, model, entry if not overwrite else None)
+        positions = parity.self_play(model, 0)
+        lines, files = [], {}
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as draft:
+            for job in jobs:
+                path = Path(draft) / job.path.name
+                write(job, path, model)
+                proofs = prove(job, path, model, positions)
+                files[job.path.name] = record(job, path, model, proofs)
+                lines.append(f"{job.path} ({'; '.join(map(str, proofs))})")
+            for job in jobs:
+                replace(Path(draft) / job.path.name, job.path)
+                certificate = {"file": job.path.name, **files[job.path.name]}
+                write_json(job.path.with_name(f"{job.path.name}.parity.json"), certificate)
+        card = {"version": version, **model.metadata, "parameters": sum(x.size for x in model.weights.values())}
+        kept = {name: file for name, file in entry["files"].items() if (folder / name).is_file()}
+        book[version] = {"card": card, "files": kept | files}
+        write_json(folder / "model.json", card)
+    return lines
+
+
+def refuse_overwriting(jobs: list[Job], model: Model, entry: dict[str, Any] | None) -> None:
+    """ExportError if a file that is there holds anything but this network."""
+    for job in jobs:
+        known = entry and entry["files"].get(job.path.name, {}).get("weights_sha256")
+        if entry is not None and job.path.exists() and known != model.metadata["weights_sha256"]:
+            raise ExportError(
+                f"{job.path}: is there already and not known to hold this network; move it, or use --overwrite"
+            )
+
+
+def write(job: Job, path: Path, model: Model) -> None:
+    if job.precision == "int8":
+        positions = parity.self_play(model, CALIBRATION)
+        examples = parity.reference(model, model.functions[job.function], positions.observation)[0]
+        job.format.quantize(path, model, job.function, examples)
+    else:
+        job.format.write(path, model, job.function)
+
+
+def prove(job: Job, path: Path, model: Model, positions: parity.Positions) -> list[parity.Certificate]:
+    """A certificate for each function that the file computes. ExportError: one does not hold."""
+    names = [job.function] if job.format.PROGRAM else list(model.functions)
+    proofs = []
+    for name in names:
+        inputs, expected = parity.reference(model, model.functions[name], positions.observation)
+        given = job.format.run(path, name, inputs)
+        proof = parity.compare(name, model.functions[name], job.precision, positions, expected, given)
+        if not proof.holds():
+            bounds = ", ".join(f"{key} {bound:g}" for key, bound in proof.bounds.items())
+            raise ExportError(f"{job.path} not written: it differs from the JAX network ({proof}; bounds: {bounds})")
+        proofs.append(proof)
+    return proofs
+
+
+def record(job: Job, path: Path, model: Model, proofs: list[parity.Certificate]) -> dict[str, Any]:
+    return {
+        "format": job.kind,
+        "precision": job.precision,
+        **({"half": job.format.HALF} if job.precision == "float16" else {}),
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "weights_sha256": model.metadata["weights_sha256"],
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "parity": [proof.record() for proof in proofs],
+    }
+
+
+@contextlib.contextmanager
+def registry(folder: Path) -> Iterator[dict[str, Any]]:
+    """The registered versions by name, to be changed; written back when the block ends well. One process at a time."""
+    path = folder / "registry.json"
+    with open(folder / ".lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        versions = read_registry(path)
+        yield versions
+        ordered = dict(sorted(versions.items()))
+        write_json(path, {"format": "jaxzero registry", "format_version": 1, "versions": ordered})
+
+
+def read_registry(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return {name: {"card": dict(v["card"]), "files": dict(v["files"])}
+                for name, v in json.loads(path.read_text(encoding="utf-8"))["versions"].items()}  # fmt: skip
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ExportError(f"{path}: not a readable registry; move it aside and export again") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    replace(draft, path)
+
+
+def replace(draft: Path, path: Path) -> None:
+    """Into place, whole, also if the power fails."""
+    with open(draft, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(draft, path)

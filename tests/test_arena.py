@@ -1,0 +1,241 @@
+"""Matches of any two players: rounds, stopping, books, records; the host's loop against the device's."""
+
+import csv
+import json
+from pathlib import Path
+
+import chess.pgn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import Run
+from test_evaluation import TIC_TAC_TOE, Countdown, in_order
+
+import envs
+from jaxzero import iteration, records, runs, settings
+from jaxzero.checkpoint import Checkpointer
+from jaxzero.config import ConfigError, GameConfig
+from jaxzero.evaluation import arena, books, host, matches
+from jaxzero.evaluation.matches import MatchResult
+from jaxzero.evaluation.players import Contestant, make_player, policy_player, random_player
+from jaxzero.evaluation.sprt import Sprt
+
+GAME = GameConfig("tic_tac_toe")
+TINY = """
+name = "tiny"
+devices = 1
+network = {kind = "mlp", sizes = [8]}
+search = {simulations = 2, max_considered = 2}
+selfplay = {games = 8, plies = 8}
+replay = {capacity = 256, window = 64}
+learner = {batch = 16}
+evaluation = {games = 2, opponents = ["random", "greedy"], simulations = 2, opening_plies = 3}
+"""
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder with two checkpoints of random networks; that of step 3 has the better score."""
+    folder = tmp_path_factory.mktemp("runs") / "tiny"
+    folder.mkdir()
+    (folder / "config.toml").write_text(TINY)
+    config = settings.load(folder / "config.toml")
+    abstract = iteration.learner_part(iteration.make(config, TIC_TAC_TOE).abstract)
+    rng = np.random.default_rng(0)
+    with Checkpointer(folder / "checkpoints") as checkpoints:
+        for step, score in ((3, 0.9), (7, 0.4)):
+            draw = lambda x: rng.normal(0, 1, x.shape).astype(x.dtype)  # noqa: E731
+            checkpoints.save(step, jax.tree.map(draw, abstract), {}, {}, score)
+    return folder
+
+
+# Players that are runs
+
+
+def test_a_run_plays_as_its_network_does(tiny: Path):
+    states = jax.vmap(TIC_TAC_TOE.init)(jax.random.split(jax.random.key(0), 2))
+    keys = jax.random.split(jax.random.key(1), 2)
+    for spec, step in (("", 7), ("@latest", 7), ("@best", 3), ("@3", 3)):
+        contestant = make_player(f"{tiny}{spec}:0", TIC_TAC_TOE)
+        loaded = runs.load(tiny, step)
+        jax.tree.map(np.testing.assert_array_equal, contestant.params, loaded.params)
+        expected = policy_player(TIC_TAC_TOE, loaded.network.infer)(loaded.params, keys, states)
+        np.testing.assert_array_equal(contestant.player(contestant.params, keys, states), expected)  # pyright: ignore
+
+
+def test_runs_that_cannot_play(tiny: Path):
+    for spec, game, message in (
+        (f"{tiny}@5", "tic_tac_toe", "no checkpoint of step 5; there are: 3, 7"),
+        (f"{tiny}@bset", "tic_tac_toe", "STEP must be a whole number, 0 or more, got 'bset'"),
+        (f"{tiny}:many", "tic_tac_toe", "SIMULATIONS must be a whole number, 0 or more, got 'many'"),
+        (f"{tiny}", "connect_four", r"the run plays TicTacToe\(\), the match is of ConnectFour\(\)"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            make_player(spec, envs.make(game))
+
+
+# The two loops
+
+
+def test_both_loops_play_the_same_games():
+    """Extra turns, draws and random openings; players that depend on their keys."""
+    for env in (Countdown(), TIC_TAC_TOE):
+        a, b = random_player(env), in_order(env, np.arange(env.num_actions))
+        device = matches.play(env, a, b, 12, 3)(None, None, jax.random.key(5))
+        outside = host.play(env, Contestant("a", a), Contestant("b", b), 12, 3)(jax.random.key(5))
+        for one, other in zip(device, outside, strict=True):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_moves_are_those_played():
+    """Replayed through the rules they give the outcomes, from the opening on."""
+    a = random_player(TIC_TAC_TOE)
+    result = jax.device_get(matches.play(TIC_TAC_TOE, a, a, 40, 4)(None, None, jax.random.key(0)))
+    np.testing.assert_array_equal((result.moves >= 0).sum(-1), result.plies)
+    for seat in (0, 1):
+        games = [row[row >= 0].tolist() for row in result.moves[seat]]
+        for played, replayed, outcome in zip(
+            games, records.replay(TIC_TAC_TOE, games), result.outcomes[seat], strict=True
+        ):
+            assert (replayed.played, replayed.over) == (len(played), True)
+            assert replayed.result[seat] == outcome
+    assert (result.moves[0, :, 0] == result.moves[1, :, 0]).mean() > 0.7  # openings are shared, most are not empty
+
+
+# Rounds
+
+
+def test_rounds_and_their_stop(monkeypatch: pytest.MonkeyPatch):
+    """Rounds of equal size, cut to what was asked; a verdict ends them."""
+    asked = []
+
+    def rounds(env, a, b, games, opening_plies):
+        asked.append(games)
+        ones = MatchResult(np.ones((2, games // 2), np.int8), np.ones((2, games // 2)), np.zeros((2, games // 2, 9)))
+        return lambda key: ones
+
+    monkeypatch.setattr(arena, "player_of_rounds", rounds)
+    nobody = Contestant("nobody", lambda *args: jnp.zeros(0))
+    play = lambda **options: arena.play(TIC_TAC_TOE, nobody, nobody, arena.Match(**options)).outcomes.size  # noqa: E731
+    assert (play(games=100), asked) == (100, [100])
+    assert (play(games=100, at_once=30), asked[1:]) == (100, [26])
+    test = Sprt(0, 20)
+    won = play(games=1000, at_once=50, sprt=test) // 2
+    assert [test.verdict(np.array([0, 0, 0, 0, pairs])) for pairs in (won - 25, won)] == ["", "H1"]
+    for wrong in ({"games": 3}, {"games": 0}, {"games": 2, "at_once": 1}, {"games": 2, "opening_plies": -1}):
+        with pytest.raises(ConfigError, match=list(wrong)[-1]):
+            play(**wrong)
+
+
+def test_duplicates():
+    moves = np.array([[[1, 2], [1, 2], [1, 3], [1, 2]], [[1, 2], [4, 2], [4, 2], [5, 0]]])
+    assert arena.duplicates(moves) == 2 + 1
+
+
+# Books and records
+
+
+def test_match_command(run: Run, tmp_path: Path, tiny: Path):
+    tokens = ["match", "greedy", "random", "--game", "tic_tac_toe", "--games", "40", "--record", "games.json"]
+    status, text, error = run(*tokens)
+    assert (status, error) == (0, "")
+    assert text.startswith("greedy against random, 40 games of tic_tac_toe: ")
+    facts = json.loads((tmp_path / "arena" / "last_arena.json").read_text())
+    assert facts["wins"] + facts["draws"] + facts["losses"] == facts["games"] == sum(facts["pairs"]) * 2 == 40
+    assert facts["score"] > 0.6
+    rows = list(csv.DictReader((tmp_path / "arena" / "arena.csv").open()))
+    assert [row["wins"] for row in rows] == [str(facts["wins"])]
+
+    games = json.loads((tmp_path / "games.json").read_text())
+    outcomes = [game["result"][game["players"].index("greedy")] for game in games["games"]]
+    assert (outcomes.count(1), outcomes.count(0), outcomes.count(-1)) == (
+        facts["wins"],
+        facts["draws"],
+        facts["losses"],
+    )
+    replayed = records.replay(TIC_TAC_TOE, [game["actions"] for game in games["games"]])
+    assert [list(game.result) for game in replayed] == [game["result"] for game in games["games"]]
+
+    assert run(*tokens)[2].startswith("error: record: games.json exists; ")
+    assert run(*tokens, "--overwrite", "--seed", "1")[0] == 0
+    rows = list(csv.DictReader((tmp_path / "arena" / "arena.csv").open()))
+    assert [row["seed"] for row in rows] == ["0", "1"]
+    # The same seed gives the same games, whoever else has played.
+    assert run(*tokens, "--overwrite")[0] == 0
+    assert json.loads((tmp_path / "games.json").read_text()) == games
+
+
+@pytest.mark.parametrize(("tokens", "message"), [
+    (["random", "random"], "game: neither 'random' nor 'random' is a run whose game it could be; give --game"),
+    (["random", "rand", "--game", "hex"], "B: 'rand': no such player, and no run of that name; did you mean 'random'?"),
+    (["random", "random", "--game", "hx"], "game: unknown game 'hx'; did you mean 'hex'?"),
+    (["random", "random", "--game", "hex", "--games", "7"], "games: must be even, as each opening is played from both"),
+    (["random", "random", "--game", "hex", "--record", "x.pgn"], "record: x.pgn: games of hex are written as .json or"),
+    (["random", "random", "--game", "hex", "--sprt", "--elo1", "-3"], "elo0, elo1: must be finite and elo0 below elo1"),
+])  # fmt: skip
+def test_match_errors(run: Run, tokens: list[str], message: str):
+    status, text, error = run("match", *tokens)
+    assert (status, text) == (2, "")
+    assert error.startswith(f"error: {message}")
+    assert error.count("\n") == 1
+
+
+def test_a_foreign_book_is_left_alone(run: Run, tmp_path: Path):
+    (tmp_path / "arena.csv").write_text("a,b\n1,2\n")
+    status, _, error = run("match", "random", "random", "--game", "hex", "--out", ".")
+    assert status == 2
+    assert error.startswith("error: arena.csv: has other columns")
+
+
+def test_records_of_every_format(tmp_path: Path):
+    """A given game in both seats; the files are read back by the parsers, chess by python-chess too."""
+    for game, moves, suffix in (
+        (GameConfig("hex", options={"size": 3}), [0, 1, 3, 2, 6], ".trmph"),
+        (GameConfig("go", options={"size": 5}), [12, 25, 25], ".sgf"),
+    ):
+        padded = np.full((2, 1, 20), -1, np.int16)
+        padded[..., : len(moves)] = moves
+        outcomes = np.array([[1], [-1]], np.int8)  # player 0 wins both
+        books.write_games(tmp_path / f"x{suffix}", game, "A", "B", MatchResult(outcomes, np.zeros((2, 1)), padded))
+        found, problems = records.read(tmp_path / f"x{suffix}")
+        assert not problems
+        assert [(game.moves, game.result) for game in found] == [(moves, (1.0, -1.0))] * 2
+    assert [(game.headers["PB"], game.headers["PW"]) for game in found] == [("A", "B"), ("B", "A")]
+
+
+def test_pgn_of_a_match(tmp_path: Path):
+    env = envs.make("chess")
+    state, actions = env.init(jax.random.key(0)), []
+    step = jax.jit(env.step)
+    for move in ("f2f3", "e7e5", "g2g4", "d8h4"):
+        names = {env.action_to_str(state, a): a for a in range(env.num_actions)}
+        actions.append(names[move])
+        state = step(state, jnp.int32(actions[-1]))
+    padded = np.full((2, 1, 8), -1, np.int16)
+    padded[..., :4] = actions
+    result = MatchResult(np.array([[-1], [1]], np.int8), np.full((2, 1), 4), padded)
+    books.write_games(tmp_path / "x.pgn", GameConfig("chess"), "A", "B", result)
+    with open(tmp_path / "x.pgn") as file:
+        first, second = chess.pgn.read_game(file), chess.pgn.read_game(file)
+    assert first is not None
+    assert second is not None
+    assert [(g.headers["White"], g.headers["Black"], g.headers["Result"]) for g in (first, second)] == [
+        ("A", "B", "0-1"), ("B", "A", "0-1"),
+    ]  # fmt: skip
+    assert first.end().board().is_checkmate()
+
+
+def test_evaluate_command(run: Run, tiny: Path):
+    status, text, error = run("evaluate", str(tiny), "--games", "8", "--iteration", "best", "--simulations", "0")
+    assert (status, error) == (0, "")
+    assert [line.split(", ")[0] for line in text.splitlines()[::3]] == [
+        "tiny@3:0 against random", "tiny@3:0 against greedy",
+    ]  # fmt: skip
+    (file,) = (tiny / "evaluations" / "iteration_3").iterdir()
+    content = json.loads(file.read_text())
+    assert content["iteration"] == 3
+    assert {name: facts["games"] for name, facts in content["results"].items()} == {"random": 8, "greedy": 8}
+    assert run("evaluate", str(tiny), "--iteration", "last")[2] == (
+        "error: iteration: 'last' is not latest, best or a number\n"
+    )

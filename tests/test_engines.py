@@ -1,0 +1,163 @@
+"""Programs by UCI and GTP, played by a fake one that crashes, hangs or plays illegal moves on command."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import chess
+import jax
+import numpy as np
+import pytest
+
+import envs
+from jaxzero.config import ConfigError
+from jaxzero.evaluation import engines, host
+from jaxzero.evaluation.matches import MatchResult
+from jaxzero.evaluation.players import Contestant, HostPlayer, Positions, make_player
+
+CHESS, GO = envs.make("chess"), envs.make("go", size=5, move_cap=8)
+FAKE = f"{sys.executable} {Path(__file__).with_name('fake_engine.py')}"
+
+
+def fake(protocol: str, folder: Path, deeds: str = "", options: str = "") -> Contestant:
+    (folder / "plan").write_text(deeds)
+    spec = f"{protocol}:{FAKE} {protocol} {folder / 'plan'} {folder / 'log'}:processes=1,timeout=20{options}"
+    return make_player(spec, CHESS if protocol == "uci" else GO)
+
+
+def close(contestant: Contestant) -> None:
+    assert isinstance(contestant.player, HostPlayer)
+    contestant.player.close()
+
+
+# One move
+
+
+def positions(*games: str) -> Positions:
+    """Chess positions after moves, with the legal moves of python-chess."""
+    states, legal = [], []
+    for game in games:
+        board = chess.Board()
+        for move in game.split():
+            board.push_uci(move)
+        state = jax.device_get(CHESS.from_text(board.fen()))
+        names = [CHESS.action_to_str(state, action) for action in range(CHESS.num_actions)]
+        able = {move.uci() for move in board.legal_moves}
+        mask = np.array([name in able for name in names])
+        assert len(able) == mask.sum()
+        states.append(state)
+        legal.append(mask)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *states)
+    return Positions(stacked, np.stack(legal), [game.split() for game in games])
+
+
+def test_uci(tmp_path: Path):
+    """The first legal moves by name, for white and for black."""
+    contestant = fake("uci", tmp_path, options=",Skill Level=3,nodes=50")
+    asked = positions("", "e2e4", "e2e4 a7a6 f1b5")
+    chosen = contestant.player.choose(asked, np.random.default_rng(0))  # pyright: ignore
+    named = [CHESS.action_to_str(jax.tree.map(lambda x, i=i: x[i], asked.states), a or 0) for i, a in enumerate(chosen)]
+    assert named == ["a2a3", "a7a5", "a6a5"]
+    close(contestant)
+    log = (tmp_path / "log").read_text().splitlines()
+    assert log[:3] == ["uci", "setoption name Skill Level value 3", "isready"]
+    assert log[3:] == [
+        "position startpos", "go nodes 50", "position startpos moves e2e4", "go nodes 50",
+        "position startpos moves e2e4 a7a6 f1b5", "go nodes 50",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("deeds", "options", "restarts"), [
+    ("crash", "", 1), ("illegal illegal", "", 2), ("hang", ",timeout=1.5", 1),
+])  # fmt: skip
+def test_a_failing_program_is_started_anew_and_asked_again(tmp_path, caplog, deeds, options, restarts):
+    contestant = fake("uci", tmp_path, deeds, options)
+    chosen = contestant.player.choose(positions("e2e4"), np.random.default_rng(0))  # pyright: ignore
+    assert chosen[0] is not None
+    assert contestant.player.report() == {"restarts": restarts, "forfeits": 0}  # pyright: ignore
+    said = {"crash": "has ended (exit status 3)", "illegal illegal": "played 'a1h8', which is not legal there"}
+    assert said.get(deeds, "did not answer in time") + ", after e2e4; started anew" in caplog.text
+    close(contestant)
+
+
+def test_a_game_is_given_up_after_three_attempts(tmp_path: Path):
+    contestant = fake("uci", tmp_path, "crash crash crash play")
+    chosen = contestant.player.choose(positions("e2e4", "e2e4"), np.random.default_rng(0))  # pyright: ignore
+    assert chosen[0] is None
+    assert chosen[1] is not None
+    assert contestant.player.report() == {"restarts": 3, "forfeits": 1}  # pyright: ignore
+    close(contestant)
+
+
+def test_a_hopeless_program_ends_the_match(tmp_path: Path):
+    contestant = fake("uci", tmp_path, "crash " * 20)
+    with pytest.raises(ConfigError, match=r"9 failures without a move between them; the last: has ended \(exit"):
+        contestant.player.choose(positions(*["e2e4"] * 4), np.random.default_rng(0))  # pyright: ignore
+    close(contestant)
+
+
+@pytest.mark.parametrize(("spec", "message"), [
+    ("uci:stockfsh", "'uci:stockfsh': no program 'stockfsh' on the path; give its path"),
+    ("uci:", "no program given"),
+    ("uci:true", "true has ended (exit status 0); is it a UCI program?"),
+    (f"uci:{FAKE} uci none:Skil Level=3", "no option 'Skil Level'; did you mean 'Skill Level'?"),
+    (f"uci:{FAKE} uci none:timeout=soon", "timeout (seconds a move) must be a positive number, got 'soon'"),
+    ("gtp:gnugo", "gtp programs play go here, not chess"),
+])  # fmt: skip
+def test_programs_that_cannot_be_used(spec: str, message: str):
+    with pytest.raises(ConfigError) as error:
+        make_player(spec, CHESS, "B")
+    assert message in str(error.value)
+    assert str(error.value).startswith(("B: ", sys.executable))
+
+
+def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engines.shutil, "which", lambda *args, **kwargs: None)
+    with pytest.raises(ConfigError, match="no program 'gnugo' on the path; apt-get install gnugo"):
+        make_player("gtp:gnugo", GO)
+
+
+# Whole games
+
+
+def play(contestant: Contestant, opponent: str = "random", games: int = 4) -> MatchResult:
+    try:
+        return host.play(GO, make_player(opponent, GO), contestant, games, 2)(jax.random.key(0))
+    finally:
+        close(contestant)
+
+
+def test_a_match_goes_on_after_a_crash(tmp_path: Path):
+    """The same games as without: a program that always passes."""
+    (tmp_path / "calm").mkdir()
+    calm, troubled = fake("gtp", tmp_path / "calm"), fake("gtp", tmp_path, "play crash play illegal")
+    expected, result = play(calm), play(troubled)
+    jax.tree.map(np.testing.assert_array_equal, result, expected)
+    assert troubled.player.report() == {"restarts": 2, "forfeits": 0}  # pyright: ignore
+    log = (tmp_path / "calm" / "log").read_text().splitlines()
+    assert log[:3] == ["boardsize 5", "komi 7.5", "clear_board"]
+    row = 1  # the opponent is player 0 in the second game of a pair
+    names = [GO.action_to_str(None, int(a)) for a in result.moves[row, 0] if a >= 0]
+    passed = max(i for i, name in enumerate(names) if name == "pass" and i % 2 == 0 and i >= 2)
+    told = [f"play {'bw'[i % 2]} {name}" for i, name in enumerate(names[:passed])]
+    assert "\n".join(["clear_board", *told, "genmove b"]) in "\n".join(log)
+
+
+def test_who_gives_up_has_lost(tmp_path: Path):
+    contestant = fake("gtp", tmp_path, "resign " * 4)
+    result = play(contestant)
+    assert (result.outcomes == 1).all()
+    assert contestant.player.report() == {"restarts": 0, "forfeits": 0}  # pyright: ignore
+
+
+@pytest.mark.parametrize(("spec", "env"), [
+    ("uci:stockfish:nodes=20", envs.make("chess", max_plies=16)), ("gtp:gnugo:level=1", GO),
+])  # fmt: skip
+def test_real_programs(spec, env):
+    if not shutil.which(program := spec.split(":")[1], path=engines.PATHS):
+        pytest.skip(f"no {program}")
+    contestant = make_player(spec, env)
+    result = host.play(env, make_player("random", env), contestant, 2, 2)(jax.random.key(0))
+    close(contestant)
+    assert contestant.player.report() == {"restarts": 0, "forfeits": 0}  # pyright: ignore
+    assert (result.plies >= 4).all()
