@@ -1,10 +1,9 @@
 """How often a policy or a search preserves the game value in Connect Four, judged by a perfect solver.
 
-`connect_four_positions.txt` holds positions in which at least two legal moves differ in game value (win, draw, loss),
-distinct up to the mirror, half from uniformly random play and half from play in which 60 % of the moves are best
-(quickest win, else slowest loss); at most every sixth position of a game. A line is `<moves so far> <value of each
-column> <half, r or b>`: columns are 1 to 7; the values are + = - for a game that the player to move then wins, draws
-or loses, and . for a full column. Judging needs no solver; the file is written by
+`jaxzero/evaluation/oracles/connect_four.txt` holds positions in which at least two legal moves differ in game value
+(win, draw, loss), distinct up to the mirror, half from uniformly random play and half from play in which 60 % of the
+moves are best (quickest win, else slowest loss); at most every sixth position of a game. Judging needs no solver; the
+file is written by
 
     python benchmarks/connect_four_oracle.py --generate
 
@@ -17,62 +16,21 @@ where 0 simulations is the bare policy.
 
 import argparse
 import json
-import pathlib
 import random
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-import envs
 from jaxzero.config import ConfigError
 from jaxzero.evaluation import players, search_agent
+from jaxzero.evaluation.oracles.connect_four import FILE, HALVES, LAST_PLY, Positions, read
 from jaxzero.runs import Loaded, load
 
-FILE = pathlib.Path(__file__).with_name("connect_four_positions.txt")
-HALVES = {"r": "random", "b": "partly_best"}
-FIRST_PLY, LAST_PLY = 4, 33
+FIRST_PLY = 4
 SPACING = 6  # plies between two positions of one game, and the width of a bucket
 BEST_SHARE = 0.6
-
-
-class Positions(NamedTuple):
-    """N positions with the value of every move."""
-
-    states: Any  # Connect Four states, [N]
-    moves: list[str]  # the moves that led there, columns 1 to 7
-    values: np.ndarray  # i8[N, 7]  1, 0, -1 for the player to move; -2 = column full
-    halves: np.ndarray  # str[N]  "random" or "partly_best"
-
-    @property
-    def preserving(self) -> np.ndarray:
-        """bool[N, 7]: moves that keep the position's value."""
-        return self.values == self.values.max(1, keepdims=True)
-
-
-def read(file: pathlib.Path = FILE) -> Positions:
-    """The stored positions, replayed by the game's own rules."""
-    lines = [line.split(" ") for line in file.read_text().splitlines() if not line.startswith("#")]
-    moves = [line[0] for line in lines]
-    values = np.array([[".-=+".index(value) - 2 for value in line[1]] for line in lines], np.int8)
-    plies = np.full((len(moves), LAST_PLY), -1, np.int32)
-    for row, text in zip(plies, moves, strict=True):
-        row[: len(text)] = [int(column) - 1 for column in text]
-    return Positions(replay(jnp.asarray(plies)), moves, values, np.array([HALVES[line[2]] for line in lines]))
-
-
-@jax.jit
-@jax.vmap
-def replay(moves: jax.Array) -> Any:
-    """The position after `moves` i32[plies]; -1 = no more moves."""
-    env = envs.make("connect_four")
-
-    def play(state, move):
-        return jax.tree.map(lambda new, old: jnp.where(move >= 0, new, old), env.step(state, move), state), None
-
-    return jax.lax.scan(play, env.init(jax.random.key(0)), moves)[0]
 
 
 def judge(policy: Callable[[Any], jax.Array], positions: Positions | None = None) -> dict[str, Any]:

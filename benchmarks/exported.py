@@ -86,13 +86,13 @@ def in_onnxruntime(path: Path, num_actions: int) -> Any:
     return infer
 
 
-def match(file: Path, simulations: int, games: int, opening_plies: int) -> None:
+def match(file: Path, precisions: list[str], simulations: int, games: int, opening_plies: int) -> None:
     model = convert.rebuild(file)
     architecture = convert.configuration(model.metadata["network"], len(model.weights))
     config = Config(search=SearchConfig(simulations=max(simulations, 1)))
     ours = evaluation.search_agent(model.env, model.network, config, simulations)
     with tempfile.TemporaryDirectory() as folder:
-        for precision in ("float32", "float16", "int8"):
+        for precision in precisions:
             half = precision == "float16"
             coarse = make(model.env, architecture, model.params, {}, half=half)
             (job,) = export(folder, coarse, ["onnx"], precision)
@@ -112,6 +112,7 @@ def main() -> None:
     some.add_argument("--formats", nargs="+", default=list(FORMATS))
     one = commands.add_parser("match")
     one.add_argument("file", type=Path)
+    one.add_argument("--precisions", nargs="+", default=["float32", "float16", "int8"])
     one.add_argument("--simulations", type=int, default=32, help="0: the bare policy")
     one.add_argument("--games", type=int, default=200)
     one.add_argument("--opening-plies", type=int, default=8)
@@ -119,7 +120,7 @@ def main() -> None:
     if arguments.command == "presets":
         presets(arguments.names, arguments.formats)
     else:
-        match(arguments.file, arguments.simulations, arguments.games, arguments.opening_plies)
+        match(arguments.file, arguments.precisions, arguments.simulations, arguments.games, arguments.opening_plies)
 
 
 if __name__ == "__main__":

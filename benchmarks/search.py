@@ -7,12 +7,16 @@ depth; memory; seconds to compile.
 `games`: R = time of S pure network forwards at batch B / time of the whole search of S simulations, which is 1 where
 the network is all that costs. Every side searches like positions with a network of the same size.
 
+`memory`: of a search as a whole, which is what its program asks for beside its inputs, and of our trees alone.
+
 `matches`: the network of a run plays itself, searching in rounds against stock mctx at equal simulations.
 
-All sides run in one process, in turns, warm; on CPU each batch is shared out over the cores, for every side.
+All sides run in one process, in turns, warm; on CPU each batch is shared out over the cores, for every side. On a
+machine that is busy with other things `--cpu-time` counts the processor's time in place of the clock's.
 
     python -m benchmarks.search trees [--actions 7,82,362] [--simulations 256] [--batch 256]
     python -m benchmarks.search games [--games connect_four,chess] [--network 64x4] [--simulations 32] [--batch 256]
+    python -m benchmarks.search memory [--games chess] [--network 16x1] [--simulations 32] [--batch 1024]
     python -m benchmarks.search matches --run runs/connect_four_fast [--simulations 32] [--matches 400]
 """
 
@@ -27,6 +31,8 @@ use_all_cores()  # before JAX is used
 import argparse
 import dataclasses
 import json
+import os
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -46,6 +52,7 @@ from jaxzero.evaluation import matches, players
 from jaxzero.iteration import LANES, REPLICATED, make_mesh
 from jaxzero.models import Model, simulator
 from jaxzero.runs import load
+from jaxzero.search import tree as trees
 
 ENGINES = {"sequential": SearchConfig(), "rounds": SearchConfig(rounds=True), "mctx": SearchConfig(engine="mctx")}
 GAMES = {"go_9x9": {"name": "go", "size": 9}}  # ours for Pgx's name, where it is not that name
@@ -111,15 +118,15 @@ def searching(env: envs.Env, model: Model, config: SearchConfig) -> jax.stages.W
     return shared_out(run)
 
 
-def compiled(function: jax.stages.Wrapped, *args: Any) -> tuple[Callable[[], Any], float, float]:
-    """The call, seconds that compiling took, megabytes of temporary memory over all devices."""
-    lowered = function.lower(*args)
-    begin = time.perf_counter()
-    program = lowered.compile()
-    seconds = time.perf_counter() - begin
+def compiled(label: str, function: jax.stages.Wrapped, *args: Any) -> Callable[[], Any]:
+    """The call; prints what tracing and compiling took and the program's temporary memory over all devices."""
+    begin = time.process_time()
+    program = function.lower(*args).compile()
+    seconds = time.process_time() - begin
     usage = program.memory_analysis()
     memory = usage.temp_size_in_bytes * jax.local_device_count() / 1e6 if usage else float("nan")
-    return partial(program, *args), seconds, memory
+    print(f"{label}: {seconds:.1f} s of processor time to compile, {memory:.0f} MB", flush=True)
+    return partial(program, *args)
 
 
 def depths(actions: int, simulations: int, states: jax.Array) -> np.ndarray:
@@ -152,21 +159,19 @@ def measure_trees(args: argparse.Namespace) -> None:
 
             return jax.lax.fori_loop(0, args.simulations, step, (states, jnp.zeros(len(states))))[1]
 
-        configs = {name: dataclasses.replace(x, simulations=args.simulations) for name, x in ENGINES.items()}
+        configs = {name: dataclasses.replace(ENGINES[name], simulations=args.simulations) for name in args.engines}
         sides = {"alone": shared_out(alone)} | {name: searching(env, model, x) for name, x in configs.items()}
-        calls = {}
-        for name, side in sides.items():
-            calls[name], seconds, memory = compiled(side, (), states)
-            print(f"A = {actions}, {name}: {seconds:.1f} s to compile, {memory:.0f} MB")
+        calls = {name: compiled(f"A = {actions} {name}", side, (), states) for name, side in sides.items()}
         depth = depths(actions, args.simulations, states[:32])
         print(f"A = {actions}: mean depth of a node {depth[:, 1:].mean():.1f}, deepest {depth.max(1).mean():.1f}")
-        seconds = interleave(calls, args.rounds)
+        seconds = interleave(calls, args.rounds, args.clock)
         work = args.batch * args.simulations
         spent = {name: [x - y for x, y in zip(seconds[name], seconds["alone"], strict=True)] for name in configs}
         for name in configs:
             print(row(f"A = {actions} {name}", 1e6 / work, [1 / x for x in spent[name]], "µs a simulation and game"))
-        for name in ("sequential", "rounds"):
-            print(row(f"A = {actions} mctx / {name}", spent["mctx"], spent[name], "ratio"))
+        for name in configs:
+            if "mctx" in configs and name != "mctx":
+                print(row(f"A = {actions} mctx / {name}", spent["mctx"], spent[name], "ratio"), flush=True)
 
 
 def measure_games(args: argparse.Namespace) -> None:
@@ -174,7 +179,7 @@ def measure_games(args: argparse.Namespace) -> None:
     for game in args.games.split(","):
         own, pgx = envs.make(**GAMES.get(game, {"name": game})), envs.make(f"pgx:{game}")
         calls: dict[str, Callable[[], Any]] = {}
-        for label, env, engines in (("", own, ENGINES), ("pgx ", pgx, {"mctx": ENGINES["mctx"]})):
+        for label, env, engines in (("", own, args.engines), ("pgx ", pgx, ["mctx"])):
             if label and args.without_pgx:
                 continue
             config = NetworkConfig(channels=channels, blocks=blocks, pooling=False)
@@ -194,22 +199,41 @@ def measure_games(args: argparse.Namespace) -> None:
 
             sides = {f"{label}forwards": shared_out(forwards)}
             model = simulator.make(env, network.infer)
-            for name, config in engines.items():
-                config = dataclasses.replace(config, simulations=args.simulations)
+            for name in engines:
+                config = dataclasses.replace(ENGINES[name], simulations=args.simulations)
                 sides[f"{label}{name}"] = searching(env, model, config)
             for name, side in sides.items():
-                calls[name], seconds, memory = compiled(side, params, states)
-                print(f"{game} {name}: {seconds:.1f} s to compile, {memory:.0f} MB")
-        seconds = interleave(calls, args.rounds)
+                calls[name] = compiled(f"{game} {name}", side, params, states)
+        seconds = interleave(calls, args.rounds, args.clock)
         work = args.batch * args.simulations
         for name in calls:
             print(row(f"{game} {name}", work, seconds[name], "simulations/s"))
         for name in calls:
             if not name.endswith("forwards"):
                 ideal = seconds["pgx forwards" if name.startswith("pgx") else "forwards"]
-                print(row(f"{game} {name}: R", ideal, seconds[name], ""))
+                print(row(f"{game} {name}: R", ideal, seconds[name], ""), flush=True)
                 if "pgx mctx" in calls and not name.startswith("pgx"):
                     print(row(f"{game} {name} / pgx mctx", seconds["pgx mctx"], seconds[name], "ratio"))
+
+
+def measure_memory(args: argparse.Namespace) -> None:
+    channels, blocks = map(int, args.network.split("x"))
+    for game in args.games.split(","):
+        env = envs.make(**GAMES.get(game, {"name": game}))
+        network = networks.make(NetworkConfig(channels=channels, blocks=blocks, pooling=False), env)
+        params = jax.eval_shape(lambda network=network: network.fold(network.init(jax.random.key(0))))
+        states = jax.eval_shape(
+            jax.vmap(env.init), jax.eval_shape(lambda: jax.random.split(jax.random.key(0), args.batch))
+        )
+        model = simulator.make(env, network.infer)
+        for name in args.engines:
+            config = dataclasses.replace(ENGINES[name], simulations=args.simulations)
+            compiled(f"{game} {name}", searching(env, model, config), params, states)
+        layout = trees.layout(env, SearchConfig(), args.simulations, model)
+        plant = partial(trees.plant, layout=layout, num_nodes=layout.nodes(args.simulations))
+        tree = jax.eval_shape(plant, jax.eval_shape(model.root, params, states))
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+        print(f"{game}: our {args.batch} trees of {tree.size} nodes are {size / 1e6:.1f} MB", flush=True)
 
 
 def measure_matches(args: argparse.Namespace) -> None:
@@ -226,19 +250,29 @@ def measure_matches(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("trees", "games", "matches"))
+    parser.add_argument("what", choices=("trees", "games", "memory", "matches"))
     parser.add_argument("--actions", default="7,82,362")
-    parser.add_argument("--games", default="connect_four,othello,hex,go_9x9,chess")
-    parser.add_argument("--network", default="64x4", help="channels x blocks")
+    parser.add_argument("--games", help="connect_four,othello,hex,go_9x9,chess; chess for memory")
+    parser.add_argument("--network", help="channels x blocks; 64x4, for memory 16x1")
+    parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--simulations", type=int, help="256 for trees, 32 for games")
-    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--batch", type=int, help="256, for memory 1024")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without-pgx", action="store_true", help="leave the Pgx games out")
+    parser.add_argument("--cpu-time", action="store_true", help="count the processor's time")
     parser.add_argument("--run", help="folder of the run whose network plays matches")
     parser.add_argument("--matches", type=int, default=400)
     args = parser.parse_args()
+    memory = args.what == "memory"
     args.simulations = args.simulations or (256 if args.what == "trees" else 32)
-    {"trees": measure_trees, "games": measure_games, "matches": measure_matches}[args.what](args)
+    args.games = args.games or ("chess" if memory else "connect_four,othello,hex,go_9x9,chess")
+    args.network = args.network or ("16x1" if memory else "64x4")
+    args.batch = args.batch or (1024 if memory else 256)
+    args.engines = args.engines.split(",")
+    args.clock = time.process_time if args.cpu_time else time.perf_counter
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}: {' '.join(sys.argv[1:])}", flush=True)
+    measures = {"trees": measure_trees, "games": measure_games, "memory": measure_memory, "matches": measure_matches}
+    measures[args.what](args)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from envs.gomoku import Gomoku
 from envs.hex import Hex
 from envs.othello import Othello
 from envs.tic_tac_toe import TicTacToe
+from envs.treasure import Treasure
 from envs.ur import Ur
 
 GAMES: dict[str, type[Env]] = {
@@ -25,6 +26,7 @@ GAMES: dict[str, type[Env]] = {
     "gomoku": Gomoku,
     "ur": Ur,
     "2048": Game2048,
+    "treasure": Treasure,
     "backgammon": Backgammon,
     "hex": Hex,
     "chess": Chess,

@@ -133,6 +133,17 @@ def _square_symmetry(size: int, extra_actions: int, turns: int, mirror: bool) ->
     return transform, actions.astype(np.int32)
 
 
+def direction_symmetries() -> tuple[Symmetry, ...]:
+    """The eight of the square for actions 0 left, 1 up, 2 right, 3 down: quarter turns to the left, plain and after a
+    mirror."""
+    plain, flipped = np.arange(4, dtype=np.int32), np.array([2, 1, 0, 3], np.int32)
+    return tuple(
+        (lambda view, k=k, side=side: jnp.rot90(view[:, ::side], k), (actions - k) % 4)
+        for side, actions in ((1, plain), (-1, flipped))
+        for k in range(4)
+    )
+
+
 def sample_outcome(key: jax.Array, logits: jax.Array) -> jax.Array:
     """i32[], drawn from log-probabilities f32[K] with one random number (`categorical` takes K, and logs of them)."""
     total = jnp.cumsum(jnp.exp(logits))

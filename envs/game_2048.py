@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, parse_action, where
+from envs.core import Env, Symmetry, direction_symmetries, parse_action, where
 from envs.svg import CELL, cell_center, grid_board
 
 ACTIONS = ("left", "up", "right", "down")
@@ -199,13 +199,8 @@ class Game2048(Env):
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The eight of the square: quarter turns to the left, plain and after a mirror."""
-        plain, flipped = np.arange(4, dtype=np.int32), np.array([2, 1, 0, 3], np.int32)
-        return tuple(
-            (lambda view, k=k, side=side: jnp.rot90(view[:, ::side], k), (actions - k) % 4)
-            for side, actions in ((1, plain), (-1, flipped))
-            for k in range(4)
-        )
+        """The eight of the square."""
+        return direction_symmetries()
 
     def action_to_str(self, state: State, action: int) -> str:
         return ACTIONS[action]

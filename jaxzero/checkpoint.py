@@ -108,6 +108,10 @@ class Checkpointer:
         """Complete commits, ascending, without those found damaged; their arrays are verified by `restore` only."""
         return [s for s in self._folders() if s not in self._damaged and (self._path(s) / "record").is_dir()]
 
+    def digest(self, step: int) -> str:
+        """Of the learner part of a commit: equal if and only if its arrays are."""
+        return _digest_json(self._record(step)["arrays"]["learner"])
+
     def best(self) -> int | None:
         """Step of the highest score, the newest of equals; None if no commit has a score."""
         self.wait()

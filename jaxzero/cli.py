@@ -161,6 +161,7 @@ def export(
     int8: Annotated[bool, Parameter(negative=())] = False,
     licence: str = "",
     overwrite: Annotated[bool, Parameter(negative=())] = False,
+    promoted: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Write the network of a run to files in its folder exports/, each compared with the JAX network on 1,536 positions
     of self-play before it appears, and print their paths and certificates.
@@ -181,13 +182,15 @@ def export(
         Licence of the weights for their card; export.licence of the run if not given.
     overwrite
         Replace files of the same name that hold another network.
+    promoted
+        The network that was promoted by then (promotion.rule) instead of the latest.
     """
     from jaxzero import runs
     from jaxzero import train as training
 
     folder = runs.find(run)
-    precision = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite}
-    for line in training.export_run(folder, step, format or ["pt"], **precision):
+    given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
+    for line in training.export_run(folder, step, format or ["pt"], **given):
         print(line)
 
 
@@ -356,6 +359,55 @@ def evaluate(
 
 
 @app.command
+def rate(
+    *names: str,
+    anchors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
+    games: Annotated[int, Parameter(converter=whole_number)] = 100,
+    simulations: Step = None,
+    opening_plies: Annotated[int, Parameter(converter=whole_number)] = 4,
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Rate every checkpoint of runs of one game, and anchors: matches, then one Bradley-Terry fit of all results.
+
+    The table gives Elo with 95 % intervals, the first anchor being 0. Kept in the first run's folder: ratings.json
+    (what was played too: another call plays only what is new) and elo.png.
+
+    Parameters
+    ----------
+    names
+        Folders or names of runs.
+    anchors
+        Players to measure by, such as greedy, mcts:64, perfect or another run; random and minimax:2 if not given.
+    games
+        Games of every two that meet: checkpoints that follow each other, and each of them with every anchor.
+    simulations
+        Simulations a move, 0 for the bare policy; each run's evaluation.simulations if not given.
+    opening_plies
+        Each game starts after 0 to this many random plies, and each opening is played from both sides.
+    overwrite
+        Forget what was played before.
+    """
+    if not names:
+        raise ConfigError("rate: name one run or more")
+    from jaxzero import runs
+
+    folders = [runs.find(name) for name in names]
+    from jaxzero.evaluation.rate import Options, rate
+
+    given = {} if anchors is None else {"anchors": tuple(anchors)}
+    rows = rate(folders, Options(games=games, simulations=simulations, opening_plies=opening_plies,
+                                 overwrite=overwrite, **given))  # fmt: skip
+    table = Table("player", *(Column(name, justify="right") for name in ("Elo", "95 %", "games", "score", "gain")))
+    for row in rows:
+        low, high = row["interval"]
+        gain = row.get("gain")
+        shown = f"{gain['elo']:+.0f} ({gain['interval'][0]:+.0f} to {gain['interval'][1]:+.0f})" if gain else ""
+        numbers = (f"{row['elo']:.0f}", f"{low:.0f} to {high:.0f}", str(row["games"]), f"{row['score']:.1%}", shown)
+        table.add_row(row["player"], *numbers)
+    rich.print(table)
+
+
+@app.command
 def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_number)] = 32) -> int:
     """Check the rules of a game: published counts of lines, moves and positions as text, the whole contract of games
     (legality, ends, rewards, symmetries, chance) on random play, and random games beside another implementation where
@@ -381,6 +433,58 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
             verdict = {True: "ok", False: "FAILED", None: "not compared"}[result.passed]
             print(f"{env.name}: {result.name} {verdict}: {result.detail} ({result.seconds:.1f} s)", flush=True)
     return int(failed > 0)
+
+
+@app.command
+def report(
+    run: str,
+    /,
+    *,
+    file: Path | None = None,
+    games: Annotated[int, Parameter(converter=whole_number)] = 4,
+    simulations: Step = None,
+    opponent: str | None = None,
+    step: Step = None,
+    seed: Annotated[int, Parameter(converter=whole_number)] = 0,
+) -> None:
+    """Write a run as one HTML file that needs nothing else, and print its path: settings, learning curves, results,
+    sample games to step through. A report that is there already is replaced.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or its name.
+    file
+        The file; report.html in the run's folder if not given.
+    games
+        Sample games: half of them against itself.
+    simulations
+        Simulations a move in them; those of the run's evaluation if not given, 0 = bare policy.
+    opponent
+        Plays the other half; the strongest of the run's evaluation if not given, "" for none.
+    step
+        The checkpoint that plays; the newest if not given.
+    seed
+        Of random openings and dice.
+    """
+    at_least(0, games=games, simulations=simulations, seed=seed)
+    from jaxzero import report as reports
+    from jaxzero import runs
+
+    folder = runs.find(run)
+
+    options = reports.Options(games, simulations, opponent, step, seed)
+    path, notices = reports.write(folder, file, options)
+    for notice in notices:
+        print(f"{folder}: {notice}", file=sys.stderr)
+    print(path)
+
+
+def at_least(least: int, **options: int | None) -> None:
+    """ConfigError naming the first option that is smaller."""
+    for name, value in options.items():
+        if value is not None and value < least:
+            raise ConfigError(f"--{name}: must be at least {least}, got {value}")
 
 
 @app.command

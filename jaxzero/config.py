@@ -27,11 +27,23 @@ class GameConfig:
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
     kind: str = "resnet"
-    """resnet (convolutions over the board) or mlp (dense layers)."""
+    """resnet (convolutions over the board) or mlp (dense layers); muzero_conv or muzero_mlp: the same with a model of
+    the game, in which the search looks ahead without asking the rules (MuZero)."""
     channels: int = 32
-    """resnet: channels of the trunk."""
+    """resnet, muzero_conv: channels of the trunk (muzero_conv: and of the latent state)."""
     blocks: int = 3
-    """resnet: residual blocks of two 3×3 convolutions."""
+    """resnet, muzero_conv: residual blocks of two 3×3 convolutions (muzero_conv: of the representation)."""
+    dynamics_blocks: int = 1
+    """muzero_conv: residual blocks of the dynamics."""
+    hidden_dim: int = 128
+    """muzero_mlp: width of the hidden layers, two in the representation and in the dynamics, one in each head."""
+    latent_dim: int = 64
+    """muzero_mlp: numbers of a latent state."""
+    codes: int = 0
+    """muzero_mlp: kinds of outcomes of chance that the model tells apart, such as 32 for 2048 (Stochastic MuZero); 0 =
+    an action leads to what is expected of it."""
+    projection: int = 0
+    """muzero: width in which latent states are compared (learner.consistency_weight); 0 = no such layers."""
     norm: Literal["batch", "none"] = "none"
     """resnet: batch normalisation, or none (fixed variance: the second convolution of a block starts near zero)."""
     pooling: bool = True
@@ -42,8 +54,11 @@ class NetworkConfig:
     """mlp: share of hidden units dropped in training."""
     shared: bool = True
     """mlp: one trunk for policy and value, or two separate networks."""
-    value: Literal["scalar", "wdl"] = "scalar"
-    """Value head: one tanh number, or win / draw / loss logits."""
+    value: Literal["scalar", "wdl", "transformed", "categorical"] = "scalar"
+    """Value head (muzero: and reward head): for outcomes one tanh number, or win / draw / loss logits; for returns of
+    any size h(value) = ±(√(|value| + 1) - 1) + value / 1000 as one number, or as a distribution over whole numbers."""
+    support: int = 20
+    """categorical: the whole numbers are -support to support; h(400) = 19.4, h(10,000) = 109."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the network; auto is bfloat16 on accelerators and float32 on CPU. Parameters stay float32."""
 
@@ -145,8 +160,9 @@ class LearnerConfig:
     """Global gradient norm above which gradients are scaled down; 0 = never."""
     accumulate: int = 1
     """Batches whose gradients are averaged into one optimizer step."""
-    value_loss: Literal["mse", "huber", "wdl"] = "mse"
-    """mse or huber on the scalar value, or wdl: cross-entropy of win / draw / loss (needs network.value = "wdl")."""
+    value_loss: Literal["mse", "huber", "wdl", "categorical"] = "mse"
+    """mse or huber on the one number of the value head, or the cross-entropy of network.value = "wdl" or
+    "categorical"."""
     policy_loss: Literal["cross_entropy", "kl"] = "cross_entropy"
     """Same gradients; kl subtracts the target's entropy, so that 0 is perfect."""
     value_weight: float = 1.0
@@ -154,10 +170,52 @@ class LearnerConfig:
     td_lambda: float = 0.9
     """λ of the value target: 1 = the game's outcome, 0 = the search's root value; between, a mean of the root values of
     this and the later positions and the outcome, each a factor λ lighter than the one before."""
+    td_steps: int = 0
+    """Instead of λ, n: the value target is the rewards of n plies and the root value after them; 0 = off."""
+    unroll: int = 5
+    """muzero: actions that the model is unrolled over from each position."""
+    reward_weight: float = 1.0
+    """muzero: weight of the reward loss."""
+    follows_weight: float = 1.0
+    """muzero: weight of the loss on who moves next (the same player, the other, none)."""
+    codes_weight: float = 1.0
+    """muzero: weight of the loss on the outcomes of chance, where network.codes is not 0."""
+    consistency_weight: float = 0.0
+    """muzero: weight of the distance between an unrolled latent state and the one seen (EfficientZero: 2; needs
+    network.projection); 0 = off."""
+    reanalyse: float = 0.0
+    """Share of each batch whose policies and values are searched anew with the latest network; 0 = off."""
     ema: float = 0.99
     """Decay of the averaged parameters that play, are evaluated and exported; 0 = the latest parameters."""
     augment: bool = True
     """Each sampled position is turned by a random symmetry of the game."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PromotionConfig:
+    rule: Literal["off", "threshold", "sprt"] = "off"
+    """off: the latest parameters play. Else self-play is by `best`, and a match decides whether the latest replace it:
+    by a score above `threshold`, or by a sequential probability ratio test."""
+    every: int = 10
+    """Iterations between matches."""
+    games: int = 400
+    """Games of a match; sprt: at most."""
+    simulations: int = 16
+    """Simulations a move in these matches; 0 = bare policies."""
+    opening_plies: int = 4
+    """Random plies before each game; each opening is played from both sides."""
+    threshold: float = 0.55
+    """threshold: the score above which the latest are promoted."""
+    elo0: float = 0.0
+    """sprt: the latest stay what they are if they are this much stronger than best, in Elo …"""
+    elo1: float = 35.0
+    """sprt: … and are promoted if they are this much stronger (35: a score of 0.55)."""
+    alpha: float = 0.05
+    """sprt: probability to promote parameters that are only elo0 stronger."""
+    beta: float = 0.05
+    """sprt: probability not to promote parameters that are elo1 stronger."""
+    batch: int = 100
+    """sprt: games between two looks at the result."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,6 +231,12 @@ class EvaluationConfig:
     """Simulations a move in evaluation."""
     opening_plies: int = 2
     """Random plies before each evaluation game; each opening is played from both sides."""
+    oracle: bool = False
+    """Judge by the truth too: the share of moves that keep a solved position's value, and the error of values, by the
+    bare policy and with `simulations` (tic_tac_toe, connect_four, hex up to 4×4, ur up to 3 pieces, mates in chess)."""
+    metric: str = ""
+    """A measure of your own: FILE.py:FUNCTION, called as FUNCTION(env, agent, iteration) at each evaluation; agent has
+    infer(observations) and act(states, key); it returns a dict of numbers."""
     exhaustive: bool = False
     """After the last iteration play every line of opponent replies (small games only)."""
     final: bool = True
@@ -226,6 +290,7 @@ class Config:
     selfplay: SelfPlayConfig = SelfPlayConfig()
     replay: ReplayConfig = ReplayConfig()
     learner: LearnerConfig = LearnerConfig()
+    promotion: PromotionConfig = PromotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()

@@ -1,7 +1,8 @@
-"""The game of a configuration: a registered one, or a user's own from a file."""
+"""The game of a configuration: a registered one, or a user's own from a file. And other functions from files."""
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,9 @@ def make_env(config: GameConfig) -> envs.Env:
 
 
 def own_game(config: GameConfig) -> envs.Env:
-    file, colon, name = config.source.rpartition(":")
-    if not (colon and file.endswith(".py") and name):
-        raise ConfigError(f"game.source: {config.source!r} is not FILE.py:FUNCTION; registered games go by game.name")
-    if not Path(file).is_file():
-        raise ConfigError(f"game.source: {file}: no such file")
+    function = own_function(config.source, "game.source", "registered games go by game.name")
+    file, _, name = config.source.rpartition(":")
     try:
-        function = getattr(import_file(Path(file)), name, None)
-        if not callable(function):
-            raise ConfigError(f"game.source: {file} has no function {name!r}")
         env = function(**config.options)
     except ConfigError:
         raise
@@ -48,9 +43,29 @@ def own_game(config: GameConfig) -> envs.Env:
     return env
 
 
+def own_function(source: str, field: str, advice: str) -> Callable[..., Any]:
+    """The function of a text FILE.py:FUNCTION.
+
+    Raises:
+        ConfigError: no such file or function, or an error in the file; it names `field`.
+    """
+    file, colon, name = source.rpartition(":")
+    if not (colon and file.endswith(".py") and name):
+        raise ConfigError(f"{field}: {source!r} is not FILE.py:FUNCTION; {advice}")
+    if not Path(file).is_file():
+        raise ConfigError(f"{field}: {file}: no such file")
+    try:
+        function = getattr(import_file(Path(file)), name, None)
+    except Exception as error:
+        raise ConfigError(f"{field}: {file}: {type(error).__name__}: {error}") from error
+    if not callable(function):
+        raise ConfigError(f"{field}: {file} has no function {name!r}")
+    return function
+
+
 def import_file(path: Path) -> Any:
     """Runs a Python file as a module of its own."""
-    spec = importlib.util.spec_from_file_location(f"jaxzero_game_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"jaxzero_own_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

@@ -15,14 +15,20 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from envs import Env
 from jaxzero import learner as learners
-from jaxzero import networks, search, selfplay
+from jaxzero import models, networks, search, selfplay
 from jaxzero import replay as replays
 from jaxzero.config import Config
 from jaxzero.learner import AXIS
-from jaxzero.models import simulator
 
 REPLICATED, LANES, ROWS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
-INIT, PLAY, LEARN, EVALUATE = range(4)  # streams of random keys
+INIT, PLAY, LEARN, EVALUATE, PROMOTE = range(5)  # streams of random keys
+
+
+class Best(NamedTuple):
+    """The network that plays where it takes a match to be promoted."""
+
+    variables: networks.Variables  # the average of an iteration
+    iteration: jax.Array  # i32[]  which
 
 
 @jax.tree_util.register_dataclass
@@ -35,6 +41,7 @@ class RunState:
     learned: learners.Learned
     games: selfplay.Games  # [B]
     replay: replays.Replay  # [T, B]
+    best: Best | None = None  # only with promotion
 
 
 class Steps(NamedTuple):
@@ -62,7 +69,7 @@ def make_mesh(devices: int) -> Mesh:
 def make(config: Config, env: Env, network: networks.Network | None = None) -> Steps:
     """Builds the two functions of a validated configuration. `network` replaces the configured one."""
     network = network or networks.make(config.network, env)
-    model = simulator.make(env, network.infer)
+    model = models.make(env, network)
     budgets = config.search.schedule or (config.search.simulations,)
     searchers = [search.make(config.search, env, model, simulations) for simulations in budgets]
     cheap = None
@@ -86,10 +93,13 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         keys = selfplay.lane_keys(stream(key, INIT, done + 1), lanes())
         games = selfplay.start(env, searchers[0], keys, config.selfplay.opening_plies)
         num_rows = replays.rows(config.replay.capacity, config.selfplay.games, config.selfplay.plies)
-        return RunState(done, key, learned, games, replays.init(env, num_rows, lanes_here))
+        best = None
+        if config.promotion.rule != "off":
+            best = Best(jax.tree.map(jnp.copy, variables), jnp.int32(0))
+        return RunState(done, key, learned, games, replays.init(env, num_rows, lanes_here), best)
 
     def self_play(state: RunState):
-        params = network.fold(state.learned.average)
+        params = network.fold(state.best.variables if state.best else state.learned.average)
         key = stream(state.key, PLAY, state.iteration)
         part = jnp.minimum(state.iteration * len(budgets) // config.iterations, len(budgets) - 1)
         games, replay, sums = jax.lax.switch(part, play_chunks, params, key, state.games, state.replay, lanes())
@@ -121,9 +131,18 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
     return Steps(jax.jit(start), donated(step(self_play)), donated(step(learn)), abstract)
 
 
+def promoted(state: RunState) -> RunState:
+    """The state in which `best` is the average of now, in buffers of its own, as both are donated."""
+    variables, iteration = jax.tree.map(
+        lambda x: jax.device_put(jnp.copy(x), x.sharding), (state.learned.average, state.iteration)
+    )
+    return dataclasses.replace(state, best=Best(variables, iteration))
+
+
 def learner_part(state: RunState) -> dict[str, Any]:
     """What every checkpoint keeps."""
-    return {"iteration": state.iteration, "key": state.key, "learned": state.learned}
+    part = {"iteration": state.iteration, "key": state.key, "learned": state.learned}
+    return part | ({"best": state.best} if state.best else {})
 
 
 def data_part(state: RunState) -> dict[str, Any]:
@@ -138,6 +157,8 @@ def averages(config: Config, sums: dict[str, Any], metrics: dict[str, Any]) -> d
     if games := float(sums["games"]):
         row |= {name: float(sums[name]) / games for name in ("first_player_wins", "second_player_wins", "draws")}
         row["game_length"] = float(sums["length"]) / games
+        if "points" in sums:  # of one player; over many iterations the mean of a game
+            row["points"] = float(sums["points"]) / games
     if n := float(sums["ended"]):
         row["value_error"] = float(sums["error"]) / n
         v, z, vv, zz, vz = (float(sums[name]) / n for name in ("v", "z", "vv", "zz", "vz"))

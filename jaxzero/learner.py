@@ -3,6 +3,7 @@
 Letters: N samples on this device, K updates of an iteration.
 """
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,9 +15,10 @@ import optax
 import optax.contrib
 
 from envs import Env
+from jaxzero import models, search
 from jaxzero import replay as replays
 from jaxzero.config import Config, LearnerConfig, ReplayConfig
-from jaxzero.losses import alphazero_loss
+from jaxzero.losses import Window, alphazero_loss, by_depth, muzero_loss
 from jaxzero.networks import Network, Variables
 
 AXIS = "devices"
@@ -86,22 +88,110 @@ def window_rows(config: ReplayConfig, positions: jax.Array, games: int) -> jax.A
 
 def make_batch(env: Env, config: LearnerConfig, slots: replays.Slots, value: jax.Array, key: jax.Array) -> Batch:
     """What N slots and their value targets f32[N] teach, each turned by a random symmetry if `config.augment`."""
-    observation = jax.vmap(env.observe)(slots.state)
-    moves = slots.moves
-    if config.augment and len(env.symmetries) > 1:
-        turn = jax.random.randint(key, value.shape, 0, len(env.symmetries))
-        turned = jnp.stack([jax.vmap(transform)(observation) for transform, _ in env.symmetries])
-        observation = turned[turn, jnp.arange(len(value))]
-        table = jnp.asarray(np.stack([actions for _, actions in env.symmetries]).astype(np.int16))
-        moves = jnp.where(moves >= 0, table[turn[:, None], jnp.maximum(moves, 0)], -1)
-    return Batch(observation, moves, slots.weights, slots.policy_weight, value)
+    turn = draw_symmetries(env, config, key, len(value))
+    observation = turned(env, jax.vmap(env.observe)(slots.state), turn)
+    return Batch(observation, turned_actions(env, slots.moves, turn), slots.weights, slots.policy_weight, value)
+
+
+def make_window(
+    env: Env, config: LearnerConfig, slots: replays.Slots, value: jax.Array, key: jax.Array, seen: bool = False
+) -> Window:
+    """The same of N positions and the K plies after each, [N, K + 1], for a model to be unrolled over; without `seen`
+    only the first of them is shown."""
+    count, plies = value.shape
+    turn = draw_symmetries(env, config, key, count)
+    shown = plies if seen else 1
+    states = jax.tree.map(lambda x: x[:, :shown].reshape(-1, *x.shape[2:]), slots.state)
+    repeated = None if turn is None else jnp.repeat(turn, shown)
+    observation = turned(env, jax.vmap(env.observe)(states), repeated)
+    mover, end = slots.state.player, slots.end
+    return Window(
+        observation=observation.reshape(count, shown, *observation.shape[1:]),
+        action=turned_actions(env, slots.action, turn), moves=turned_actions(env, slots.moves, turn),
+        weights=slots.weights, policy_weight=slots.policy_weight, value=value, reward=slots.reward,
+        follows=jnp.where(end, 2, (jnp.roll(mover, -1, 1) != mover).astype(jnp.int32)),
+        alive=jnp.cumsum(end, 1) - end == 0,
+    )  # fmt: skip
+
+
+def draw_symmetries(env: Env, config: LearnerConfig, key: jax.Array, count: int) -> jax.Array | None:
+    """i32[N] into `env.symmetries`; None: nothing is turned."""
+    if not config.augment or len(env.symmetries) == 1:
+        return None
+    return jax.random.randint(key, (count,), 0, len(env.symmetries))
+
+
+def turned(env: Env, observation: jax.Array, turn: jax.Array | None) -> jax.Array:
+    """Observations [N, …] under symmetries i32[N]."""
+    if turn is None:
+        return observation
+    every = jnp.stack([jax.vmap(transform)(observation) for transform, _ in env.symmetries])
+    return every[turn, jnp.arange(len(turn))]
+
+
+def turned_actions(env: Env, actions: jax.Array, turn: jax.Array | None) -> jax.Array:
+    """Actions i16[N, …] under symmetries i32[N]; -1 stays."""
+    if turn is None:
+        return actions
+    table = jnp.asarray(np.stack([actions for _, actions in env.symmetries]).astype(np.int16))
+    which = turn.reshape(-1, *(1,) * (actions.ndim - 1))
+    return jnp.where(actions >= 0, table[which, jnp.maximum(actions, 0)], -1)
+
+
+def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., Any]:
+    """The function `reanalyse(variables, slots, value, key) -> (slots, value)` on [N, K + 1]: the first
+    `learner.reanalyse` of the N get the policies and root values that the latest network finds in their positions
+    (Schrittwieser et al. 2021, "Online and offline reinforcement learning by planning with a learned model").
+
+    A λ-return is linear in the root values, so that what a new value changes is added; those of plies beyond the window
+    stay as they were.
+    """
+    searcher = search.make(dataclasses.replace(config.search, reuse=False), env, models.make(env, network))
+    td_lambda = config.learner.td_lambda
+
+    def reanalyse(variables: Variables, slots: replays.Slots, value: jax.Array, key: jax.Array):
+        count, plies = round(config.learner.reanalyse * len(value)), value.shape[1]
+        states = jax.tree.map(lambda x: x[:count].reshape(-1, *x.shape[2:]), slots.state)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count * plies))
+        temperature = jnp.zeros(count * plies)
+        found, _ = searcher.run(network.fold(variables), keys, states, searcher.init(states), temperature, True)
+        _, weights = replays.compact_policy(found.policy, jax.vmap(env.legal_actions)(states), env.max_legal)
+
+        def back(later, ply):
+            change, later_mover = later
+            new, old, mover, end = ply
+            follow = jnp.where(end, 0.0, jnp.where(later_mover == mover, change, -change))
+            change = (1 - td_lambda) * (new - old) + td_lambda * follow
+            return (change, mover), change
+
+        fresh = found.value.reshape(count, plies)
+        by_ply = jax.tree.map(lambda x: x[:count].T, (slots.value, slots.state.player, slots.end))
+        start = jnp.zeros(count), by_ply[1][-1]
+        _, change = jax.lax.scan(back, start, (fresh.T, *by_ply), reverse=True)
+
+        def put(old, new):
+            return old.at[:count].set(new.reshape(count, plies, *new.shape[1:]).astype(old.dtype))
+
+        renewed = dataclasses.replace(
+            slots, weights=put(slots.weights, weights), value=put(slots.value, found.value),
+            policy_weight=put(slots.policy_weight, found.policy_weight),
+        )  # fmt: skip
+        return renewed, value.at[:count].add(change.T)
+
+    return reanalyse
 
 
 def make_update(network: Network, config: LearnerConfig, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
     """The function `update(learned, batch, key) -> (learned, metrics)`, to be run under the mesh axis `AXIS`: each
     device holds N positions, gradients and statistics are those of the whole batch."""
 
-    def loss(params, stats, batch: Batch, key):
+    def modelled(params, stats, window: Window, key):
+        assert network.latent is not None
+        losses = muzero_loss(config, network.latent, params, window)
+        total = losses.pop("loss").mean()
+        return total, (stats, {"loss": total} | by_depth(losses, window.alive))
+
+    def judged(params, stats, batch: Batch, key):
         prediction, stats = network.predict(
             {"params": params, "stats": stats}, batch.observation, train=True, key=key, axis_name=AXIS
         )
@@ -109,7 +199,9 @@ def make_update(network: Network, config: LearnerConfig, optimizer: optax.Gradie
         means = {name: values.mean() for name, values in losses.items()}
         return means["loss"], (stats, means)
 
-    def update(learned: Learned, batch: Batch, key: jax.Array):
+    loss = modelled if network.latent else judged
+
+    def update(learned: Learned, batch: Batch | Window, key: jax.Array):
         variables = learned.variables
         gradients, (stats, metrics) = jax.grad(loss, has_aux=True)(
             variables["params"], variables["stats"], batch, jax.random.fold_in(key, jax.lax.axis_index(AXIS))
@@ -134,6 +226,21 @@ def make_learn(
     Nothing is learned until every device has a full batch of finished positions.
     """
     update = make_update(network, config.learner, optimizer)
+    reanalyse = make_reanalyse(env, network, config) if config.learner.reanalyse else None
+    steps = config.learner.unroll if network.latent else 0
+
+    def draw(learned: Learned, replay: replays.Replay, table: jax.Array, key: jax.Array, count: int):
+        """Slots and their targets, [N] to judge or [N, K + 1] to unroll a model over."""
+        if not (network.latent or reanalyse):
+            return replays.sample(replay, table, key, count)
+        slots, value = replays.sample_windows(replay, table, key, count, steps)
+        if reanalyse:
+            slots, value = reanalyse(learned.variables, slots, value, jax.random.fold_in(key, 1))
+        return (slots, value) if network.latent else jax.tree.map(lambda x: x[:, 0], (slots, value))
+
+    make = make_batch
+    if network.latent:
+        make = partial(make_window, seen=bool(config.learner.consistency_weight or network.latent.num_codes))
 
     def learn(learned: Learned, replay: replays.Replay, key: jax.Array, positions: jax.Array):
         devices = jax.lax.psum(1, AXIS)
@@ -142,10 +249,10 @@ def make_learn(
         table = replays.sampling_table(replay, rows)
 
         def one(learned, k):
-            sampled, turned, dropped = jax.random.split(jax.random.fold_in(key, k), 3)
+            sampled, turns, dropped = jax.random.split(jax.random.fold_in(key, k), 3)
             device = jax.lax.axis_index(AXIS)
-            slots, value = replays.sample(replay, table, jax.random.fold_in(sampled, device), count)
-            batch = make_batch(env, config.learner, slots, value, jax.random.fold_in(turned, device))
+            slots, value = draw(learned, replay, table, jax.random.fold_in(sampled, device), count)
+            batch = make(env, config.learner, slots, value, jax.random.fold_in(turns, device))
             return update(learned, batch, dropped)
 
         def run(learned):

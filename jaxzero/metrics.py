@@ -18,12 +18,15 @@ from typing import Any
 Row = dict[str, Any]
 
 _GROUPS = {
-    "loss": ("loss", "policy_loss", "value_loss", "gradient_norm", "lr", "policy_entropy"),
-    "selfplay": ("value_error", "value_correlation", "game_length", "window"),
+    "loss": (
+        *("loss", "policy_loss", "value_loss", "reward_loss", "follows_loss", "codes_loss", "consistency_loss"),
+        *("reward_error", "latent_norm", "gradient_norm", "lr", "policy_entropy"),
+    ),
+    "selfplay": ("value_error", "value_correlation", "game_length", "points", "window"),
     "outcome": ("first_player_wins", "draws", "second_player_wins"),
     "total": ("seconds", "games", "positions", "updates"),
     "speed": ("games_per_s", "positions_per_s", "simulations_per_s", "samples_per_s"),
-    "time": ("self_play_s", "learn_s", "evaluation_s", "checkpoint_s", "compile_s"),
+    "time": ("self_play_s", "learn_s", "evaluation_s", "promotion_s", "checkpoint_s", "compile_s"),
     "hardware": ("device_memory_mb", "device_utilisation", "cpu_percent", "memory_mb"),
 }
 _TAGS = {key: f"{group}/{key}" for group, keys in _GROUPS.items() for key in keys}

@@ -1,9 +1,8 @@
 """learning_curve.png: the course of a run in one picture."""
 
-import math
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,19 +11,17 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from jaxzero.curves import NOISY, Rows, known, series, smooth, thin
 from jaxzero.progress import short_number
-
-Rows = Sequence[Mapping[str, Any]]
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY, INK = "#B0B0B0", "#333333"
-POINTS = 300  # drawn in a line; a longer run is averaged down to them
 
 
 def learning_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") -> None:
     """Draw the rows of a run over its training time into the PNG file `path`, which appears whole or not at all."""
-    rows = [row for row in rows if _known(row, "seconds")]
+    rows = [row for row in rows if known(row, "seconds")]
     figure = Figure(figsize=(12, 7.5), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold", color=INK, parse_math=False)
     panels = figure.subplots(2, 2, sharex=True)
@@ -33,21 +30,20 @@ def learning_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") ->
     _self_play(panels[1, 0], rows)
     _outcomes(panels[1, 1], rows)
     _time_axes(panels[1], rows)
-    path = pathlib.Path(path)
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, path)
+    _save(figure, path)
 
 
 def _evaluation(axes: Axes, rows: Rows) -> None:
     axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    keys = {key: None for row in rows for key in row if key.startswith("eval/") and key.endswith("/score")}
+    scores = [key for row in rows for key in row if key.startswith("eval/") and key.endswith("/score")]
+    truth = {f"oracle/{player}_moves": f"right moves, {player}" for player in ("policy", "search")}
+    keys = {key: key[len("eval/") : -len("/score")] for key in scores}
+    keys |= {key: label for key, label in truth.items() if any(key in row for row in rows)}
     colours = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
-    for number, key in enumerate(keys):
+    for number, (key, label) in enumerate(keys.items()):
         style = ("-", "--", ":")[number // len(colours) % 3]
-        x, y = _series(rows, key)
-        label = key[len("eval/") : -len("/score")]
+        x, y = _over_minutes(rows, key)
         _draw(axes, x, y, label, colours[number % len(colours)], style)
     _finish(axes, "Evaluation score by opponent", *axes.get_legend_handles_labels())
 
@@ -58,15 +54,15 @@ def _losses(axes: Axes, rows: Rows) -> None:
         ("policy_loss", "policy", BLUE),
         ("value_loss", "value", RED),
     ):
-        _draw(axes, *_series(rows, key), label, colour)
+        _draw(axes, *_over_minutes(rows, key), label, colour)
     _finish(axes, "Losses", *axes.get_legend_handles_labels())
 
 
 def _self_play(axes: Axes, rows: Rows) -> None:
-    _draw(axes, *_series(rows, "value_error"), "value error, mean |search − outcome|", PURPLE)
+    _draw(axes, *_over_minutes(rows, "value_error"), "value error, mean |search − outcome|", PURPLE)
     axes.set_ylim(0, max(1, axes.get_ylim()[1]))
     right = axes.twinx()
-    _draw(right, *_series(rows, "game_length"), "game length in plies (right)", GREEN)
+    _draw(right, *_over_minutes(rows, "game_length"), "game length in plies (right)", GREEN)
     right.spines[:].set_visible(False)
     right.tick_params(colors=INK, length=0)
     (handles, labels), (more_handles, more_labels) = (each.get_legend_handles_labels() for each in (axes, right))
@@ -78,18 +74,18 @@ def _outcomes(axes: Axes, rows: Rows) -> None:
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
     keys = {"first_player_wins": "first player wins", "draws": "draws", "second_player_wins": "second player wins"}
-    rows = [row for row in rows if all(_known(row, key) for key in keys)]
-    series = [_thin(*_series(rows, key)) for key in keys]
+    rows = [row for row in rows if all(known(row, key) for key in keys)]
+    lines = [thin(*_over_minutes(rows, key)) for key in keys]
     if rows:
-        x = np.append(0, series[0][0])  # a row tells of the time before it
-        shares = [np.append(y[0], _smooth(y)) for _, y in series]
+        x = np.append(0, lines[0][0])  # a row tells of the time before it
+        shares = [np.append(y[0], smooth(y)) for _, y in lines]
         axes.stackplot(x, shares, labels=list(keys.values()), colors=(SKY, "#E4E4E4", ORANGE), alpha=0.85)
     _finish(axes, "Outcomes of self-play", *axes.get_legend_handles_labels())
 
 
 def _time_axes(panels: Sequence[Axes], rows: Rows) -> None:
     """Minutes along the bottom and, under each of them, the positions seen by then."""
-    minutes, positions = (np.append(0, values) for values in _series(rows, "positions"))
+    minutes, positions = (np.append(0, values) for values in _over_minutes(rows, "positions"))
 
     def label(minute: float, _: float) -> str:
         seen = short_number(np.interp(minute, minutes, positions))
@@ -107,11 +103,11 @@ def _draw(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, colour: str, sty
     """A line; noisy ones are smoothed, with the points themselves pale behind. Nothing where there are no points."""
     if not len(x):
         return
-    x, y = _thin(x, y)
-    if len(x) >= 30:
+    x, y = thin(x, y)
+    if len(x) >= NOISY:
         axes.plot(x, y, color=colour, linewidth=1, alpha=0.3)
-        y = _smooth(y)
-    marker = "o" if len(x) < 30 else ""
+        y = smooth(y)
+    marker = "o" if len(x) < NOISY else ""
     axes.plot(x, y, style, color=colour, linewidth=2, marker=marker, markersize=4, label=label, clip_on=False)
 
 
@@ -135,26 +131,41 @@ def _finish(axes: Axes, title: str, handles: list[Any], labels: list[str]) -> No
         axes.text(0.5, 0.5, "nothing yet", transform=axes.transAxes, ha="center", va="center", color=GREY)
 
 
-def _series(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
-    """Minutes and values of the rows that have a finite one."""
-    pairs = [(row["seconds"] / 60, row[key]) for row in rows if _known(row, key)]
-    x, y = np.array(pairs, dtype=float).reshape(-1, 2).T
-    return x, y
+def _over_minutes(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Minutes and values of the rows that have them."""
+    seconds, values = series(rows, key, "seconds")
+    return seconds / 60, values
 
 
-def _known(row: Mapping[str, Any], key: str) -> bool:
-    return row.get(key) is not None and math.isfinite(row[key])
+def elo_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") -> None:
+    """Draw ratings (rows of `jaxzero.evaluation.rate`) against iterations, with their 95 % intervals, anchors as
+    lines, into the PNG file `path`, which appears whole or not at all."""
+    figure = Figure(figsize=(9, 5.5), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    axes = figure.subplots()
+    colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
+    names = sorted({(row["run"], row["player"].partition(":")[2]) for row in rows if row["run"]})
+    for number, (run, mode) in enumerate(names):
+        own = [row for row in rows if row["run"] == run and row["player"].partition(":")[2] == mode]
+        own.sort(key=lambda row: row["iteration"])
+        x, elo = (np.array([row[key] for row in own], float) for key in ("iteration", "elo"))
+        low, high = np.array([row["interval"] for row in own]).T
+        axes.errorbar(
+            x, elo, (np.maximum(elo - low, 0), np.maximum(high - elo, 0)), color=colours[number % len(colours)],
+            linewidth=2, marker="o", markersize=4, elinewidth=1, capsize=2, label=f"{run}, {mode} simulations",
+        )  # fmt: skip
+    for row in rows:
+        if not row["run"]:
+            axes.axhline(row["elo"], color=GREY, linewidth=1, linestyle="--")
+            place = {"xycoords": axes.get_yaxis_transform(), "va": "bottom", "ha": "right", "fontsize": 9}
+            axes.annotate(row["player"], (1, row["elo"]), color=INK, **place)
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.set_xlabel("iteration", color=INK)
+    _finish(axes, f"Elo, {title}", *axes.get_legend_handles_labels())
+    _save(figure, path)
 
 
-def _thin(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """At most POINTS points, each the mean of its neighbours; the last stays where it is in time."""
-    if len(x) <= POINTS:
-        return x, y
-    groups = np.array_split(np.arange(len(x)), POINTS)
-    return np.array([x[group[-1]] for group in groups]), np.array([y[group].mean() for group in groups])
-
-
-def _smooth(y: np.ndarray) -> np.ndarray:
-    """Centred moving average over 1/20 of the points, over fewer at both ends."""
-    window = np.ones(len(y) // 40 * 2 + 1)
-    return np.convolve(y, window, "same") / np.convolve(np.ones_like(y), window, "same")
+def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
+    path = pathlib.Path(path)
+    temporary = path.with_suffix(".tmp")
+    figure.savefig(temporary, format="png")
+    os.replace(temporary, path)

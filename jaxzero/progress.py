@@ -88,7 +88,7 @@ class Progress:
 
     def _times(self) -> list[str]:
         eta = self.eta()
-        return [_duration(self._clock() - self._began), f"eta {'?' if eta is None else _duration(eta)}"]
+        return [duration(self._clock() - self._began), f"eta {'?' if eta is None else duration(eta)}"]
 
     def _figures(self) -> list[str]:
         names = {"loss": "loss", "policy_loss": "policy", "value_loss": "value"}
@@ -112,7 +112,7 @@ def _is_score(key: str) -> bool:
     return key.startswith("eval/") and key.endswith("/score")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     minutes, seconds = divmod(int(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 

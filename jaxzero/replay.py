@@ -91,8 +91,11 @@ def legal_moves(legal: jax.Array, most: int) -> jax.Array:
     return jnp.where(index == inside, 32 * inside + place, actions)
 
 
-def append(replay: Replay, chunk: Slots, max_plies: int, td_lambda: float) -> tuple[Replay, jax.Array]:
-    """Writes n rows at the cursor and gives value targets (λ-returns) to the games that ended in them.
+def append(
+    replay: Replay, chunk: Slots, max_plies: int, td_lambda: float, td_steps: int = 0
+) -> tuple[Replay, jax.Array]:
+    """Writes n rows at the cursor and gives value targets (λ-returns, or returns of `td_steps` plies) to the games that
+    ended in them.
 
     Returns the replay and bool[W, B], which of the last W = n + max_plies rows became ready, oldest first (see
     `recent`).
@@ -110,6 +113,8 @@ def append(replay: Replay, chunk: Slots, max_plies: int, td_lambda: float) -> tu
     where = recent(cursor, num_rows, n + max_plies)
     reward, mover, end, value = (x[where] for x in (slots.reward, slots.state.player, slots.end, slots.value))
     target, known = targets.returns(reward, mover, end, value, td_lambda)
+    if td_steps:
+        target = targets.n_step_returns(reward, mover, end, value, td_steps)
     known &= slots.moves[..., 0][where] >= 0  # rows of a new ring that were never written hold no move
     seen = ready[where]
     new = known & ~seen
@@ -133,8 +138,23 @@ def sampling_table(replay: Replay, window_rows: jax.Array) -> jax.Array:
 
 def sample(replay: Replay, table: jax.Array, key: jax.Array, count: int) -> tuple[Slots, jax.Array]:
     """`count` slots drawn uniformly with replacement, with their targets f32[N]. The table must not be empty."""
+    return window(replay, draw(table, key, count))
+
+
+def sample_windows(replay: Replay, table: jax.Array, key: jax.Array, count: int, steps: int) -> tuple[Slots, jax.Array]:
+    """`count` slots drawn so and the `steps` plies after each: [N, steps + 1]. Beyond the end of a game they are those
+    of the lane's next one, or older ones."""
+    index = draw(table, key, count)[:, None] + jnp.arange(steps + 1)[None] * replay.ready.shape[1]
+    return window(replay, index % table.shape[0])
+
+
+def draw(table: jax.Array, key: jax.Array, count: int) -> jax.Array:
     nth = jax.random.randint(key, (count,), 1, jnp.maximum(table[-1], 1) + 1)
-    index = jnp.searchsorted(table, nth)
+    return jnp.searchsorted(table, nth)
+
+
+def window(replay: Replay, index: jax.Array) -> tuple[Slots, jax.Array]:
+    """Slots and targets by their numbers row · B + lane."""
     lanes = replay.ready.shape[1]
 
     def pick(ring: Any) -> Any:

@@ -109,8 +109,9 @@ def best_step(folder: Path) -> int:
     return step
 
 
-def load(folder: str | Path, step: int | None = None, env: Env | None = None) -> Loaded:
-    """The network of a run at its newest checkpoint, or at `step`; `env` for a game made in a script.
+def load(folder: str | Path, step: int | None = None, env: Env | None = None, promoted: bool = False) -> Loaded:
+    """The network of a run at its newest checkpoint, or at `step`; `env` for a game made in a script. `promoted`: the
+    one that was `best` by then, instead of the latest.
 
     Raises:
         ConfigError: no run, no such checkpoint, or a damaged one.
@@ -128,4 +129,9 @@ def load(folder: str | Path, step: int | None = None, env: Env | None = None) ->
         restored = checkpoints.restore_learner(iteration.learner_part(iteration.make(config, env).abstract), step)
     if restored is None:
         raise ConfigError(f"{folder}: no checkpoint yet; train it first")
-    return Loaded(env, network, network.fold(restored.learner["learned"].average), config, restored.step, restored.info)
+    average, step = restored.learner["learned"].average, restored.step
+    if promoted:
+        if "best" not in restored.learner:
+            raise ConfigError(f"{folder}: nothing is promoted there, as promotion.rule is off")
+        average, step = restored.learner["best"].variables, int(restored.learner["best"].iteration)
+    return Loaded(env, network, network.fold(average), config, step, restored.info)

@@ -93,6 +93,8 @@ def make_chunk(env: Env, search: Search, config: Config, cheap: Search | None = 
             "length": jnp.where(end, length, 0).sum(),
             "entropy": entropy(result.policy).sum(),
         }
+        if env.num_players == 1:
+            sums["points"] = first.sum()
         return jax.vmap(where)(end, fresh, played), (slots, sums)
 
     def chunk(params, key, games: Games, replay: replays.Replay, lanes: jax.Array):
@@ -100,7 +102,7 @@ def make_chunk(env: Env, search: Search, config: Config, cheap: Search | None = 
             return ply(params, jax.random.fold_in(key, t), lanes, games)
 
         games, (slots, sums) = jax.lax.scan(body, games, jnp.arange(config.selfplay.plies))
-        replay, new = replays.append(replay, slots, env.max_plies, config.learner.td_lambda)
+        replay, new = replays.append(replay, slots, env.max_plies, config.learner.td_lambda, config.learner.td_steps)
         rows = replays.recent(replay.cursor, replay.ready.shape[0], new.shape[0])
         sums = {name: values.sum().astype(jnp.float32) for name, values in sums.items()}
         return games, replay, sums | agreement(jax.tree.map(lambda x: x[rows], replay.slots), new)

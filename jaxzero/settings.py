@@ -192,8 +192,9 @@ def read_options(options: Mapping[str, Any]) -> Layer:
 
 def with_absolute_paths(layer: Layer, folder: Path) -> Layer:
     """Files are found again from any other folder."""
-    if ".py:" in layer.get("game.source", ""):
-        layer["game.source"] = str(folder.absolute() / layer["game.source"])
+    for name in ("game.source", "evaluation.metric"):
+        if ".py:" in layer.get(name, ""):
+            layer[name] = str(folder.absolute() / layer[name])
     if layer.get("init_from"):
         layer["init_from"] = str(folder.absolute() / layer["init_from"])
     return layer
@@ -307,7 +308,8 @@ def value_of(config: Config, name: str) -> Any:
 # Resume
 
 FREE = ("name", "root", "iterations", "log", "checkpoint", "evaluation", "export")
-ON_REQUEST = ("learner", "search", "selfplay.opening_plies", "devices")
+ON_REQUEST = ("learner", "search", "selfplay.opening_plies", "devices", "promotion")
+FIXED = ("promotion.rule",)  # in a section that may change
 
 
 def check_resume(old: Config, new: Config, allow_change: Sequence[str] = ()) -> list[str]:
@@ -326,7 +328,7 @@ def check_resume(old: Config, new: Config, allow_change: Sequence[str] = ()) -> 
             continue
         change = f"{name}: {toml(before)} -> {toml(after)}"
         restart = "--overwrite to start again, or another --name"
-        if not covered(name, FREE + ON_REQUEST):
+        if name in FIXED or not covered(name, FREE + ON_REQUEST):
             raise ConfigError(f"{change} cannot change within a run; use {restart}")
         if not covered(name, FREE) and not covered(name, allow_change):
             raise ConfigError(f"{change} changes a run; use --allow-change {name} to go on, {restart}")

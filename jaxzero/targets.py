@@ -39,6 +39,18 @@ def returns(
     return jnp.where(known, total, 0.0), known
 
 
+def n_step_returns(reward: jax.Array, mover: jax.Array, end: jax.Array, value: jax.Array, n: int) -> jax.Array:
+    """f32[T, B]: the rewards of n plies and the root value after them, in the mover's view, or the rewards to the end
+    of a game that is nearer (MuZero, Schrittwieser et al. 2020, section 3, undiscounted). Arguments as those of
+    `returns`; without meaning where the end is not known."""
+    sign = jnp.where(jnp.roll(mover, -1, 0) == mover, 1.0, -1.0)
+
+    def longer(_, total):
+        return reward + jnp.where(end, 0.0, sign * jnp.roll(total, -1, 0))
+
+    return jax.lax.fori_loop(0, n, longer, value)
+
+
 def wdl_target(value: jax.Array) -> jax.Array:
     """f32[B] in [-1, 1] -> f32[B, 3] win, draw, loss: the distribution of that mean with the most draws.
 

@@ -22,6 +22,7 @@ from jaxzero import evaluation, hardware, iteration, learner, metrics, networks,
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError, GameConfig
 from jaxzero.dry_run import dry_run
+from jaxzero.evaluation import measures, promotion
 from jaxzero.export import parity, publish
 from jaxzero.export.load import Loaded as Origin
 from jaxzero.export.load import load as load_file
@@ -97,6 +98,10 @@ def abstract_state(config: Config, env: Env) -> tuple[Any, Any]:
     return iteration.learner_part(abstract), iteration.data_part(abstract)
 
 
+def now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
 class Interrupt:
     """Notes SIGINT and SIGTERM, so that the loop can commit first; a second SIGINT acts at once."""
 
@@ -169,6 +174,10 @@ class Trainer:
         self.sampler = hardware.Sampler()
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
         self.evaluators = evaluation.make(env, self.network, config)
+        self.measures = measures.make(env, self.network, config)
+        self.gate = None
+        if config.promotion.rule != "off":
+            self.gate = promotion.make(env, self.network, config)
 
     def rows(self, changes: list[str], from_step: int | None) -> Iterator[Row]:
         config = self.config
@@ -176,9 +185,15 @@ class Trainer:
             _log.info(line)
         state, start = self.restore(from_step)
         runs.record(self.folder, config, changes, start)
+        if self.gate:
+            text, warning = promotion.risk(config.promotion)
+            _log.info(text)
+            if warning:
+                _log.warning(warning)
         for change in changes:
             _log.info("changed at iteration %d: %s", start, change)
         metrics.cut_back(self.folder, start)
+        promotion.cut_back(self.folder, start)
         if start >= config.iterations:
             done = f"{start} of {config.iterations} iterations are done"
             _log.info("nothing to do: %s; raise iterations to go on", done)
@@ -228,7 +243,8 @@ class Trainer:
         learned = state.learned._replace(**dict(zip(("variables", "average"), twice(variables), strict=True)))
         self.init_from = {"file": self.config.init_from, "weights_sha256": metadata["weights_sha256"]}
         _log.info("beginning with %s: weights %s", *self.init_from.values())
-        return dataclasses.replace(state, learned=learned)
+        state = dataclasses.replace(state, learned=learned)
+        return iteration.promoted(state) if state.best else state
 
     def iterate(self, state: iteration.RunState, start: int, log: metrics.MetricsLog) -> Iterator[Row]:
         config = self.config
@@ -236,7 +252,7 @@ class Trainer:
         _log.info("compiling self-play and learning")
         self_play = self.steps.self_play.lower(state).compile()
         learn = self.steps.learn.lower(state).compile()
-        extra: Row = {"compile_s": time.perf_counter() - began}
+        extra: Row = {"compile_s": time.perf_counter() - began, "device": hardware.device_summary().splitlines()[0]}
         pending: list[Any] = []
         mark = time.perf_counter()
         for done in range(start + 1, config.iterations + 1):
@@ -245,8 +261,9 @@ class Trainer:
             pending.append((sums, learned))
             last = done == config.iterations or bool(self.interrupt.name)
             evaluates = bool(config.evaluation.every and done % config.evaluation.every == 0)
+            challenges = self.gate is not None and done % config.promotion.every == 0
             commits = done % config.checkpoint.every == 0 or last
-            if not (done % config.log.every == 0 or evaluates or commits):
+            if not (done % config.log.every == 0 or evaluates or challenges or commits):
                 continue
             row = self.measure(done, pending, mark) | extra | self.sampler.sample()
             pending, extra = [], {}
@@ -257,6 +274,9 @@ class Trainer:
                     f"iteration {done}: loss or parameters are not finite; lower learner.lr or set learner.clip, and "
                     f"run again with --allow-change learner: it goes on from iteration {newest}"
                 )
+            if challenges:
+                state, result = self.promote(state, done)
+                row |= result
             if evaluates or (done == config.iterations and config.evaluation.final):
                 row |= self.evaluate(state, done)
             log.write(row)  # before the commit: a run resumed from it must not lack the row
@@ -300,13 +320,36 @@ class Trainer:
     def evaluate(self, state: iteration.RunState, done: int) -> Row:
         began = time.perf_counter()
         key = iteration.stream(state.key, iteration.EVALUATE, done)
-        results = {name: play(self.fold(state.learned.average), key) for name, play in self.evaluators.items()}
-        timestamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        evaluation.write_results(self.folder, done, results, timestamp)
-        row: Row = {"evaluation_s": time.perf_counter() - began}
+        params = self.fold(state.learned.average)
+        results = {name: play(params, key) for name, play in self.evaluators.items()}
+        measured: Row = {}
+        for measure in self.measures:
+            measured |= measure(params, done)
+        evaluation.write_results(self.folder, done, results, now(), measured=measured)
+        row: Row = {"evaluation_s": time.perf_counter() - began, **measured}
         for name, result in results.items():
             row |= {f"eval/{name}/{key}": result[key] for key in ("score", "wins", "draws", "losses", "mean_length")}
         return row
+
+    def promote(self, state: iteration.RunState, done: int) -> tuple[iteration.RunState, Row]:
+        """The latest network against the best one, which it may replace."""
+        assert self.gate is not None
+        assert state.best is not None
+        began = time.perf_counter()
+        latest, best = self.fold(state.learned.average), self.fold(state.best.variables)
+        decision = self.gate.decide(latest, best, iteration.stream(state.key, iteration.PROMOTE, done))
+        against, seconds = int(state.best.iteration), time.perf_counter() - began
+        if decision.promoted:
+            state = iteration.promoted(state)
+        verb = "is now" if decision.promoted else "does not replace"
+        _log.info("iteration %d %s best (of iteration %d): %s", done, verb, against, decision.reason)
+        facts = promotion.record(self.folder, self.config, self.gate.agent, done, against, decision, seconds)
+        return state, {
+            "promotion_s": seconds,
+            "promotion/score": facts["score"],
+            "promotion/games": facts["games"],
+            "promotion/best": done if decision.promoted else against,
+        }
 
     def commit(self, state: iteration.RunState, done: int, row: Row) -> Row:
         """What the next row tells of it."""
@@ -332,5 +375,7 @@ class Trainer:
         parts.append(f"curve {self.folder / 'learning_curve.png'}")
         if config.export.final:
             # A rewound run has set the checkpoint of what is overwritten aside, not deleted it.
-            parts += [f"weights {line}" for line in export_run(self.folder, overwrite=True, env=self.env)]
+            for promoted in (False, True) if self.gate else (False,):
+                lines = export_run(self.folder, overwrite=True, promoted=promoted, env=self.env)
+                parts += [f"{'promoted ' * promoted}weights {line}" for line in lines]
         _log.info("; ".join(parts))

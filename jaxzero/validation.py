@@ -4,8 +4,10 @@ import math
 import operator
 
 from envs import Env, suggest
-from jaxzero.config import Config, ConfigError, SearchConfig
+from jaxzero.config import Config, ConfigError, PromotionConfig, SearchConfig
+from jaxzero.evaluation import oracles
 from jaxzero.evaluation.players import make_device_player
+from jaxzero.games import own_function
 from jaxzero.networks import NETWORKS
 from jaxzero.replay import rows
 from jaxzero.search import SEARCHES
@@ -24,20 +26,25 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
     validate_search(config.search, env)
     validate_sharding(config, num_devices)
     validate_replay(config, env)
+    validate_promotion(config.promotion, env)
     validate_evaluation(config, env)
 
 
 RANGES = {
     "at least 1": (lambda x: x >= 1, (
-        "iterations", "network.channels", "network.blocks", "search.simulations", "search.cheap_simulations",
+        "iterations", "network.channels", "network.blocks", "network.dynamics_blocks", "network.hidden_dim",
+        "network.latent_dim", "network.support", "learner.unroll", "search.simulations", "search.cheap_simulations",
         "search.max_considered", "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window",
-        "learner.batch", "learner.accumulate", "evaluation.games", "evaluation.simulations", "checkpoint.every",
-        "checkpoint.keep", "log.every", "log.plot_every",
+        "learner.batch", "learner.accumulate", "promotion.every", "promotion.games", "promotion.batch",
+        "evaluation.games", "evaluation.simulations", "checkpoint.every", "checkpoint.keep", "log.every",
+        "log.plot_every",
     )),
     "0 or more": (lambda x: x >= 0, (
         "devices", "search.c_puct", "search.forced_playouts", "search.max_depth", "search.slots", "search.temperature",
         "search.temperature_plies", "selfplay.opening_plies", "learner.warmup", "learner.weight_decay", "learner.clip",
-        "learner.value_weight", "evaluation.every", "evaluation.opening_plies",
+        "learner.value_weight", "learner.td_steps", "learner.reward_weight", "learner.follows_weight",
+        "learner.consistency_weight", "learner.codes_weight", "network.projection", "network.codes",
+        "promotion.simulations", "promotion.opening_plies", "evaluation.every", "evaluation.opening_plies",
     )),
     "above 0": (lambda x: x > 0, (
         "search.dirichlet_alpha", "search.root_temperature", "search.value_scale", "search.value_temperature",
@@ -45,9 +52,12 @@ RANGES = {
     )),
     "a share above 0 up to 1": (lambda x: 0 < x <= 1, ("search.full_share",)),
     "a share from 0 to 1": (lambda x: 0 <= x <= 1, (
-        "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda",
+        "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda", "learner.reanalyse",
+        "promotion.threshold",
     )),
     "a share from 0 to below 1": (lambda x: 0 <= x < 1, ("network.dropout", "learner.ema")),
+    "an error rate above 0 and below 0.5": (lambda x: 0 < x < 0.5, ("promotion.alpha", "promotion.beta")),
+    "a number": (lambda x: True, ("promotion.elo0", "promotion.elo1")),
     "from 0 to 4294967295": (lambda x: 0 <= x < 2**32, ("seed",)),
 }  # fmt: skip
 
@@ -87,18 +97,40 @@ def validate_choices(config: Config, env: Env) -> None:
             f"search.kind: puct takes values to lie in [-1, 1], but the rewards of {env.name} add up without a bound, "
             "as it has one player; use gumbel, which rescales values"
         )
-    if network.kind == "resnet" and len(env.observation_shape) != 3:
+    if network.kind in ("resnet", "muzero_conv") and len(env.observation_shape) != 3:
         raise ConfigError(
-            f"network.kind: resnet needs observations [rows, columns, planes], {env.name} has shape "
-            f'{env.observation_shape}; use network.kind = "mlp"'
+            f"network.kind: {network.kind} needs observations [rows, columns, planes], {env.name} has shape "
+            f'{env.observation_shape}; use network.kind = "{"mlp" if network.kind == "resnet" else "muzero_mlp"}"'
         )
     if network.kind == "mlp" and not (network.sizes and min(network.sizes) >= 1):
         raise ConfigError(f"network.sizes: mlp needs one or more sizes, each at least 1, got {list(network.sizes)}")
-    if (learner.value_loss == "wdl") != (network.value == "wdl"):
+    cross_entropy = [kind for kind in (learner.value_loss, network.value) if kind in ("wdl", "categorical")]
+    if cross_entropy and learner.value_loss != network.value:
         raise ConfigError(
             f"learner.value_loss: {learner.value_loss!r} does not fit network.value = {network.value!r}; "
-            'set both to "wdl", or neither'
+            f'set both to "{cross_entropy[0]}", or neither'
         )
+    if network.kind.startswith("muzero"):
+        validate_model(config)
+    if learner.reanalyse and learner.td_steps:
+        raise ConfigError("learner.reanalyse: renews λ-returns only; set learner.td_steps = 0, or leave it out")
+
+
+def validate_model(config: Config) -> None:
+    network, learner = config.network, config.learner
+    if network.norm != "none" or network.dropout:
+        field = "norm" if network.norm != "none" else "dropout"
+        raise ConfigError(f"network.{field}: {network.kind} has none, as one network serves every depth; leave it out")
+    if learner.consistency_weight and not network.projection:
+        raise ConfigError(
+            "learner.consistency_weight: latent states are compared in a projection; set network.projection too, such "
+            "as 128, or leave it out"
+        )
+    if network.codes and (network.kind != "muzero_mlp" or config.search.engine != "tree"):
+        field = 'network.kind = "muzero_mlp"' if network.kind != "muzero_mlp" else 'search.engine = "tree"'
+        raise ConfigError(f"network.codes: outcomes of chance need {field}; set it, or leave them out")
+    if config.search.reuse:
+        raise ConfigError("search.reuse: a subtree of a learned model holds illegal moves; leave it out")
 
 
 def validate_search(search: SearchConfig, env: Env) -> None:
@@ -176,6 +208,16 @@ def validate_replay(config: Config, env: Env) -> None:
         raise ConfigError(f"replay.window: {replay.window} is more than replay.capacity = {replay.capacity}")
 
 
+def validate_promotion(promotion: PromotionConfig, env: Env) -> None:
+    for field in ("games", "batch"):
+        if (count := getattr(promotion, field)) < 2 or count % 2:
+            raise ConfigError(f"promotion.{field}: must be even and at least 2 (half from each side), got {count}")
+    if promotion.rule != "off" and not (promotion.opening_plies or env.num_outcomes):
+        raise ConfigError("promotion.opening_plies: at 0 all games of a match would be the same; use 1 or more")
+    if promotion.elo0 >= promotion.elo1:
+        raise ConfigError(f"promotion.elo1: must be above elo0 = {promotion.elo0}, got {promotion.elo1}")
+
+
 def validate_evaluation(config: Config, env: Env) -> None:
     evaluation = config.evaluation
     if evaluation.games % 2:
@@ -185,5 +227,9 @@ def validate_evaluation(config: Config, env: Env) -> None:
     lines = env.max_legal ** math.ceil(env.max_plies / 2)
     if evaluation.exhaustive and lines > 10_000_000:
         raise ConfigError(f"evaluation.exhaustive: {env.name} has too many lines of play; set it to false")
+    if evaluation.oracle:
+        oracles.check(env)
+    if evaluation.metric:
+        own_function(evaluation.metric, "evaluation.metric", "name a function of a Python file")
     for opponent in evaluation.opponents:
         make_device_player(opponent, env, "evaluation.opponents")

@@ -23,6 +23,14 @@ CASES = {
     "mlp-separate": ("ur", dataclasses.replace(MLP, shared=False)),
     "mlp-dropout": ("tic_tac_toe", dataclasses.replace(MLP, dropout=0.5)),
     "mlp-2048": ("2048", MLP),
+    "muzero-mlp-codes": (
+        "2048",
+        NetworkConfig(
+            kind="muzero_mlp", hidden_dim=24, latent_dim=12, value="categorical", support=4, codes=3, projection=8
+        ),
+    ),
+    "muzero-mlp": ("tic_tac_toe", NetworkConfig(kind="muzero_mlp", hidden_dim=24, latent_dim=12, value="transformed")),
+    "muzero-conv": ("connect_four", NetworkConfig(kind="muzero_conv", channels=8, blocks=1, value="wdl")),
 }
 
 

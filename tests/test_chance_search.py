@@ -326,7 +326,7 @@ def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25)
     def grow(params, states):
         model = simulator.make(env, look_up)
         root = model.root(params, states)
-        layout = trees.layout(env, SearchConfig(), simulations)
+        layout = trees.layout(env, SearchConfig(), simulations, model)
         tree = trees.plant(root, layout, layout.nodes(simulations))
         judge = functools.partial(puct.rule, c_puct)
         it = simulation.Search(model, params, judge, env.num_actions, env.num_outcomes, tree.size)

@@ -65,7 +65,35 @@ def test_valid_configuration():
     ({"learner__td_lambda": 1.5}, "learner.td_lambda: must be a share from 0 to 1, got 1.5"),
     ({"search__epsilon": -0.1}, "search.epsilon: must be a share from 0 to 1, got -0.1"),
     ({"learner__ema": 1.0}, "learner.ema: must be a share from 0 to below 1, got 1.0"),
-    ({"network__kind": "resnett"}, "network.kind: unknown kind 'resnett'; did you mean 'resnet'? known: resnet, mlp"),
+    (
+        {"network__kind": "resnett"},
+        "network.kind: unknown kind 'resnett'; did you mean 'resnet'? known: resnet, mlp, muzero_mlp, muzero_conv",
+    ),
+    (
+        {"network__kind": "muzero_mlp", "network__dropout": 0.5},
+        "network.dropout: muzero_mlp has none, as one network serves every depth; leave it out",
+    ),
+    (
+        {"network__kind": "muzero_mlp", "search__reuse": True},
+        "search.reuse: a subtree of a learned model holds illegal moves; leave it out",
+    ),
+    (
+        {"network__kind": "muzero_mlp", "learner__consistency_weight": 1.0},
+        "learner.consistency_weight: latent states are compared in a projection; set network.projection too, such as "
+        "128, or leave it out",
+    ),
+    (
+        {"network__kind": "muzero_conv", "network__codes": 8},
+        'network.codes: outcomes of chance need network.kind = "muzero_mlp"; set it, or leave them out',
+    ),
+    (
+        {"learner__reanalyse": 0.5, "learner__td_steps": 5},
+        "learner.reanalyse: renews λ-returns only; set learner.td_steps = 0, or leave it out",
+    ),
+    (
+        {"network__value": "categorical"},
+        "learner.value_loss: 'mse' does not fit network.value = 'categorical'; set both to \"categorical\", or neither",
+    ),
     (
         {"search__engine": "mctx", "search__rounds": True},
         'search.rounds: stock mctx cannot do this; set search.engine = "tree", or leave it out',
@@ -360,10 +388,14 @@ def test_round_trip_of_a_file(tmp_path: Path):
 
 # Resume
 
-ON_REQUEST = [{"learner__lr": 1.0}, {"search__simulations": 64}, {"selfplay__opening_plies": 3}, {"devices": 2}]
+ON_REQUEST = [
+    {"learner__lr": 1.0}, {"search__simulations": 64}, {"selfplay__opening_plies": 3}, {"devices": 2},
+    {"promotion__games": 8},
+]  # fmt: skip
 NEVER = [
     {"game__name": "connect_four"}, {"game__source": "a.py:b"}, {"game__options": {"size": 7}},
     {"network__channels": 8}, {"selfplay__games": 8}, {"selfplay__plies": 8}, {"replay__window": 8}, {"seed": 1},
+    {"promotion__rule": "sprt"},
 ]  # fmt: skip
 FREE = [
     {"iterations": 7}, {"root": "elsewhere"}, {"log__every": 7}, {"checkpoint__keep": 7}, {"export__final": False},
@@ -433,7 +465,8 @@ def test_presets_are_valid(name: str):
 
 def test_presets_of_every_size():
     sizes = ("test", "fast", "standard", "production")
-    assert set(settings.presets()) >= {f"{game}_{size}" for game in envs.GAMES if game != "2048" for size in sizes}
+    games = [game for game in envs.GAMES if game not in ("2048", "treasure")]
+    assert set(settings.presets()) >= {f"{game}_{size}" for game in games for size in sizes}
 
 
 def test_presets_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -92,7 +92,7 @@ class Pairs(Env):
         player = jnp.int8(text.count("X") - text.count("O"))
         return Row(stones, player, jnp.bool(over), jnp.zeros(2, jnp.float32))
 
-    def to_svg(self, state):
+    def to_svg(self, state, before=None):
         return "<svg xmlns='http://www.w3.org/2000/svg'/>"
 
 
@@ -172,7 +172,7 @@ class Drunkards(Env):
             terminated=jnp.bool(plies == 4),
         )
 
-    def to_svg(self, state):
+    def to_svg(self, state, before=None):
         return "<svg/>"
 
 

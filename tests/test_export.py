@@ -1,6 +1,7 @@
 """The .pt file and `torch_module.py`, which reads it without JAX."""
 
 import dataclasses
+import json
 import pathlib
 import re
 import shutil
@@ -14,10 +15,11 @@ import torch
 from exports import CASES, MLP, export, fold, model_of, scrambled
 
 import envs
-from jaxzero import networks
+from jaxzero import networks, settings
 from jaxzero.export import FORMATS, formats, parity, publish, torch_module
 from jaxzero.export.formats import pt
-from jaxzero.export.model import ExportError
+from jaxzero.export.model import ExportError, make
+from jaxzero.games import make_env
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -81,6 +83,34 @@ def test_loaded_network_computes_what_the_trained_one_does(case, tmp_path):
     else:
         with pytest.raises(ValueError, match="scalar value"):
             module.wdl(given)
+
+
+@pytest.mark.parametrize("name", [name for name in settings.presets() if name.endswith("_test")])
+def test_network_of_every_game_leaves(name, tmp_path):
+    """The small preset of every game, on observations of zeros and ones; the others: benchmarks/exported.py."""
+    config = settings.load(settings.presets()[name])
+    env = make_env(config.game)
+    network = networks.make(dataclasses.replace(config.network, dtype="float32"), env)
+    variables = scrambled(network)
+    going = make(env, config.network, fold(network, variables), {})
+    formats.load("pt").write(tmp_path / "n.pt", going, "predict")
+    observation = np.random.default_rng(0).integers(0, 2, (32, *env.observation_shape)).astype(np.float32)
+    with jax.default_matmul_precision("highest"):
+        expected = jax.jit(network.predict)(variables, observation)[0]
+    logits, value = formats.load("pt").run(tmp_path / "n.pt", "predict", [observation])
+    np.testing.assert_allclose(logits, expected.logits, atol=1e-4)
+    np.testing.assert_allclose(value, expected.value, atol=1e-5)
+
+
+@pytest.mark.parametrize(("case", "functions"), [
+    ("muzero-mlp-codes", ["represent", "dynamics", "predict", "settle"]),
+    ("muzero-conv", ["represent", "dynamics", "predict"]),
+])  # fmt: skip
+def test_every_function_of_a_model_is_certified(case, functions, tmp_path):
+    export(tmp_path, case)
+    record = json.loads((tmp_path / "n_step000007.pt.parity.json").read_text())
+    assert [proof["function"] for proof in record["parity"]] == functions
+    assert list(record["parity"][1]["differences"]) == ["next_latent", "reward", "discount"]
 
 
 def test_half_is_stored_in_float16_and_computed_in_float32(file, tmp_path):

@@ -183,7 +183,8 @@ def test_no_ply_and_no_update_uses_a_key_again(monkeypatch):
     def run_search(params, keys, states, carry, temperature, explore):
         legal = jax.vmap(ENV.legal_actions)(states)
         value = jax.vmap(jax.random.uniform)(keys)
-        return SearchResult(jnp.argmax(legal, -1), legal / 9.0, value, jnp.ones_like(value), legal / 9.0), carry
+        even = legal / 9.0
+        return SearchResult(jnp.argmax(legal, -1), even, value, jnp.ones_like(value), even, even), carry
 
     monkeypatch.setattr(iteration.search, "make", lambda *_: Search(lambda states: (), run_search))
     config = dataclasses.replace(CONFIG, learner=LearnerConfig(batch=16, reuse=1 / 3, ema=0.0))

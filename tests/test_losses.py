@@ -66,14 +66,14 @@ def scalar(*values):
 
 def test_mean_squared_error_and_huber():
     prediction, target = scalar(0.5, -1.0, 1.0), jnp.float32([0.0, 1.0, 1.0])
-    assert value_loss(prediction, target, "mse").tolist() == [0.25, 4.0, 0.0]
-    assert value_loss(prediction, target, "huber").tolist() == [0.125, 1.5, 0.0]
+    assert value_loss(prediction.heads, target, "mse").tolist() == [0.25, 4.0, 0.0]
+    assert value_loss(prediction.heads, target, "huber").tolist() == [0.125, 1.5, 0.0]
 
 
 def test_win_draw_loss_cross_entropy():
     logits = jnp.log(jnp.float32([[0.5, 0.25, 0.25]] * 4))
     prediction = Prediction(LOGITS, jnp.zeros(4), {"wdl": logits})
-    loss = value_loss(prediction, jnp.float32([1, 0, -1, 0.5]), "wdl")
+    loss = value_loss(prediction.heads, jnp.float32([1, 0, -1, 0.5]), "wdl")
     np.testing.assert_allclose(loss, np.log(2) * np.array([1, 2, 2, 1.5]), rtol=1e-6)
 
 

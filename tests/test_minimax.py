@@ -128,6 +128,7 @@ def test_minimax_is_that_of_plain_python(env, plies, widths):
         best = max(values.values())
         assert result.value[i] == pytest.approx(best, abs=1e-6)
         assert values[int(result.action[i])] == pytest.approx(best, abs=1e-6)
+        assert result.qvalues[i][list(values)] == pytest.approx(np.array(list(values.values())), abs=1e-6)
         assert {a: n for a, n in enumerate(result.visits[i]) if n} == {a: leaves for a, (_, leaves) in moves.items()}
         weights = {action: math.exp(value / 0.5) for action, value in values.items()}
         expected = np.zeros(env.num_actions)

@@ -49,7 +49,7 @@ def same(a, b) -> bool:
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_shapes_and_types(game, kind):
     env = envs.make(game)
-    if kind == "resnet" and len(env.observation_shape) != 3:
+    if kind in ("resnet", "muzero_conv") and len(env.observation_shape) != 3:
         pytest.skip("resnet reads boards")
     network = networks.make(dataclasses.replace(SMALL, kind=kind), env)
     variables = network.init(KEY)
@@ -108,7 +108,12 @@ class TestEveryNetwork:
             prediction, _ = network.predict(
                 {"params": params, "stats": variables["stats"]}, observation, train=True, key=KEY
             )
-            return (prediction.logits**2).sum() + (prediction.value - 1).sum() ** 2
+            total = (prediction.logits**2).sum() + (prediction.value - 1).sum() ** 2
+            if network.latent is None:
+                return total
+            latent = network.latent.represent(params, observation)
+            after = network.latent.dynamics(params, latent, jnp.arange(16) % GAME.num_actions)
+            return total + (after.latent**2).sum() + (after.follows**2).sum() + (after.reward - 1).sum() ** 2
 
         gradients = jax.jit(jax.grad(loss))(variables["params"])
         silent = [jax.tree_util.keystr(path) for path, g in jax.tree.leaves_with_path(gradients) if not (g != 0).any()]

@@ -22,7 +22,8 @@ def fake_search(value: float):
         legal = jax.vmap(ENV.legal_actions)(states)
         logits = jnp.where(legal, jax.vmap(lambda key: jax.random.normal(key, (9,)))(keys), -jnp.inf)
         values = jnp.full(len(keys), value + 0.25 * explore)
-        return SearchResult(jnp.argmax(logits, -1), jax.nn.softmax(logits), values, jnp.ones(len(keys)), logits), carry
+        policy, weight = jax.nn.softmax(logits), jnp.ones(len(keys))
+        return SearchResult(jnp.argmax(logits, -1), policy, values, weight, logits, logits), carry
 
     return Search(lambda states: (), run)
 

@@ -8,26 +8,31 @@ could hide a mistake, and without rounding that could depend on the batch.
 # pyright: reportCallIssue=false, reportArgumentType=false
 
 import dataclasses
+import functools
 import math
+import pathlib
 
 import jax
 import jax.numpy as jnp
 import mctx
 import numpy as np
 import pytest
+import torch
 
 import envs
 from envs.core import random_opening
-from jaxzero import search
-from jaxzero.config import SearchConfig
+from jaxzero import networks, search
+from jaxzero.config import NetworkConfig, SearchConfig
 from jaxzero.models import Model, simulator
 from jaxzero.networks import Prediction
 from jaxzero.search import SEARCHES
 from jaxzero.search.base import sample_action
 from jaxzero.search.puct import noisy_logits
+from jaxzero.search.slots import compact
 
 KEY = jax.random.key(0)
 SIZE = 4093  # rows of the table
+ROWS, COUNT = 64, 4096  # games of a batch; where shares are counted
 WEIGHTS = np.random.default_rng(0).integers(1, 1 << 20, 4096).astype(np.int32)  # what each input adds to the row
 
 SETTINGS = {
@@ -57,8 +62,13 @@ def uninformed(env: envs.Env):
     return jnp.zeros((SIZE, env.num_actions)), jnp.zeros(SIZE)
 
 
-def positions(env: envs.Env, count: int):
-    return jax.jit(jax.vmap(lambda key: random_opening(env, key, min(env.max_plies - 2, 60))[0]))(keys(count, 1))
+def positions(env: envs.Env, count: int, seed: int = 1):
+    return opening(env, keys(count, seed))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def opening(env: envs.Env, keys):
+    return jax.vmap(lambda key: random_opening(env, key, min(env.max_plies - 2, 60))[0])(keys)
 
 
 def keys(count: int, seed: int = 0):
@@ -66,14 +76,42 @@ def keys(count: int, seed: int = 0):
 
 
 def searcher(env: envs.Env, model: Model | None = None, explore: bool = False, **settings):
-    """Jitted (params, keys, states, temperature=0) -> SearchResult."""
-    made = search.make(SearchConfig(**settings), env, model or simulator.make(env, look_up))
+    """(params, keys, states, temperature=0) -> SearchResult, compiled once for all tests."""
+    return compiled(env, model, explore, SearchConfig(**settings))
+
+
+@functools.cache
+def compiled(env: envs.Env, model: Model | None, explore: bool, config: SearchConfig):
+    made = search.make(config, env, model or simulator.make(env, look_up))
 
     @jax.jit
-    def run(params, keys, states, temperature=0.0):
-        return made.run(params, keys, states, made.init(states), jnp.full(len(keys), temperature), explore)[0]
+    def run(params, keys, states, temperature):
+        temperatures = jnp.broadcast_to(temperature, len(keys))
+        return made.run(params, keys, states, made.init(states), temperatures, explore)[0]
 
-    return run
+    def call(params, keys, states, temperature=0.0):
+        return jax.device_get(run(params, keys, states, jnp.float32(temperature)))
+
+    return call
+
+
+@functools.cache
+def watched(env: envs.Env) -> Model:
+    """The table's model where an illegal action pays a million: one visit anywhere would show in the root value."""
+    model = simulator.make(env, look_up)
+
+    def decision(params, key, actions, states):
+        output, after = model.decision(params, key, actions, states)
+        legal = jnp.take_along_axis(jax.vmap(env.legal_actions)(states), actions[:, None], 1)[:, 0]
+        return output.replace(reward=jnp.where(legal, output.reward, 1e6)), after  # pyright: ignore
+
+    return Model(model.root, decision)
+
+
+def exploring(settings, game: str):
+    """The search that most tests of any search share; of `ROWS` rows."""
+    env = envs.make(game)
+    return searcher(env, watched(env), explore=True, simulations=32, epsilon=0.3, **settings)
 
 
 @jax.tree_util.register_dataclass
@@ -160,9 +198,48 @@ def test_the_tree_is_that_of_mctx(settings, game):
         params = table(env, seed)
         result, expected = (run(params, keys(64, seed), states) for run in (ours, theirs))
         np.testing.assert_array_equal(result.visits, expected.visits)
+        np.testing.assert_allclose(result.qvalues, expected.qvalues, atol=1e-5)
         np.testing.assert_array_equal(result.action, expected.action)
         np.testing.assert_allclose(result.policy, expected.policy, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(result.value, expected.value, atol=1e-5)
+
+
+TRAINED = pathlib.Path(__file__).parent.parent / "benchmarks" / "results" / "connect_four_fast_step000460.pt"
+
+
+def real_networks(env: envs.Env):
+    """A network, its trained parameters and random ones."""
+    contents = torch.load(TRAINED, weights_only=True)
+    facts = {key: contents["metadata"]["network"][key] for key in ("channels", "blocks", "pooling")}
+    network = networks.make(NetworkConfig(**facts), env)
+    blank = jax.jit(lambda: network.fold(network.init(KEY)))()
+
+    def fill(path, leaf):
+        *names, last = (step.key for step in path)
+        names = names[:-1] if names[-1] == "conv" else names
+        weights = contents["state_dict"][".".join([*names, {"kernel": "weight"}.get(last, last)])].numpy()
+        return jnp.asarray(weights.transpose((2, 3, 1, 0) if leaf.ndim == 4 else None))
+
+    return network, jax.tree_util.tree_map_with_path(fill, blank), blank
+
+
+@pytest.mark.parametrize("kind", ["gumbel", "puct"])
+def test_the_tree_is_that_of_mctx_with_real_networks(kind):
+    """Trees of a trained network are deep; its values may differ by rounding between two programs. Values are taken as
+    they are, since stretching those of a position that is all but won or lost would stretch that rounding too."""
+    env = envs.make("connect_four")
+    network, *both = real_networks(env)
+    states, model = positions(env, ROWS), simulator.make(env, network.infer)
+    ours, theirs = (
+        searcher(env, model, True, kind=kind, engine=engine, simulations=32, rescale=False)
+        for engine in ("tree", "mctx")
+    )
+    for params in both:
+        result, expected = (run(params, keys(ROWS), states) for run in (ours, theirs))
+        np.testing.assert_array_equal(result.visits, expected.visits)
+        np.testing.assert_array_equal(result.action, expected.action)
+        np.testing.assert_allclose(result.policy, expected.policy, rtol=1e-3, atol=1e-5)
+        np.testing.assert_allclose(result.value, expected.value, atol=1e-4)
 
 
 @pytest.mark.parametrize(("simulations", "considered"), [(32, 16), (24, 4)])
@@ -202,6 +279,21 @@ def test_nodes_with_few_slots():
     np.testing.assert_allclose(exact.policy, stock.policy, rtol=1e-4, atol=1e-6)
     assert (exact.value != capped.value).any()
     np.testing.assert_array_equal(capped.visits.sum(-1), np.full(8, 24))
+
+
+@pytest.mark.parametrize(("actions", "slots"), [(4672, 218), (33, 40), (64, 5)])
+def test_legal_actions_find_their_slots(actions, slots):
+    rng = np.random.default_rng(0)
+    logits = np.full((200, actions), -np.inf, np.float32)
+    for row in logits:
+        some = rng.choice(actions, rng.integers(min(slots, actions) + 1), replace=False)
+        row[some] = rng.normal(size=len(some))
+    found, index = jax.device_get(jax.jit(compact, static_argnums=1)(logits, slots))
+    for row, values, places in zip(logits, found, index, strict=True):
+        legal = np.flatnonzero(row > -np.inf)
+        np.testing.assert_array_equal(places[: len(legal)], legal)
+        np.testing.assert_array_equal(values[: len(legal)], row[legal])
+        assert (values[len(legal) :] == -np.inf).all()
 
 
 # Halving by schedules worked out by hand.
@@ -362,8 +454,10 @@ def boards(env: envs.Env, states) -> list[str]:
 
 
 def compare_visits(result, roots: list[Node]) -> None:
-    for visits, root in zip(np.asarray(result.visits), roots, strict=True):
+    for visits, qvalues, root in zip(np.asarray(result.visits), result.qvalues, roots, strict=True):
         assert visits.tolist() == [root.children[i].visits if i in root.children else 0 for i in range(9)]
+        expected = [root.children[i].q() if visits[i] else 0.0 for i in range(9)]
+        np.testing.assert_allclose(qvalues, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("simulations", "c"), [(1, 1.25), (7, 1.25), (64, 1.25), (150, 1.25), (64, 3.0)])
@@ -468,61 +562,59 @@ def test_extra_turns(settings):
 @each_search
 @each_game
 def test_no_illegal_action_is_visited_at_any_depth(settings, game):
-    """An illegal action pays a million here, so one visit anywhere would show in the root value."""
     env = envs.make(game)
-    model = simulator.make(env, look_up)
-
-    def decision(params, key, actions, states):
-        output, after = model.decision(params, key, actions, states)
-        legal = jnp.take_along_axis(jax.vmap(env.legal_actions)(states), actions[:, None], 1)[:, 0]
-        return output.replace(reward=jnp.where(legal, output.reward, 1e6)), after  # pyright: ignore
-
-    states = positions(env, 64)
-    run = searcher(env, Model(model.root, decision), explore=True, simulations=64, **settings)
+    states, run = positions(env, ROWS), exploring(settings, game)
+    legal = legal_in(env, states)
+    assert (~legal).any()
     for params in (table(env), uninformed(env)):
-        assert (jnp.abs(run(params, keys(64), states).value) <= 1).all()
+        result = run(params, keys(ROWS), states, 1.0)
+        assert (np.abs(result.value) <= 1).all()
+        assert legal[np.arange(ROWS), result.action].all()
+        assert (result.policy[~legal] == 0).all()
+        assert (result.visits[~legal] == 0).all()
+        np.testing.assert_allclose(result.policy.sum(-1), 1, atol=1e-5)
+        np.testing.assert_array_equal(result.policy_weight, np.ones(ROWS))
 
 
 @each_search
 @each_game
 def test_a_row_does_not_depend_on_the_others(settings, game):
+    """Nor on its place, nor (once for each search) on their number."""
     env = envs.make(game)
-    states, params = positions(env, 8), table(env)
-    run = searcher(env, explore=True, simulations=24, epsilon=0.2, **settings)
-    result = run(params, keys(8), states, 1.0)
-    for rows in (np.arange(8)[::-1], np.array([5])):
-        part = run(params, keys(8)[rows], jax.tree.map(lambda x, rows=rows: x[rows], states), 1.0)
-        np.testing.assert_array_equal(part.action, result.action[rows])
-        np.testing.assert_array_equal(part.policy, result.policy[rows])
-        np.testing.assert_allclose(part.value, result.value[rows], atol=1e-6)
-
-
-@each_search
-@each_game
-def test_results_are_legal(settings, game):
-    env = envs.make(game)
-    states = positions(env, 256)
-    legal = legal_in(env, states)
-    assert (~legal).any()
-    result = searcher(env, explore=True, epsilon=0.3, **settings)(table(env), keys(256), states, 1.0)
-    assert legal[np.arange(256), result.action].all()
-    assert (np.asarray(result.policy)[~legal] == 0).all()
-    np.testing.assert_allclose(result.policy.sum(-1), 1, atol=1e-5)
-    np.testing.assert_array_equal(result.policy_weight, np.ones(256))
-    assert (np.abs(result.value) <= 1).all()
+    states, others = positions(env, ROWS), positions(env, ROWS, 2)
+    params, run = table(env), exploring(settings, game)
+    result = run(params, keys(ROWS), states, 1.0)
+    rows = np.arange(ROWS // 2)[::-1]
+    mixed = jax.tree.map(lambda x, y: jnp.concatenate([y[: ROWS // 2], x[rows]]), states, others)
+    batches = [(keys(ROWS)[np.concatenate([rows, rows])], mixed)]
+    if game == "tic_tac_toe":
+        batches.append((keys(ROWS)[rows[-1:]], jax.tree.map(lambda x: x[rows[-1:]], states)))
+    for sub, batch in batches:
+        part = run(params, sub, batch, 1.0)
+        expected = rows[-len(sub) :]
+        for field in ("action", "policy", "visits"):
+            found = getattr(part, field)[-len(expected) :]
+            np.testing.assert_array_equal(found, getattr(result, field)[expected])
+        np.testing.assert_allclose(part.value[-len(expected) :], result.value[expected], atol=1e-6)
 
 
 @each_tree_search
 def test_only_exploration_depends_on_the_key(settings):
-    env = envs.make("connect_four")
-    states, params = positions(env, 32), table(env)
-    settings = settings | {"simulations": 24, "epsilon": 0.5}
-    quiet, noisy = searcher(env, **settings), searcher(env, explore=True, **settings)
-    first, second = (quiet(params, keys(32, seed), states) for seed in (0, 1))
+    env = envs.make("tic_tac_toe")
+    states, params = positions(env, COUNT), table(env)
+    run = still(settings)
+    first, second = (run(params, keys(COUNT, seed), states) for seed in (0, 1))
     np.testing.assert_array_equal(first.action, second.action)
     np.testing.assert_array_equal(first.policy, second.policy)
-    first, second = (noisy(params, keys(32, seed), states) for seed in (0, 1))
+    env = envs.make("connect_four")
+    run, states, params = exploring(settings, "connect_four"), positions(env, ROWS), table(env)
+    first, second = (run(params, keys(ROWS, seed), states) for seed in (0, 1))
     assert (first.policy != second.policy).any(-1).mean() > 0.5
+
+
+def still(settings):
+    """A search of tic-tac-toe without noise, of `COUNT` rows."""
+    return searcher(envs.make("tic_tac_toe"), simulations=16, epsilon=0.5, **settings)
 
 
 @each_search
@@ -530,15 +622,14 @@ def test_only_exploration_depends_on_the_key(settings):
 def test_the_sampled_move_is_independent_of_the_noise(settings, simulations):
     """Given the policy, the drawn move must not lean towards (or away from) the one that the noise has favoured."""
     env = envs.make("tic_tac_toe")
-    count = 4096
-    states = repeat(env.init(KEY), count)
+    states = repeat(env.init(KEY), COUNT)
     run = searcher(env, explore=True, simulations=simulations, dirichlet_alpha=1.0, **settings)
-    best, drawn = (run(uninformed(env), keys(count), states, temperature) for temperature in (0.0, 1.0))
-    favoured = np.asarray(best.policy)[np.arange(count), best.action]
+    best, drawn = (run(uninformed(env), keys(COUNT), states, temperature) for temperature in (0.0, 1.0))
+    favoured = best.policy[np.arange(COUNT), best.action]
     if settings["kind"] == "gumbel" and simulations == 1:
         np.testing.assert_allclose(favoured, 1 / 9, rtol=1e-5)
     surprise = (best.action == drawn.action) - favoured
-    assert abs(surprise.mean()) <= 4 * math.sqrt((favoured * (1 - favoured)).mean() / count) + 1e-6
+    assert abs(surprise.mean()) <= 4 * math.sqrt((favoured * (1 - favoured)).mean() / COUNT) + 1e-6
 
 
 # Subtree reuse.
@@ -611,17 +702,16 @@ def test_reuse_ends_with_the_game(settings, game):
 POLICY = jnp.array([0.5, 0.0, 0.2, 0.3, 0.0, 0.0])
 LEGAL = jnp.array([True, False, True, True, True, False])
 BEST = 2
-COUNT = 20_000
+DRAWS = 20_000
+draw = jax.jit(sample_action, static_argnums=5)
 
 
 def drawn(temperature: float, epsilon: float = 0.0) -> np.ndarray:
-    """Shares of the actions among `COUNT` draws."""
-    tile = lambda x: jnp.tile(x, (COUNT, 1))  # noqa: E731
-    best = jnp.full(COUNT, BEST)
-    actions = jax.jit(sample_action, static_argnums=5)(
-        keys(COUNT), tile(POLICY), best, tile(LEGAL), jnp.full(COUNT, temperature), epsilon
-    )
-    return np.bincount(actions, minlength=6) / COUNT
+    """Shares of the actions among `DRAWS` draws."""
+    tile = lambda x: jnp.tile(x, (DRAWS, 1))  # noqa: E731
+    best = jnp.full(DRAWS, BEST)
+    actions = draw(keys(DRAWS), tile(POLICY), best, tile(LEGAL), jnp.full(DRAWS, temperature), epsilon)
+    return np.bincount(actions, minlength=6) / DRAWS
 
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.4])
@@ -631,18 +721,16 @@ def test_shares_of_the_moves_played(temperature, epsilon):
     expected = (1 - epsilon) * sampled / sampled.sum() + epsilon * np.asarray(LEGAL) / 4
     shares = drawn(temperature, epsilon)
     assert (shares[expected == 0] == 0).all()
-    np.testing.assert_allclose(shares, expected, atol=4 * 0.5 / math.sqrt(COUNT))
+    np.testing.assert_allclose(shares, expected, atol=4 * 0.5 / math.sqrt(DRAWS))
 
 
 @each_search
 def test_temperature(settings):
     """0 plays the search's own choice, the same for any key of the draw; 1 draws from the policy it returns."""
     env = envs.make("tic_tac_toe")
-    count = 4096
-    states = repeat(env.from_text("XO. ... ..."), count)
-    run = searcher(env, simulations=16, **settings)
-    params = table(env)
-    assert len(set(run(params, keys(count), states).action.tolist())) == 1
-    result = run(params, keys(count), states, 1.0)
-    shares = np.bincount(result.action, minlength=9) / count
-    np.testing.assert_allclose(shares, result.policy[0], atol=4 * 0.5 / math.sqrt(count))
+    states = repeat(env.from_text("XO. ... ..."), COUNT)
+    run, params = still(settings), table(env)
+    assert len(set(run(params, keys(COUNT), states).action.tolist())) == 1
+    result = run(params, keys(COUNT), states, 1.0)
+    shares = np.bincount(result.action, minlength=9) / COUNT
+    np.testing.assert_allclose(shares, result.policy[0], atol=4 * 0.5 / math.sqrt(COUNT))

@@ -59,7 +59,8 @@ def random_search(env):
         legal = jax.vmap(env.legal_actions)(states)
         logits = jnp.where(legal, jax.vmap(lambda key: jax.random.normal(key, (env.num_actions,)))(keys), -jnp.inf)
         value = jax.vmap(jax.random.uniform)(keys)
-        return SearchResult(jnp.argmax(logits, -1), jax.nn.softmax(logits), value, temperature, logits), age + 1
+        policy = jax.nn.softmax(logits)
+        return SearchResult(jnp.argmax(logits, -1), policy, value, temperature, logits, logits), age + 1
 
     return Search(lambda states: jnp.zeros(states.player.shape, jnp.int32), run)
 

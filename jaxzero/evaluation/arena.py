@@ -128,13 +128,17 @@ def describe(facts: dict[str, Any]) -> str:
         f"as first player: {counts(facts['as_first'])}; as second: {counts(facts['as_second'])}",
     ]
     if test := facts.get("sprt"):
-        verdict = {"H1": f"H1 accepted: at least {test['elo1']:g} Elo", "H0": f"H0 accepted: no {test['elo1']:g} Elo"}
+        accepted = {"H0": test["elo0"], "H1": test["elo1"]}
+        verdict = {
+            name: f"{name} accepted: {difference:+g} Elo is the likelier" for name, difference in accepted.items()
+        }
         lines.append(
             f"SPRT [{test['elo0']:g}, {test['elo1']:g}]: log-likelihood ratio {test['llr']:.2f} "
             f"({test['lower']:.2f} to {test['upper']:.2f}), {verdict.get(test['verdict'], 'undecided')}"
         )
-    if facts["duplicates"]:
-        lines.append(f"{facts['duplicates']} games repeat another one and say nothing new: raise --opening-plies")
+    if repeats := facts["duplicates"]:
+        advice = "; raise --opening-plies" if repeats > facts["games"] / 10 else ""
+        lines.append(f"games that repeat another one: {repeats}{advice}")
     lines += [
         f"{name}: " + ", ".join(f"{n} {what}" for what, n in counts.items())
         for name, counts in facts["troubles"].items()

@@ -75,7 +75,8 @@ def check_record(path: Path, game: GameConfig, overwrite: bool) -> None:
 
 
 def write_games(path: Path, game: GameConfig, a: str, b: str, result: MatchResult) -> None:
-    """All games of a match: PGN, SGF or TRMPH by the suffix, or JSON with the actions of each."""
+    """All games of a match: PGN, SGF or TRMPH by the suffix, or JSON with the actions of each (which in a game of
+    chance do not tell what chance did)."""
     outcomes, moves = np.asarray(result.outcomes), np.asarray(result.moves)
     found = []
     for pair in range(outcomes.shape[1]):

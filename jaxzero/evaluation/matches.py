@@ -170,16 +170,21 @@ def interval(outcomes: np.ndarray) -> list[float]:
 
 
 def write_results(
-    folder: str | os.PathLike[str], iteration: int, results: dict[str, Any], timestamp: str, name: str = "results"
+    folder: str | os.PathLike[str],
+    iteration: int,
+    results: dict[str, Any],
+    timestamp: str,
+    name: str = "results",
+    measured: dict[str, float] | None = None,
 ) -> pathlib.Path:
     """Writes `evaluations/iteration_N/<name>.json` in a run folder, whole or not at all, and returns its path.
 
-    `results` maps an opponent's name to its `summary`.
+    `results` maps an opponent's name to its `summary`, `measured` are other numbers by name.
     """
     file = pathlib.Path(folder) / "evaluations" / f"iteration_{iteration}" / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".tmp")
-    content = {"iteration": iteration, "timestamp": timestamp, "results": results}
+    content = {"iteration": iteration, "timestamp": timestamp, "results": results, "measured": measured or {}}
     draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
     os.replace(draft, file)
     return file

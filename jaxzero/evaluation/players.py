@@ -14,10 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env, State, suggest
-from jaxzero import runs, search, settings
+from jaxzero import models, runs, search, settings
 from jaxzero.config import Config, ConfigError
 from jaxzero.games import make_env
-from jaxzero.models import Params, simulator
+from jaxzero.models import Params
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Network, Prediction
 from jaxzero.search import Search
@@ -161,8 +161,13 @@ def search_agent(env: Env, network: Network, config: Config, simulations: int) -
     """The network as it plays a match: with search and no noise, or its bare policy at 0 simulations."""
     if not simulations:
         return policy_player(env, network.infer)
+    return search_player(env, fresh_search(env, network, config, simulations))
+
+
+def fresh_search(env: Env, network: Network, config: Config, simulations: int) -> Search:
+    """The configured search, without what is kept between moves."""
     afresh = dataclasses.replace(config.search, reuse=False)
-    return search_player(env, search.make(afresh, env, simulator.make(env, network.infer), simulations))
+    return search.make(afresh, env, models.make(env, network), simulations)
 
 
 # Players by name

@@ -31,7 +31,7 @@ def make(env: Env, simulations: int) -> Search:
         raise ValueError(f"mcts takes values to lie in [-1, 1], and the rewards of {env.name} add up without a bound")
     config = SearchConfig(kind="uct", simulations=simulations)
     model = simulator.make_judged(env, lambda params, key, states: judge(env, key, states))
-    layout = trees.layout(env, config, simulations)
+    layout = trees.layout(env, config, simulations, model)
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
         order = jax.vmap(lambda key: jax.random.gumbel(key, (env.num_actions,)))(keys)
@@ -48,7 +48,7 @@ def make(env: Env, simulations: int) -> Search:
             for field in (tree.visits, tree.qvalue)
         )
         best = jnp.argmax(visits + jnp.where(visits > 0, (quality + 1) / 4, 0.0), -1).astype(jnp.int32)
-        return Finding(visits / visits.sum(-1, keepdims=True), tree.value[0], visits, best)
+        return Finding(visits / visits.sum(-1, keepdims=True), tree.value[0], visits, quality, best)
 
     return base.make(config, env, model, find, layout)
 

@@ -9,7 +9,7 @@ Bergh, "The generalized maximum likelihood ratio for the expectation value of a 
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from scipy.optimize import brentq
@@ -64,7 +64,7 @@ def expected_score(elo: float) -> float:
     return 1 / (1 + 10 ** (-elo / 400))
 
 
-def pair_counts(outcomes: np.ndarray) -> np.ndarray:
+def pair_counts(outcomes: Any) -> np.ndarray:
     """Pairs by score, i64[5], from a match's outcomes i8[2, G] (1, 0, -1)."""
     return np.bincount(np.asarray(outcomes, np.int64).sum(0) + 2, minlength=5)
 
@@ -77,5 +77,5 @@ def log_likelihood(counts: np.ndarray, mean: float) -> float:
     share, offset = counts / counts.sum(), SCORES - mean
     # The expectation falls from ∞ to -∞ between the two x at which a probability would be infinite.
     low, high = -1 / offset[-1], -1 / offset[0]
-    x = brentq(lambda x: share @ (offset / (1 + x * offset)), low + 1e-12 * -low, high - 1e-12 * high)
+    x: Any = brentq(lambda x: share @ (offset / (1 + x * offset)), low * (1 - 1e-12), high * (1 - 1e-12))
     return -float(counts @ np.log1p(x * offset))

@@ -19,6 +19,7 @@ from envs import Env
 from jaxzero import networks
 from jaxzero.config import ConfigError, NetworkConfig
 from jaxzero.networks import Network
+from jaxzero.networks.latent import ACTION_PLANES
 from jaxzero.networks.resnet import HEAD_CHANNELS, VALUE_HIDDEN
 
 FORMAT, VERSION = "jaxzero network", 1  # as in torch_module.py, which stands alone
@@ -57,6 +58,46 @@ def predict_only(network: Network) -> dict[str, Function]:
     return {"predict": Function(("observation",), ("logits", "value"), example, predict)}
 
 
+def of_model(network: Network) -> dict[str, Function]:
+    """MuZero's functions."""
+    latent = network.latent
+    assert latent is not None
+
+    def represent(params: Any, observation: jax.Array) -> tuple[jax.Array, ...]:
+        return (latent.represent(params, observation),)
+
+    def dynamics(params: Any, state: jax.Array, action: jax.Array) -> tuple[jax.Array, ...]:
+        after = latent.dynamics(params, state, action)
+        return after.latent, after.reward, after.discount
+
+    def predict(params: Any, state: jax.Array) -> tuple[jax.Array, ...]:
+        prediction = latent.predict(params, state)
+        return prediction.logits, prediction.value
+
+    def acted(params: Any, observation: Any) -> tuple[Any, ...]:
+        (state,) = represent(params, observation)
+        actions = jax.eval_shape(latent.predict, params, state).logits.shape[1]
+        return state, jnp.arange(len(state), dtype=jnp.int32) % actions
+
+    def settle(params: Any, state: jax.Array, code: jax.Array) -> tuple[jax.Array, ...]:
+        assert latent.settle is not None
+        return (latent.settle(params, state, code),)
+
+    def settled(params: Any, observation: Any) -> tuple[Any, ...]:
+        state, action = acted(params, observation)
+        code = jax.nn.one_hot(jnp.arange(len(state)) % latent.num_codes, latent.num_codes)
+        return dynamics(params, state, action)[0], code
+
+    functions = {
+        "represent": Function(("observation",), ("latent",), lambda params, observation: (observation,), represent),
+        "dynamics": Function(("latent", "action"), ("next_latent", "reward", "discount"), acted, dynamics),
+        "predict": Function(("latent",), ("logits", "value"), represent, predict),
+    }
+    if latent.num_codes:
+        functions["settle"] = Function(("latent", "code"), ("next_latent",), settled, settle)
+    return functions
+
+
 KINDS: dict[str, Kind] = {
     "resnet": Kind(
         lambda config: {
@@ -66,6 +107,21 @@ KINDS: dict[str, Kind] = {
         predict_only,
     ),
     "mlp": Kind(lambda config: {"sizes": config.sizes, "shared": config.shared}, predict_only),
+    "muzero_mlp": Kind(
+        lambda config: {
+            "hidden_dim": config.hidden_dim, "latent_dim": config.latent_dim, "codes": config.codes,
+            "projection": config.projection,
+        },
+        of_model,
+    ),
+    "muzero_conv": Kind(
+        lambda config: {
+            "channels": config.channels, "blocks": config.blocks, "dynamics_blocks": config.dynamics_blocks,
+            "pooling": config.pooling, "action_planes": ACTION_PLANES, "head_channels": HEAD_CHANNELS,
+            "value_hidden": VALUE_HIDDEN, "projection": config.projection,
+        },
+        of_model,
+    ),
 }  # fmt: skip
 
 
@@ -123,7 +179,8 @@ def signatures(env: Env, functions: dict[str, Function], params: Any) -> dict[st
 
 def architecture(config: NetworkConfig) -> dict[str, Any]:
     """What `torch_module` rebuilds the network from."""
-    return {"kind": config.kind, "value": config.value, **find_kind(config).describe(config)}
+    value = {"value": config.value} | ({"support": config.support} if config.value == "categorical" else {})
+    return {"kind": config.kind, **value, **find_kind(config).describe(config)}
 
 
 def find_kind(config: NetworkConfig) -> Kind:
@@ -190,7 +247,8 @@ def describe(env: Env, network: dict[str, Any], training: dict[str, Any]) -> dic
         "first_moves": first_moves(env),
         "network": network,
         "training": training,
-        "notes": "Policy logits: illegal actions are not masked. Value: as the player to move sees it, in [-1, 1].",
+        "notes": "Policy logits: illegal actions are not masked. Value: as the player to move sees it, "
+        + ("in [-1, 1]." if network["value"] in ("scalar", "wdl") else "in points."),
     }
     return plain(description)
 

@@ -22,7 +22,7 @@ from jaxzero.export import formats, parity
 from jaxzero.export.formats import Format
 from jaxzero.export.model import ExportError, Model, find_kind, make
 
-PRIVATE = ("root", "devices", "game.source")  # facts of the machine
+PRIVATE = ("root", "devices", "game.source", "evaluation.metric")  # facts of the machine
 CALIBRATION = 1  # seed of the positions that int8 ranges are taken from; those of the certificate have 0
 
 
@@ -56,6 +56,7 @@ def export_run(
     int8: bool = False,
     licence: str = "",
     overwrite: bool = False,
+    promoted: bool = False,
     env: Env | None = None,
 ) -> list[str]:
     """Exports a run's checkpoint, the newest if `step` is None; one line a file, its path and certificate.
@@ -64,6 +65,7 @@ def export_run(
         names: of formats.
         licence: of the weights; that of the run's configuration if empty.
         overwrite: replace files of other weights under the same names.
+        promoted: the network that was `best` by then, instead of the latest; files are named `<job>_best_stepXXXXXX`.
         env: a game made in a script.
 
     Raises:
@@ -74,8 +76,8 @@ def export_run(
     if not (folder / runs.CONFIG).is_file():
         raise ExportError(f"{folder}: no run here (no {runs.CONFIG}); give a run's folder")
     modules = check(names, settings.load(folder / runs.CONFIG).network, half, int8)
-    loaded = runs.load(folder, step, env)
-    job = folder.resolve().name
+    loaded = runs.load(folder, step, env, promoted)
+    job = folder.resolve().name + ("_best" if promoted else "")
     training = origin(folder, loaded.step, loaded.info, loaded.config)
     training |= {"job": job, "licence": licence or loaded.config.export.licence or None}
     model = make(loaded.env, loaded.config.network, loaded.params, training, half=half)

@@ -13,6 +13,7 @@ import os
 import sys
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -35,7 +36,9 @@ class Network(nn.Module):
         super().__init__()
         self.metadata = metadata
         self.observation_shape = tuple(metadata["observation_shape"])
-        self.has_wdl = metadata["network"]["value"] == "wdl"
+        self.kind, self.support = metadata["network"]["value"], metadata["network"].get("support", 0)
+        self.has_wdl = self.kind == "wdl"
+        self.outputs = {"wdl": 3, "categorical": 2 * self.support + 1}.get(self.kind, 1)
 
     def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         """Policy logits [B, A] and value outputs: [B, 1], or [B, 3] logits of win, draw, loss."""
@@ -46,10 +49,19 @@ class Network(nn.Module):
 
     def predict(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         logits, outputs = self.heads(self.check(observation))
+        return logits, self.number(outputs)
+
+    def number(self, outputs: Tensor) -> Tensor:
+        """What the outputs [B, ·] of a value head mean, [B]."""
         if self.has_wdl:
             win, _, loss = outputs.softmax(-1).unbind(-1)
-            return logits, win - loss
-        return logits, outputs[:, 0].tanh()
+            return win - loss
+        if self.kind == "scalar":
+            return outputs[:, 0].tanh()
+        bins = torch.arange(-self.support, self.support + 1, dtype=outputs.dtype, device=outputs.device)
+        y = outputs[:, 0] if self.kind == "transformed" else (outputs.softmax(-1) * bins).sum(-1)
+        size = y.abs() + 1.001  # the inverse of sign(x)(sqrt(|x| + 1) - 1) + 0.001 x
+        return y.sign() * ((2 * size / ((1 + 0.004 * size).sqrt() + 1)).square() - 1).relu()
 
     def wdl(self, observation: Tensor) -> Tensor:
         """Probabilities [B, 3] of win, draw and loss for the player to move."""
@@ -98,6 +110,21 @@ class Head(nn.Module):
         return self.out(x)
 
 
+def build_tower(module: nn.Module, planes: int, channels: int, blocks: int, pooling: bool) -> None:
+    """Gives the module a stem and residual blocks."""
+    module.stem = nn.Conv2d(planes, channels, 3, padding=1)
+    for i in range(blocks):
+        module.add_module(f"block{i}", Block(channels, pooling))
+
+
+def tower(module: nn.Module, x: Tensor) -> Tensor:
+    """[B, planes, H, W] -> [B, C, H, W] through them."""
+    x = module.get_submodule("stem")(x).relu()
+    for name, part in module.named_children():
+        x = part(x) if name.startswith("block") else x
+    return x
+
+
 class ResNet(Network):
     """Residual convolutional network; normalisation is already part of the convolutions."""
 
@@ -106,17 +133,12 @@ class ResNet(Network):
         network = metadata["network"]
         rows, columns, planes = self.observation_shape
         channels, head_channels = network["channels"], network["head_channels"]
-        self.stem = nn.Conv2d(planes, channels, 3, padding=1)
-        self.blocks = [f"block{i}" for i in range(network["blocks"])]
-        for name in self.blocks:
-            self.add_module(name, Block(channels, network["pooling"]))
+        build_tower(self, planes, channels, network["blocks"], network["pooling"])
         self.policy = Head(channels, head_channels, rows * columns, 0, metadata["num_actions"])
-        self.value = Head(channels, head_channels, rows * columns, network["value_hidden"], 3 if self.has_wdl else 1)
+        self.value = Head(channels, head_channels, rows * columns, network["value_hidden"], self.outputs)
 
     def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.stem(observation.permute(0, 3, 1, 2)).relu()
-        for name in self.blocks:
-            x = self.get_submodule(name)(x)
+        x = tower(self, observation.permute(0, 3, 1, 2))
         return self.policy(x), self.value(x)
 
 
@@ -139,7 +161,7 @@ class Mlp(Network):
         self.trunk = trunk(inputs, sizes)
         self.value_trunk = None if network["shared"] else trunk(inputs, sizes)
         self.policy = nn.Linear(sizes[-1], metadata["num_actions"])
-        self.value = nn.Linear(sizes[-1], 3 if self.has_wdl else 1)
+        self.value = nn.Linear(sizes[-1], self.outputs)
 
     def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         x = observation.flatten(1)
@@ -148,7 +170,136 @@ class Mlp(Network):
         return self.policy(y), self.value(z)
 
 
-KINDS: dict[str, type[Network]] = {"resnet": ResNet, "mlp": Mlp}
+class Tower(nn.Module):
+    def __init__(self, planes: int, channels: int, blocks: int, pooling: bool):
+        super().__init__()
+        build_tower(self, planes, channels, blocks, pooling)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return tower(self, x)
+
+
+class Dense(nn.Module):
+    """[B, inputs] -> [B, outputs] through hidden layers."""
+
+    def __init__(self, inputs: int, sizes: list[int], outputs: int):
+        super().__init__()
+        self.trunk, self.out = trunk(inputs, sizes), nn.Linear(sizes[-1], outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(self.trunk(x))
+
+
+class MuZero(Network):
+    """A network that models its game, of three functions whose latent states [B, …] lie in [0, 1]:
+
+    (latent,) = network.represent(observation)
+    latent, reward, discount = network.dynamics(latent, action)    # action i32[B]
+    logits, value = network.predict(latent)
+
+    The reward is the acting player's; the discount says who moves next: 1 the same player, -1 the other, 0 nobody.
+    """
+
+    functions = ("represent", "dynamics", "predict")
+
+    def build(self, size: int, head: Callable[[int, bool], nn.Module]) -> None:
+        """Adds the heads, each made by `head(outputs, hidden)`, and layers that only training uses."""
+        self.num_actions = self.metadata["num_actions"]
+        self.policy = head(self.num_actions, False)
+        self.value, self.reward, self.follows = (head(n, True) for n in (self.outputs, self.outputs, 3))
+        if width := self.metadata["network"]["projection"]:
+            self.projector, self.online = Dense(size, [width], width), Dense(width, [width], width)
+
+    def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        return self.predict(*self.represent(observation))
+
+    def represent(self, observation: Tensor) -> tuple[Tensor]:
+        return (scaled(self.encode(self.check(observation))),)
+
+    def dynamics(self, latent: Tensor, action: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        chosen = (action[:, None] == torch.arange(self.num_actions, device=action.device)).to(latent.dtype)
+        latent = scaled(latent + self.move(latent, chosen))
+        same, other, _ = self.read(self.follows, latent).softmax(-1).unbind(-1)
+        return latent, self.number(self.read(self.reward, latent)), same - other
+
+    def predict(self, latent: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return self.read(self.policy, latent), self.number(self.read(self.value, latent))
+
+    def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
+        (latent,) = self.represent(observation)
+        return self.read(self.policy, latent), self.read(self.value, latent)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def read(self, head: nn.Module, latent: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+def scaled(latent: Tensor) -> Tensor:
+    """Each latent to [0, 1] by its own least and greatest number."""
+    axes = tuple(range(1, latent.ndim))
+    low, high = latent.amin(axes, keepdim=True), latent.amax(axes, keepdim=True)
+    return (latent - low) / (high - low + 1e-5)
+
+
+class MuZeroMlp(MuZero):
+    """Latents [B, latent_dim]."""
+
+    def __init__(self, metadata: dict[str, Any]):
+        super().__init__(metadata)
+        network, inputs = metadata["network"], torch.Size(self.observation_shape).numel()
+        hidden, size = network["hidden_dim"], network["latent_dim"]
+        self.encoder = Dense(inputs, [hidden] * 2, size)
+        self.mover = Dense(size + metadata["num_actions"], [hidden] * 2, size)
+        if codes := network["codes"]:
+            self.functions = (*self.functions, "settle")
+            self.settler, self.codes = Dense(size + codes, [hidden] * 2, size), Dense(size, [hidden], codes)
+            self.coder = Dense(2 * inputs, [hidden] * 2, codes)
+        self.build(size, lambda outputs, _: Dense(size, [hidden], outputs))
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return self.encoder(observation.flatten(1))
+
+    def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
+        return self.mover(torch.cat([latent, chosen], -1))
+
+    def settle(self, latent: Tensor, code: Tensor) -> tuple[Tensor]:
+        """The position after an outcome of chance, one of `codes`, as f32[B, codes]."""
+        return (scaled(latent + self.settler(torch.cat([latent, code], -1))),)
+
+    def read(self, head: nn.Module, latent: Tensor) -> Tensor:
+        return head(latent)
+
+
+class MuZeroConv(MuZero):
+    """Latents [B, H, W, C]."""
+
+    def __init__(self, metadata: dict[str, Any]):
+        super().__init__(metadata)
+        network, (rows, columns, planes) = metadata["network"], self.observation_shape
+        channels, self.shape = network["channels"], (rows, columns, network["action_planes"])
+        self.encoder = Tower(planes, channels, network["blocks"], network["pooling"])
+        self.mover = Tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
+        self.action = nn.Linear(metadata["num_actions"], torch.Size(self.shape).numel(), bias=False)
+        head_channels, squares, hidden = network["head_channels"], rows * columns, network["value_hidden"]
+        self.build(squares * channels, lambda n, deep: Head(channels, head_channels, squares, hidden * deep, n))
+
+    def encode(self, observation: Tensor) -> Tensor:
+        return self.encoder(observation.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
+        planes = self.action(chosen).unflatten(1, self.shape)
+        return self.mover(torch.cat([latent, planes], -1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+
+    def read(self, head: nn.Module, latent: Tensor) -> Tensor:
+        return head(latent.permute(0, 3, 1, 2))
+
+
+KINDS: dict[str, type[Network]] = {"resnet": ResNet, "mlp": Mlp, "muzero_mlp": MuZeroMlp, "muzero_conv": MuZeroConv}
 
 
 def digest(state_dict: dict[str, Tensor]) -> str:

@@ -1,36 +1,13 @@
-"""What the search asks: `Model(root, decision, chance)` in mctx's types."""
+"""What a search asks: the game itself (AlphaZero) or a learned model of it (MuZero), behind one interface."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from envs import Env
+from jaxzero.models import learned, simulator
+from jaxzero.models.base import Afterstate, Embedding, Model, Params
+from jaxzero.networks import Network
 
-import jax
-import mctx
-
-Params = Any
-Embedding = Any
+__all__ = ["Afterstate", "Embedding", "Model", "Params", "make"]
 
 
-class Afterstate(NamedTuple):
-    """What an action leads to while chance has still to speak (or need not: then this is the next position)."""
-
-    reward: jax.Array  # f32[B]  to the player who acted
-    discount: jax.Array  # f32[B]  +1, -1 or 0, as below
-    due: jax.Array  # bool[B]  an outcome is due
-    logits: jax.Array  # f32[B, O]  log-probabilities of the outcomes; without meaning where none is due
-
-
-class Model(NamedTuple):
-    """Letters: B batch, A actions, O outcomes. Embeddings are pytrees with a leading batch axis.
-
-    `root(params, states) -> mctx.RootFnOutput`: priors masked to the legal actions.
-    `decision(params, key, actions[B], embedding) -> (mctx.RecurrentFnOutput, embedding)`: reward to the player who
-        acted; discount +1 if the same player moves next, -1 if the other does, 0 at the end.
-    `chance`: None for a game without chance. Else `decision` gives `(Afterstate, embedding)`, which takes no network,
-        and `chance(params, key, outcomes[B], embedding) -> (mctx.RecurrentFnOutput, embedding)` goes on to the next
-        position and judges it: reward 0, discount 1, or 0 where the outcome has ended the game. Where none is due it
-        judges what is there.
-    """
-
-    root: Callable[[Params, Any], mctx.RootFnOutput]
-    decision: Callable[[Params, jax.Array, jax.Array, Embedding], tuple[Any, Embedding]]
-    chance: Callable[[Params, jax.Array, jax.Array, Embedding], tuple[mctx.RecurrentFnOutput, Embedding]] | None = None
+def make(env: Env, network: Network) -> Model:
+    """The model of a network: learned if the network has one, else the rules."""
+    return simulator.make(env, network.infer) if network.latent is None else learned.make(env, network.latent)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import mctx
 
 from envs import Env, State
-from jaxzero.models import Afterstate, Model, Params
+from jaxzero.models.base import Afterstate, Model, Params
 from jaxzero.networks import Prediction
 
 Evaluate = Callable[[Params, jax.Array | None, State], tuple[jax.Array, jax.Array]]
@@ -62,7 +62,7 @@ def make_judged(env: Env, evaluate: Evaluate) -> Model:
         return judge(params, key, after, jnp.zeros_like(discount), discount), after
 
     if env.num_outcomes:
-        return Model(root, act, resolve)
+        return Model(root, act, resolve, env.num_outcomes)
     return Model(root, decision)
 
 

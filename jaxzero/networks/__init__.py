@@ -9,11 +9,13 @@ from flax import nnx
 
 from envs import Env
 from jaxzero.config import NetworkConfig
-from jaxzero.networks.base import Network, Prediction, Variables, from_module
+from jaxzero.networks import latent
+from jaxzero.networks.base import Latent, Network, Prediction, Transition, Variables, from_module
 from jaxzero.networks.mlp import Mlp
 from jaxzero.networks.resnet import ResNet
+from jaxzero.networks.values import HEADS, ValueHead
 
-__all__ = ["NETWORKS", "Network", "Prediction", "Variables", "make"]
+__all__ = ["NETWORKS", "Latent", "Network", "Prediction", "Transition", "Variables", "make"]
 
 
 def dtype_of(config: NetworkConfig) -> Any:
@@ -22,32 +24,46 @@ def dtype_of(config: NetworkConfig) -> Any:
     return jnp.dtype(config.dtype)
 
 
-def value_outputs(config: NetworkConfig) -> int:
-    return 3 if config.value == "wdl" else 1
+def head_of(config: NetworkConfig) -> ValueHead:
+    return HEADS[config.value](config.support)
 
 
 def resnet(config: NetworkConfig, env: Env) -> Network:
+    head = head_of(config)
+
     def build(norm: bool, rngs: nnx.Rngs) -> nnx.Module:
         return ResNet(
-            env.observation_shape, env.num_actions, value_outputs(config),
+            env.observation_shape, env.num_actions, head.outputs,
             channels=config.channels, blocks=config.blocks, norm=norm, pooling=config.pooling,
             dtype=dtype_of(config), rngs=rngs,
         )  # fmt: skip
 
-    return from_module(build, config.norm == "batch", config.value == "wdl")
+    return from_module(build, config.norm == "batch", head)
 
 
 def mlp(config: NetworkConfig, env: Env) -> Network:
+    head = head_of(config)
+
     def build(norm: bool, rngs: nnx.Rngs) -> nnx.Module:
         return Mlp(
-            env.observation_shape, env.num_actions, value_outputs(config),
+            env.observation_shape, env.num_actions, head.outputs,
             sizes=config.sizes, dropout=config.dropout, shared=config.shared, dtype=dtype_of(config), rngs=rngs,
         )  # fmt: skip
 
-    return from_module(build, False, config.value == "wdl")
+    return from_module(build, False, head)
 
 
-NETWORKS: dict[str, Callable[[NetworkConfig, Env], Network]] = {"resnet": resnet, "mlp": mlp}
+def muzero_mlp(config: NetworkConfig, env: Env) -> Network:
+    return latent.make(latent.DenseModel, config, env, head_of(config), dtype_of(config))
+
+
+def muzero_conv(config: NetworkConfig, env: Env) -> Network:
+    return latent.make(latent.ConvModel, config, env, head_of(config), dtype_of(config))
+
+
+NETWORKS: dict[str, Callable[[NetworkConfig, Env], Network]] = {
+    "resnet": resnet, "mlp": mlp, "muzero_mlp": muzero_mlp, "muzero_conv": muzero_conv,
+}  # fmt: skip
 
 
 def make(config: NetworkConfig, env: Env) -> Network:

@@ -3,14 +3,14 @@
 Letters: B batch, A actions.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from jaxzero.networks import unfold as unfolding
+from jaxzero.networks.values import Heads, ValueHead
 
 Variables = Any
 
@@ -19,8 +19,42 @@ class Prediction(NamedTuple):
     """Mover's view. The search reads `value`, losses read the raw `heads`."""
 
     logits: jax.Array  # f32[B, A]  policy logits, illegal actions not masked
-    value: jax.Array  # f32[B]  in [-1, 1]
-    heads: Mapping[str, jax.Array]  # {"value": f32[B]}, or {"wdl": f32[B, 3]} logits of win, draw, loss
+    value: jax.Array  # f32[B]  in [-1, 1], or in units of return (`values`)
+    heads: Heads  # of one kind: "value" f32[B], "wdl" f32[B, 3], "transformed" f32[B] or "categorical" f32[B, 2S + 1]
+
+
+class Transition(NamedTuple):
+    """What a learned model says of an action."""
+
+    latent: jax.Array  # f32[B, ...]  in [0, 1]
+    reward: jax.Array  # f32[B]  to the player who acted
+    discount: jax.Array  # f32[B]  expectation of +1 (the same player moves next), -1 (the other), 0 (the end)
+    reward_heads: Heads  # as those of `Prediction`
+    follows: jax.Array  # f32[B, 3]  logits of {same, other, end}
+    codes: jax.Array | None = None  # f32[B, M]  logits of the outcomes of chance, of a network that knows any
+
+
+class Latent(NamedTuple):
+    """MuZero's functions of folded parameters (Schrittwieser et al. 2020, section 3); they are trained in this form.
+
+    `represent(params, observation[B, …]) -> latent`
+    `dynamics(params, latent, action i32[B]) -> Transition`
+    `predict(params, latent) -> Prediction`
+    `project(params, latent, online) -> f32[B, D]`: what latents are compared by (EfficientZero, Ye et al. 2021); those
+        that the dynamics made are `online`. None: the network has no projection.
+    `num_codes`: M, kinds of outcomes that a network of games with chance tells apart (Stochastic MuZero, Antonoglou et
+        al. 2022); 0: none. With M > 0 the dynamics leads to an afterstate, then
+        `settle(params, latent, code f32[B, M]) -> latent` goes on to the next position, and
+        `encode(params, before[B, …], after[B, …]) -> f32[B, M]` gives logits of what happened between observations.
+    """
+
+    represent: Callable[[Any, jax.Array], jax.Array]
+    dynamics: Callable[[Any, jax.Array, jax.Array], Transition]
+    predict: Callable[[Any, jax.Array], Prediction]
+    project: Callable[[Any, jax.Array, bool], jax.Array] | None = None
+    num_codes: int = 0
+    settle: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
+    encode: Callable[[Any, jax.Array, jax.Array], jax.Array] | None = None
 
 
 class Network(NamedTuple):
@@ -35,6 +69,7 @@ class Network(NamedTuple):
     `infer(params, observation[B, …]) -> Prediction` on folded parameters.
     `unfold(params, positions) -> variables` that fold to these, to be trained further; `positions()` gives observations
         [B, …] for the statistics of normalisation. None: it cannot be done.
+    `latent`: MuZero's functions, of a network that models the game; else None.
     """
 
     init: Callable[[jax.Array], Variables]
@@ -42,11 +77,12 @@ class Network(NamedTuple):
     fold: Callable[[Variables], Any]
     infer: Callable[[Any, jax.Array], Prediction]
     unfold: Callable[[Any, Callable[[], Any]], Variables] | None = None
+    latent: Latent | None = None
 
 
-def from_module(build: Callable[[bool, nnx.Rngs], nnx.Module], norm: bool, wdl: bool) -> Network:
+def from_module(build: Callable[[bool, nnx.Rngs], nnx.Module], norm: bool, head: ValueHead) -> Network:
     """A network from `build(norm, rngs)`, whose modules map (observation, train, key, axis_name) to
-    (policy logits [B, A], value outputs [B, 1], or [B, 3] with `wdl`)."""
+    (policy logits [B, A], value outputs [B, head.outputs])."""
 
     def graph_of(norm: bool):
         return nnx.split(nnx.eval_shape(lambda: build(norm, nnx.Rngs(0))), nnx.Param, nnx.BatchStat)[0]
@@ -59,12 +95,12 @@ def from_module(build: Callable[[bool, nnx.Rngs], nnx.Module], norm: bool, wdl: 
 
     def predict(variables, observation, *, train=False, key=None, axis_name=None):
         module = nnx.merge(graph, variables["params"], variables["stats"])
-        prediction = read(*module(observation, train, key, axis_name), wdl)  # pyright: ignore[reportCallIssue]
+        prediction = read(*module(observation, train, key, axis_name), head)  # pyright: ignore[reportCallIssue]
         return prediction, nnx.to_pure_dict(nnx.state(module, nnx.BatchStat)) if train else variables["stats"]
 
     def infer(params, observation):
         module = nnx.merge(folded_graph, params, {})
-        return read(*module(observation, False, None, None), wdl)  # pyright: ignore[reportCallIssue]
+        return read(*module(observation, False, None, None), head)  # pyright: ignore[reportCallIssue]
 
     def unfold(params, positions):
         return unfolding.unfold(graph, jax.eval_shape(init, jax.random.key(0)), params, positions)
@@ -72,12 +108,8 @@ def from_module(build: Callable[[bool, nnx.Rngs], nnx.Module], norm: bool, wdl: 
     return Network(init, predict, lambda variables: fold(variables["params"], variables["stats"]), infer, unfold)
 
 
-def read(logits: jax.Array, value: jax.Array, wdl: bool) -> Prediction:
-    if wdl:
-        win, _, loss = jnp.moveaxis(jax.nn.softmax(value), -1, 0)
-        return Prediction(logits, win - loss, {"wdl": value})
-    scalar = jnp.tanh(value[:, 0])
-    return Prediction(logits, scalar, {"value": scalar})
+def read(logits: jax.Array, value: jax.Array, head: ValueHead) -> Prediction:
+    return Prediction(logits, *head.read(value))
 
 
 def fold(params: Any, stats: Any, epsilon: float = 1e-5) -> Any:

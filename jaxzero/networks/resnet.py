@@ -88,7 +88,25 @@ class Head(nnx.Module):
         return self.out(x).astype(jnp.float32)
 
 
-class ResNet(nnx.Module):
+class Tower(nnx.Module):
+    """[B, H, W, planes] -> [B, H, W, C]: a convolution and residual blocks."""
+
+    def __init__(
+        self, planes: int, channels: int, blocks: int, norm: bool, pooling: bool, rngs: nnx.Rngs, **types: Any
+    ):
+        self.num_blocks = blocks
+        self.stem = ConvNorm(planes, channels, 3, norm, rngs, **types)
+        for i in range(blocks):
+            setattr(self, f"block{i}", Block(channels, norm, pooling, rngs, **types))
+
+    def trunk(self, x: jax.Array, train: bool, axis_name: str | None) -> jax.Array:
+        x = nnx.relu(self.stem(x, train, axis_name))
+        for i in range(self.num_blocks):
+            x = getattr(self, f"block{i}")(x, train, axis_name)
+        return x
+
+
+class ResNet(Tower):
     """[B, H, W, planes] -> policy logits [B, A] and value outputs [B, value_outputs]."""
 
     def __init__(
@@ -106,17 +124,13 @@ class ResNet(nnx.Module):
     ):
         rows, columns, planes = observation_shape
         types = {"dtype": dtype}
-        self.dtype, self.num_blocks = dtype, blocks
-        self.stem = ConvNorm(planes, channels, 3, norm, rngs, **types)
-        for i in range(blocks):
-            setattr(self, f"block{i}", Block(channels, norm, pooling, rngs, **types))
+        super().__init__(planes, channels, blocks, norm, pooling, rngs, **types)
+        self.dtype = dtype
         trunk = (rows, columns, channels)
         self.policy = Head(trunk, 0, num_actions, norm, rngs, **types)
         self.value = Head(trunk, VALUE_HIDDEN, value_outputs, norm, rngs, **types)
 
     def __call__(self, x: jax.Array, train: bool, key: jax.Array | None, axis_name: str | None):
         del key  # no dropout here
-        x = nnx.relu(self.stem(x.astype(self.dtype), train, axis_name))
-        for i in range(self.num_blocks):
-            x = getattr(self, f"block{i}")(x, train, axis_name)
+        x = self.trunk(x.astype(self.dtype), train, axis_name)
         return self.policy(x, train, axis_name), self.value(x, train, axis_name)

@@ -26,6 +26,7 @@ class SearchResult(NamedTuple):
     value: jax.Array  # f32[B]  root value after the search, mover's view
     policy_weight: jax.Array  # f32[B]  how far `policy` may be trained on; 0 = not at all
     visits: jax.Array  # f32[B, A]  visits of the root's actions
+    qvalues: jax.Array  # f32[B, A]  their values, mover's view; 0 where there was no visit
 
 
 class Search(NamedTuple):
@@ -46,6 +47,7 @@ class Finding(NamedTuple):
     policy: jax.Array  # f32[B, A]
     value: jax.Array  # f32[B]
     visits: jax.Array  # f32[B, A]
+    qvalues: jax.Array  # f32[B, A]  0 where there was no visit
     best: jax.Array  # i32[B]  the search's own choice
     tree: Tree | None = None  # for reuse
     nodes: jax.Array | None = None  # i32[B, A]  in it, of the root's actions; 0: none
@@ -98,7 +100,8 @@ def play(
     """Draws the move."""
     epsilon = config.epsilon if explore else 0.0
     action = sample_action(keys, found.policy, found.best, legal, temperature, epsilon)
-    return SearchResult(action, found.policy, found.value, jnp.ones_like(found.value), found.visits)
+    weight = jnp.ones_like(found.value)
+    return SearchResult(action, found.policy, found.value, weight, found.visits, found.qvalues)
 
 
 def sample_action(

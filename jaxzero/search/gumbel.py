@@ -196,7 +196,7 @@ def round_by_round(
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
     most = min(config.max_considered, simulations, env.num_actions)
-    layout = trees.layout(env, config, simulations)
+    layout = trees.layout(env, config, simulations, model)
     visit = round_by_round if config.rounds else one_at_a_time
     scale = Scale(config.value_scale, config.rescale)
 
@@ -210,7 +210,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
             nodes = trees.by_action(tree, tree.child[0].astype(jnp.int32), env.num_actions)
             at_root = at_root._replace(child=jnp.take_along_axis(nodes, at_root.action.T, 1).T)
         search = simulation.Search(
-            model, params, partial(interior, scale), env.num_actions, env.num_outcomes, config.max_depth or tree.size
+            model, params, partial(interior, scale), env.num_actions, model.num_outcomes, config.max_depth or tree.size
         )
         before = judge(search, scale, tree, at_root).visits
         tree, at_root = visit(search, scale, tree, at_root, keys[0], simulations, first)
@@ -223,7 +223,9 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         value = policy_value(policy[game, action], qvalues.T, visits.T > 0)
         visits = jnp.zeros_like(policy).at[game, action].set(visits.T)
         nodes = jnp.zeros(policy.shape, jnp.int32).at[game, action].set(at_root.child.T)
-        return Finding(policy, value, visits, jnp.take_along_axis(at_root.action, best[None], 0)[0], tree, nodes)
+        qvalues = jnp.zeros_like(policy).at[game, action].set(jnp.where(at_root.child > 0, qvalues, 0.0).T)
+        best = jnp.take_along_axis(at_root.action, best[None], 0)[0]
+        return Finding(policy, value, visits, qvalues, best, tree, nodes)
 
     return base.make(config, env, model, find, layout)
 

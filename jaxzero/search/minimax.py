@@ -83,6 +83,6 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
             return jnp.zeros_like(root.prior_logits).at[row, action].add(jnp.where(used, x, 0.0))
 
         best = jnp.take_along_axis(action, jnp.argmax(values, -1)[:, None], -1)[:, 0]
-        return Finding(spread(weights), values.max(-1), spread(leaves), best)
+        return Finding(spread(weights), values.max(-1), spread(leaves), spread(values), best)
 
     return base.make(config, env, model, find)

@@ -30,7 +30,7 @@ def rule(c_puct: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    layout = trees.layout(env, config, simulations)
+    layout = trees.layout(env, config, simulations, model)
     plain = partial(rule, config.c_puct)
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
@@ -42,7 +42,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         if kept is not None:
             tree = reuse.replant(kept, tree)
         depth = config.max_depth or tree.size
-        search = simulation.Search(model, params, plain, env.num_actions, env.num_outcomes, depth)
+        search = simulation.Search(model, params, plain, env.num_actions, model.num_outcomes, depth)
 
         def step(i, tree):
             key, new = jax.random.fold_in(keys[0], i), first + i
@@ -51,10 +51,12 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         tree = jax.lax.fori_loop(0, simulations, step, tree)
         child = tree.child[0].astype(jnp.int32)
         visits = trees.by_action(tree, trees.at(tree.visits, child).astype(tree.raw.dtype), env.num_actions)
+        qvalues = trees.by_action(tree, trees.at(tree.qvalue, child), env.num_actions)
         shown = trees.by_action(tree, forced.prune(plain, tree, k), env.num_actions) if k else visits
         policy = shown / shown.sum(-1, keepdims=True)
         best = jnp.argmax(policy, -1).astype(jnp.int32)
-        return Finding(policy, tree.value[0], visits, best, tree, trees.by_action(tree, child, env.num_actions))
+        nodes = trees.by_action(tree, child, env.num_actions)
+        return Finding(policy, tree.value[0], visits, qvalues, best, tree, nodes)
 
     return base.make(config, env, model, find, layout)
 

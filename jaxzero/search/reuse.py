@@ -1,7 +1,9 @@
 """Subtree reuse: what was found below the move played is where the next search begins.
 
-Between moves the subtree is kept with games first, [B, ...], like everything that a game in play carries. Letters as in
-`tree`; R nodes kept.
+Between moves the subtree is kept with games first, [B, ...], like everything that a game in play carries. Not in games
+of chance (`jaxzero.validation` refuses that): which outcome follows a move is known only after it, so the subtrees of
+all would have to be carried, and as these share the visits by probability, little of them would go on.
+Letters as in `tree`; R nodes kept.
 """
 
 import dataclasses
@@ -72,7 +74,7 @@ def replant(kept: Tree, planted: Tree) -> Tree:
     nowhere = jnp.where(tried, child, tree.size)
     game = jnp.broadcast_to(jnp.arange(child.shape[1]), child.shape)
     row = tree.priors[0].at[game, jnp.where(tried, slot, tree.priors.shape[-1])].set(-jnp.inf, mode="drop")
-    untried = find_untried(row, tree.dropped[0])
+    untried = find_untried(row, None if tree.dropped is None else tree.dropped[0])
     first = lambda field, value: field.at[0].set(value.astype(field.dtype))  # noqa: E731
     return dataclasses.replace(
         tree,

@@ -46,7 +46,7 @@ def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Se
         best = jnp.argmax(jnp.where(most & legal, root.prior_logits + completed + noise, -jnp.inf), -1)
         policy = improved_policy(root.prior_logits, completed, legal)
         value = policy_value(policy, summary.qvalues, summary.visit_counts > 0)
-        return Finding(policy, value, summary.visit_counts, best)
+        return Finding(policy, value, summary.visit_counts, summary.qvalues, best)
 
     return base.make(config, env, model, find)
 
@@ -73,6 +73,6 @@ def puct(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         )  # fmt: skip
         summary = tree.summary()
         best = jnp.argmax(jnp.where(legal, summary.visit_probs, -1.0), -1)
-        return Finding(summary.visit_probs, summary.value, summary.visit_counts, best)
+        return Finding(summary.visit_probs, summary.value, summary.visit_counts, summary.qvalues, best)
 
     return base.make(config, env, model, find)

@@ -22,6 +22,10 @@ import mctx
 
 from envs import Env
 from jaxzero.config import SearchConfig
+from jaxzero.models import Model
+from jaxzero.search.slots import compact, likeliest
+
+WIDE = 1024  # actions that a node does not keep all for a few visits
 
 
 class Untried(NamedTuple):
@@ -38,7 +42,7 @@ class Tree:
     embedding: Any  # [N, B, ...]
     actions: jax.Array | None  # i16[N, B, K]  actions of the slots; None where slot = action
     priors: jax.Array  # f32[N, B, K]  log-priors; -inf where tried or illegal
-    dropped: jax.Array  # f32[N, B]  log-prior of all actions without a slot together
+    dropped: jax.Array | None  # f32[N, B]  log-prior of all actions that lack a slot; None: no legal one does
     untried: Untried  # [N, B]
     children: jax.Array  # i16[N, B]  their number
     child: jax.Array  # i16[N, C, B]  their nodes
@@ -75,7 +79,8 @@ class Family(NamedTuple):
 class Layout(NamedTuple):
     """Sizes of a tree."""
 
-    slots: int | None  # K where nodes keep only their likeliest actions; None where they keep all
+    slots: int | None  # K where nodes do not keep all actions
+    capped: bool  # slots are for the likeliest actions; false: for all legal ones
     children: int  # C
     room: int  # nodes kept from the last move, the root included; 0: none are
     outcomes: int  # of chance, all kept; 0: no chance
@@ -84,17 +89,20 @@ class Layout(NamedTuple):
         return (self.room or 1) + simulations * (2 if self.outcomes else 1)
 
 
-def layout(env: Env, config: SearchConfig, simulations: int) -> Layout:
+def layout(env: Env, config: SearchConfig, simulations: int, model: Model) -> Layout:
     """A node has no more children than it has visits, so fewer slots than actions lose nothing, unless `config.slots`
     keeps fewer. Trees that are kept between moves have one layout for all budgets."""
     if config.reuse:
         simulations = max(simulations, config.simulations, *config.schedule)
     room = 2 * simulations if config.reuse else 0
-    most = min(env.max_legal, room + simulations)
-    slots = most if env.num_actions > 8 * most else None
+    legal, actions = env.max_legal if model.knows_rules else env.num_actions, env.num_actions
+    most = min(legal, room + simulations)
+    slots = legal if 4 * legal <= actions else None
+    capped = not slots and actions > max(WIDE, 8 * most)
     if 0 < config.slots < most:
-        slots = most = config.slots
-    return Layout(slots, min(max(most, env.num_outcomes), room + simulations), room, env.num_outcomes)
+        most, capped = config.slots, True
+    children = min(max(most, model.num_outcomes), room + simulations)
+    return Layout(most if capped else slots, capped, children, room, model.num_outcomes)
 
 
 def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
@@ -109,7 +117,7 @@ def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
     tree = Tree(
         embedding=jax.tree.map(lambda x: jnp.zeros((num_nodes, *x.shape), x.dtype), root.embedding),
         actions=zeros(jnp.int16, slots) if layout.slots else None,
-        priors=zeros(real, slots), dropped=zeros(real),
+        priors=zeros(real, slots), dropped=zeros(real) if layout.capped else None,
         untried=Untried(zeros(jnp.int16), zeros(real), zeros(real)),
         children=zeros(jnp.int16), child=jnp.zeros((num_nodes, layout.children, batch), jnp.int16),
         raw=zeros(real), value=zeros(real), visits=zeros(jnp.int32),
@@ -136,17 +144,20 @@ def write(
     logits = jnp.where(logits > jnp.finfo(logits.dtype).min / 2, logits, -jnp.inf)
     if (lacking := tree.priors.shape[-1] - logits.shape[-1]) > 0:  # of actions, where there are more outcomes
         logits = jnp.pad(logits, ((0, 0), (0, lacking)), constant_values=-jnp.inf)
-    actions, dropped = tree.actions, jnp.full_like(value, -jnp.inf)
+    actions, dropped = tree.actions, None
     if actions is not None:
-        every = logits
-        logits, slot = jax.lax.top_k(every, actions.shape[-1])
-        actions, dropped = put(actions, slot), weigh_dropped(every, logits)
+        if tree.dropped is None:
+            logits, slot = compact(logits, actions.shape[-1])
+        else:
+            logits, slot, dropped = likeliest(logits, actions.shape[-1])
+        actions = put(actions, slot)
     first = find_untried(logits, dropped)
     total = first.logit + jnp.log(first.mass)
     return dataclasses.replace(
         tree,
         embedding=jax.tree.map(put, tree.embedding, embedding),
-        actions=actions, priors=put(tree.priors, logits - total[:, None]), dropped=put(tree.dropped, dropped - total),
+        actions=actions, priors=put(tree.priors, logits - total[:, None]),
+        dropped=None if dropped is None else put(tree.dropped, dropped - total),
         untried=jax.tree.map(put, tree.untried, first._replace(logit=-jnp.log(first.mass))),
         raw=put(tree.raw, value), value=put(tree.value, value), visits=put(tree.visits, jnp.ones_like(action)),
         parent=put(tree.parent, parent), action=put(tree.action, action), logit=put(tree.logit, logit),
@@ -156,24 +167,14 @@ def write(
     )  # fmt: skip
 
 
-def find_untried(priors: jax.Array, dropped: jax.Array) -> Untried:
+def find_untried(priors: jax.Array, dropped: jax.Array | None) -> Untried:
     """The likeliest of [..., K] and what all weigh together, `dropped` [...] included; -inf is no action."""
     slots, order = priors.shape[-1], jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
     highest = priors.max(-1)
     slot = jnp.where(priors == highest[..., None], order, slots).min(-1)  # argmax is slower on CPU
     scale = jnp.where(highest > -jnp.inf, highest, 0.0)
-    return Untried(slot, highest, jnp.exp(priors - scale[..., None]).sum(-1) + jnp.exp(dropped - scale))
-
-
-def weigh_dropped(logits: jax.Array, kept: jax.Array) -> jax.Array:
-    """log Σ exp over the logits [..., A] that are not among the highest, `kept` [..., K].
-
-    A difference of two sums would lose the small ones."""
-    highest, lowest = kept[..., :1], kept[..., -1:]
-    scale = jnp.where(highest > -jnp.inf, highest, 0.0)
-    below = jnp.where(logits < lowest, jnp.exp(logits - scale), 0.0).sum(-1)
-    equal = (logits == lowest).sum(-1) - (kept == lowest).sum(-1)
-    return jnp.log(below + equal * jnp.exp(lowest - scale)[..., 0]) + scale[..., 0]
+    mass = jnp.exp(priors - scale[..., None]).sum(-1)
+    return Untried(slot, highest, mass if dropped is None else mass + jnp.exp(dropped - scale))
 
 
 def at(field: jax.Array, node: jax.Array, *slot: jax.Array) -> jax.Array:
@@ -215,7 +216,7 @@ def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tre
     game = jnp.broadcast_to(jnp.arange(parent.shape[1]), parent.shape)
     left = at(tree.priors, inside)
     left = jnp.where(jax.lax.broadcasted_iota(jnp.int32, left.shape, 2) == slot[..., None], -jnp.inf, left)
-    found = find_untried(left, at(tree.dropped, inside))
+    found = find_untried(left, None if tree.dropped is None else at(tree.dropped, inside))
     parent += zero_after(found.mass, number)
     return dataclasses.replace(
         tree, child=tree.child.at[parent, number, game].set(leaf.astype(jnp.int16), mode="drop", unique_indices=True),

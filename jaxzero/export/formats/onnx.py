@@ -20,6 +20,7 @@ from jaxzero.export.model import Model
 PROGRAM = True
 HALF = "weights and arithmetic in float16; inputs and outputs stay float32"
 OPSET = 23
+SENSITIVE = {"policy", "value", "reward", "pooled"}  # parts of names of weights
 
 
 def write(path: Path, model: Model, function: str) -> None:
@@ -54,15 +55,18 @@ def describe(path: Path, model: Model) -> None:
 
 
 def quantize(path: Path, model: Model, function: str, examples: list[np.ndarray]) -> None:
-    """`write` in int8: weights of each channel and activations in 8 bits (quantize and dequantize nodes), their ranges
-    those of the examples [N, …]."""
+    """`write` with the trunk in int8: weights of each channel and activations in 8 bits (quantize and dequantize
+    nodes), ranges those of the examples [N, …]. Heads and pooled biases stay float32: small, next to what is read."""
     single = path.with_name(f"float32.{path.name}")
     write(single, model, function)
     names = model.metadata["functions"][function]["inputs"]
+    nodes = onnx.load(single).graph.node
+    kept = [node.name for node in nodes if any(SENSITIVE & set(name.split(".")) for name in node.input)]
     with quiet():
         quantization.quantize_static(
             single, path, Batches(list(names), examples), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
             activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"], nodes_to_exclude=kept,
         )  # fmt: skip
     single.unlink()
     describe(path, model)

@@ -1,0 +1,51 @@
+"""Positions of small games, judged by an exact solver when a run starts."""
+
+from functools import partial
+
+import jax
+import numpy as np
+
+from envs import Env
+from envs.core import random_opening
+from jaxzero import solvers
+from jaxzero.config import ConfigError
+from jaxzero.evaluation.exhaustive import BATCH, batched, legal, merge, step, take
+from jaxzero.evaluation.oracles.judged import Judged
+
+DRAWN = 2_000  # random positions drawn; equal ones count once
+
+
+def every_position(env: Env) -> Judged:
+    """Every live position of a tiny deterministic game."""
+    level = jax.tree.map(lambda x: np.asarray(x)[None], env.init(jax.random.key(0)))
+    found = [level]
+    while True:
+        parents, actions = np.nonzero(batched(partial(legal, env), BATCH, level))
+        after = batched(partial(step, env), BATCH, take(level, parents), actions.astype(np.int32))
+        if after.terminated.all():
+            break
+        level = distinct(take(after, ~after.terminated))
+        found.append(level)
+    states = jax.tree.map(lambda *x: np.concatenate(x), *found)
+    return Judged(states, solvers.make(env)(states))
+
+
+def random_positions(env: Env, plies: int) -> Judged:
+    """Positions after 0 to `plies` random plies, always the same, in which the moves differ in value.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    solve = solvers.make(env)
+    openings = jax.jit(jax.vmap(lambda key: random_opening(env, key, plies)[0]))
+    states = distinct(jax.device_get(openings(jax.random.split(jax.random.key(0), DRAWN))))
+    values = solve(states)
+    differ = np.nanmax(values, 1) > np.nanmin(values, 1) + 1e-6
+    if not differ.any():
+        raise ConfigError(f"evaluation.oracle: in {env} no choice of moves matters; set it to false")
+    return Judged(take(states, differ), values[differ])
+
+
+def distinct(states):
+    nothing = np.zeros(len(states.player), np.float32)
+    return merge(states, nothing, nothing.astype(np.int64))[0]

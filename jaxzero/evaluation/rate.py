@@ -1,0 +1,245 @@
+"""`jaxzero rate`: checkpoints of runs and anchors play each other, and all are rated together.
+
+Every checkpoint meets the next one of its run and every anchor; the newest ones of different runs meet. What was played
+is kept in `ratings.json` of the first run, so that a later call plays only what is new, and checkpoints that have been
+deleted since keep their place.
+"""
+
+import contextlib
+import datetime
+import functools
+import itertools
+import json
+import os
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from envs import Env
+from jaxzero import plot, runs
+from jaxzero.checkpoint import Checkpointer
+from jaxzero.config import Config, ConfigError
+from jaxzero.evaluation import arena, host, matches, players, rating
+from jaxzero.evaluation.sprt import SCORES, pair_counts
+
+FILE, PICTURE = "ratings.json", "elo.png"
+Row = dict[str, Any]
+Say = Callable[[str], None]
+
+
+class Entrant(NamedTuple):
+    """Who plays: a checkpoint, or an anchor (whose `run` is "")."""
+
+    name: str
+    run: str
+    iteration: int
+    digest: str
+    player: players.Player | players.HostPlayer
+    params: Callable[[], Any]
+
+
+class Options(NamedTuple):
+    """What a call asks for."""
+
+    anchors: tuple[str, ...] = ("random", "minimax:2")
+    games: int = 100  # of every two that meet
+    simulations: int | None = None  # None: evaluation.simulations of each run
+    opening_plies: int = 4
+    overwrite: bool = False  # what is kept
+
+
+def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Row]:
+    """Plays what has not been played yet; returns a row for every player, strongest first, and writes them.
+
+    Raises:
+        ConfigError: no run or no checkpoint there, runs of different games, or results that were played otherwise.
+    """
+    if options.games < 2 or options.games % 2:
+        raise ConfigError(f"--games: must be even and at least 2 (half from each side), got {options.games}")
+    if len({folder.resolve().name for folder in folders}) < len(folders):
+        raise ConfigError("rate: two runs have the same name, so that their players would too; rename a folder")
+    loaded = [runs.load(folder) for folder in folders]
+    env = loaded[0].env
+    for folder, run in zip(folders, loaded, strict=True):
+        if run.env != env:
+            raise ConfigError(f"{folder}: a run of {run.env}, the first one is of {env}; rate runs of one game")
+    if not 0 <= options.opening_plies < env.max_plies:
+        raise ConfigError(
+            f"--opening-plies: must be 0 to {env.max_plies - 1} in {env.name}, got {options.opening_plies}"
+        )
+    lines = [checkpoints(folder, run, options.simulations) for folder, run in zip(folders, loaded, strict=True)]
+    kept = Kept(folders[0] / FILE, options)
+    with contextlib.ExitStack() as stack:
+        anchors = [anchor(name, env, stack) for name in options.anchors]
+        announce(folders, loaded, [*anchors, *itertools.chain(*lines)], kept, say)
+        play(env, schedule(lines, anchors), kept, options, say)
+    rows = kept.rated(anchors[0].name if anchors else lines[0][0].name)
+    plot.elo_curve(rows, folders[0] / PICTURE, env.name)
+    return rows
+
+
+def announce(
+    folders: Sequence[Path], loaded: Sequence[runs.Loaded], entrants: Iterable[Entrant], kept: "Kept", say: Say
+) -> None:
+    """Notes who plays, and says which results and checkpoints are missing."""
+    for entrant in entrants:
+        if kept.add(entrant):
+            say(f"{entrant.name} is not what it was when it played; its old results are dropped")
+    for folder, run in zip(folders, loaded, strict=True):
+        if text := deleted(folder, run.config, kept.players):
+            say(text)
+
+
+def checkpoints(folder: Path, run: runs.Loaded, simulations: int | None) -> list[Entrant]:
+    """Those of a run, oldest first."""
+    count = run.config.evaluation.simulations if simulations is None else simulations
+    agent, name = players.search_agent(run.env, run.network, run.config, count), folder.resolve().name
+    with Checkpointer(folder / "checkpoints", run.config.checkpoint.keep) as stored:
+        digests = {step: stored.digest(step) for step in stored.steps()}
+
+    def params(step: int) -> Any:
+        return runs.load(folder, step, run.env).params
+
+    return [
+        Entrant(f"{name}@{step}:{count}", name, step, digest, agent, functools.partial(params, step))
+        for step, digest in digests.items()
+    ]
+
+
+def anchor(spec: str, env: Env, stack: contextlib.ExitStack) -> Entrant:
+    found = arena.opened(stack, players.make_player(spec, env, "--anchors"))
+    return Entrant(spec, "", 0, "", found.player, lambda: found.params)
+
+
+def deleted(folder: Path, config: Config, rated: Iterable[str]) -> str:
+    """One line on the checkpoints that are gone and never were rated, or ""."""
+    with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as stored:
+        steps = stored.steps()
+    name = folder.resolve().name
+    known = {player.partition(":")[0] for player in rated}
+    due = range(config.checkpoint.every, max(steps) + 1, config.checkpoint.every)
+    gone = [step for step in due if step not in steps and f"{name}@{step}" not in known]
+    if not gone:
+        return ""
+    return (
+        f"{name}: {len(gone)} checkpoints, of iterations {gone[0]} to {gone[-1]}, have been deleted; "
+        f"to rate them too, train with a checkpoint.keep above {config.checkpoint.keep}"
+    )
+
+
+def schedule(lines: Sequence[Sequence[Entrant]], anchors: Sequence[Entrant]) -> list[tuple[Entrant, Entrant]]:
+    """Who meets whom."""
+    neighbours = [pair for line in lines for pair in itertools.pairwise(line)]
+    newest = itertools.pairwise(line[-1] for line in lines)
+    return [*neighbours, *itertools.product(itertools.chain(*lines), anchors), *newest]
+
+
+def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", options: Options, say: Say) -> None:
+    """Plays what is missing and keeps it, meeting by meeting."""
+
+    @functools.cache
+    def params(entrant: Entrant) -> Any:
+        return entrant.params()
+
+    @functools.cache
+    def on_device(agent: players.Player, opponent: players.Player, games: int) -> Callable[..., matches.MatchResult]:
+        return matches.play(env, agent, opponent, games, options.opening_plies)
+
+    def match(a: Entrant, b: Entrant, games: int, key: jax.Array) -> matches.MatchResult:
+        if isinstance(a.player, players.HostPlayer) or isinstance(b.player, players.HostPlayer):
+            first, second = (players.Contestant(each.name, each.player, params(each)) for each in (a, b))
+            return host.play(env, first, second, games, options.opening_plies)(key)
+        return on_device(a.player, b.player, games)(params(a), params(b), key)
+
+    due = [(a, b) for a, b in meetings if kept.pairs(a, b).sum() < options.games // 2]
+    for number, (a, b) in enumerate(due, 1):
+        played = kept.pairs(a, b)
+        # Others for every two who meet, and anew for what is played on a later call.
+        key = jax.random.fold_in(jax.random.key(zlib.crc32(f"{a.name} {b.name}".encode())), int(played.sum()))
+        result = match(a, b, options.games - 2 * int(played.sum()), key)
+        counts = played + pair_counts(result.outcomes)
+        kept.put(a, b, counts)
+        say(f"{number}/{len(due)}  {a.name} against {b.name}: {counts @ SCORES / counts.sum():.1%}")
+
+
+class Kept:
+    """What has been played, in a file that is written after each meeting."""
+
+    def __init__(self, file: Path, options: Options):
+        self.file, self.opening_plies = file, options.opening_plies
+        self.players: dict[str, Row] = {}
+        self.meetings: dict[tuple[str, str], np.ndarray] = {}
+        if not file.exists() or options.overwrite:
+            return
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            self.players = content["players"]
+            self.meetings = {tuple(each["players"]): np.array(each["pairs"]) for each in content["meetings"]}
+            opening_plies = content["opening_plies"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"{file}: cannot be read ({error}); use --overwrite to rate anew") from error
+        if opening_plies != options.opening_plies:
+            raise ConfigError(
+                f"{file}: was played with --opening-plies {opening_plies}; give the same, or --overwrite to play anew"
+            )
+
+    def add(self, entrant: Entrant) -> bool:
+        """Notes a player; whether results of another one of its name had to go."""
+        before = self.players.get(entrant.name)
+        self.players[entrant.name] = {"run": entrant.run, "iteration": entrant.iteration, "digest": entrant.digest}
+        if before is None or before["digest"] == entrant.digest:
+            return False
+        self.meetings = {names: pairs for names, pairs in self.meetings.items() if entrant.name not in names}
+        return True
+
+    def pairs(self, a: Entrant, b: Entrant) -> np.ndarray:
+        """i64[5]"""
+        return self.meetings.get((a.name, b.name), np.zeros(5, np.int64))
+
+    def put(self, a: Entrant, b: Entrant, counts: np.ndarray) -> None:
+        self.meetings[a.name, b.name] = counts
+        self.write([], "")
+
+    def rated(self, zero: str) -> list[Row]:
+        """A row for every player, strongest first; they are written too."""
+        self.players = {name: it for name, it in self.players.items() if any(name in names for names in self.meetings)}
+        ratings = rating.fit(self.meetings, zero)
+        rows = [self.row(name, float(elo), ratings) for name, elo in zip(ratings.players, ratings.elo, strict=True)]
+        rows.sort(key=lambda row: -row["elo"])
+        self.write(rows, zero)
+        return rows
+
+    def row(self, name: str, elo: float, ratings: rating.Ratings) -> Row:
+        counts = sum(
+            pairs if names[0] == name else pairs[::-1] for names, pairs in self.meetings.items() if name in names
+        )
+        run, iteration = self.players[name]["run"], self.players[name]["iteration"]
+        row = {
+            "player": name, "run": run, "iteration": iteration, "elo": elo, "interval": ratings.interval(name),
+            "games": int(2 * np.sum(counts)), "score": float(counts @ SCORES / np.sum(counts)),
+        }  # fmt: skip
+        mode = name.partition(":")[2]
+        earlier = {
+            other["iteration"]: key
+            for key, other in self.players.items()
+            if run and other["run"] == run and other["iteration"] < iteration and key.partition(":")[2] == mode
+        }
+        if earlier:
+            before = earlier[max(earlier)]
+            gain = elo - float(ratings.elo[ratings.players.index(before)])
+            row["gain"] = {"on": before, "elo": gain, "interval": ratings.interval(name, before)}
+        return row
+
+    def write(self, rows: list[Row], zero: str) -> None:
+        meetings = [{"players": names, "pairs": pairs.tolist()} for names, pairs in self.meetings.items()]
+        content = {
+            "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "zero": zero,
+            "ratings": rows, "opening_plies": self.opening_plies, "players": self.players, "meetings": meetings,
+        }  # fmt: skip
+        draft = self.file.with_suffix(".tmp")
+        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        os.replace(draft, self.file)

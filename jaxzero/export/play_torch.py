@@ -1,0 +1,286 @@
+"""Plays with an exported network in PyTorch alone: copy this file, `torch_games.py` and `torch_module.py` anywhere, no
+JAX is needed.
+
+    python play_torch.py MODEL.pt                   # a game in the terminal
+    python play_torch.py MODEL.pt --move "4 4 3"    # the reply to these moves, as JSON
+
+It knows the rules of tic_tac_toe, connect_four, gomoku, othello and hex; not of chess, Go and others. Any other game of
+two players without chance: `--rules my_rules.py:make`, where `make(**options)` gives an object like
+`torch_games.Game`. From Python:
+
+    network, game = load("MODEL.pt"), GAMES["connect_four"]()
+    root = search(network, game, [game.start()], simulations=128)[0]
+    print(game.name(root.best()), root.value())
+
+The search is PUCT (Silver et al. 2018) over many positions at once; in each it collects several leaves for one call of
+the network, and counts a leaf still to be evaluated as lost, so that the next descent looks elsewhere (virtual loss).
+"""
+
+import argparse
+import importlib.util
+import json
+import math
+import pathlib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+try:
+    import torch
+    from torch import Tensor
+except ModuleNotFoundError:
+    if __name__ != "__main__":
+        raise
+    print("error: PyTorch is missing: pip install torch", file=sys.stderr)
+    sys.exit(2)
+
+if __package__:
+    from jaxzero.export.torch_games import GAMES, Game
+    from jaxzero.export.torch_module import load
+else:  # copied out of the project, or run as a file
+    from torch_games import GAMES, Game
+    from torch_module import load
+
+Network = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Observations f32[B, …] -> policy logits [B, A] and values [B] in [-1, 1] for the player to move."""
+
+C_PUCT = 1.5  # how much a prior weighs against values in [-1, 1]
+
+
+class Node:
+    """A position in the tree. Children stand in the order of `actions`; those not yet visited are None."""
+
+    __slots__ = ("actions", "children", "pending", "position", "priors", "total", "visits")
+
+    def __init__(self, position: Any):
+        self.position = position
+        self.actions: list[int] = []  # until evaluated
+        self.priors: list[float] = []
+        self.children: list[Node | None] = []
+        self.visits = 0
+        self.total = 0.0  # of the returns of all visits, for player 0
+        self.pending = 0  # descents through this node that wait for the network
+
+    def sign(self) -> int:
+        return 1 - 2 * self.position.player
+
+    def value(self) -> float:
+        """Mean return for the player to move, in [-1, 1]."""
+        return self.sign() * self.total / self.visits
+
+    def counts(self) -> list[int]:
+        return [child.visits if child else 0 for child in self.children]
+
+    def best(self) -> int:
+        """The action visited most; among equals, and without a search, the likeliest one."""
+        keys = zip(self.counts(), self.priors, strict=True)
+        return self.actions[max(enumerate(keys), key=lambda item: (item[1], -item[0]))[0]]
+
+    def select(self) -> int:
+        """Index of the child with the highest value + exploration; one not yet visited is worth what this node is."""
+        sign, value = self.sign(), self.value()
+        explore = C_PUCT * math.sqrt(self.visits + self.pending)
+        highest, index = -math.inf, 0
+        for i, (child, prior) in enumerate(zip(self.children, self.priors, strict=True)):
+            if child is None:
+                score = value + explore * prior
+            else:
+                visits = child.visits + child.pending
+                score = (sign * child.total - child.pending) / visits + explore * prior / (1 + visits)
+            if score > highest:
+                highest, index = score, i
+        return index
+
+
+def descend(game: Game, root: Node) -> list[Node]:
+    """The path from the root to a node to evaluate, or to the end of a game."""
+    path = [root]
+    while path[-1].actions:
+        node = path[-1]
+        index = node.select()
+        child = node.children[index]
+        if child is None:
+            child = node.children[index] = Node(game.play(node.position, node.actions[index]))
+        path.append(child)
+    return path
+
+
+def back_up(path: list[Node], value: float) -> None:
+    for node in path:
+        node.visits += 1
+        node.total += value
+
+
+def evaluate(network: Network, game: Game, paths: list[list[Node]]) -> None:
+    """Asks the network about the last nodes of the paths, in one call, and backs up what it says."""
+    if not paths:
+        return
+    leaves = [path[-1] for path in paths]
+    with torch.inference_mode():
+        outputs = network(game.observe([leaf.position for leaf in leaves]))
+    logits, values = (output.float().tolist() for output in outputs)
+    for path, leaf, scores, value in zip(paths, leaves, logits, values, strict=True):
+        leaf.actions = game.legal(leaf.position)
+        most = max(scores[action] for action in leaf.actions)
+        weights = [math.exp(scores[action] - most) for action in leaf.actions]
+        total = sum(weights)
+        leaf.priors = [weight / total for weight in weights]
+        leaf.children = [None] * len(leaf.actions)
+        back_up(path, leaf.sign() * value)
+
+
+def search(
+    network: Network, game: Game, positions: Sequence[Any], simulations: int = 128, batch: int = 8
+) -> list[Node]:
+    """The roots of a tree for each position; a call of the network takes up to `batch` leaves of each tree.
+
+    Raises:
+        ValueError: a game is over.
+    """
+    if any(position.result is not None for position in positions):
+        raise ValueError("the game is over")
+    roots = [Node(position) for position in positions]
+    evaluate(network, game, [[root] for root in roots])
+    done = [0] * len(roots)
+    while min(done, default=simulations) < simulations:
+        waiting: list[list[Node]] = []
+        for i, root in enumerate(roots):
+            for _ in range(min(batch, simulations - done[i])):
+                path = descend(game, root)
+                if path[-1].pending:  # a second time at the same leaf: better ask the network first
+                    break
+                done[i] += 1
+                if path[-1].position.result is not None:
+                    back_up(path, path[-1].position.result)
+                    continue
+                waiting.append(path)
+                for node in path:
+                    node.pending += 1
+        evaluate(network, game, waiting)
+        for path in waiting:
+            for node in path:
+                node.pending -= 1
+    return roots
+
+
+def parse(game: Game, position: Any, text: str) -> int:
+    """The legal action of that name. ValueError: there is none."""
+    if position.result is not None:
+        raise ValueError(f"move {text!r} after the end of the game")
+    names = {game.name(action): action for action in game.legal(position)}
+    if text.lower() not in names:
+        raise ValueError(f"{text!r} is not a legal move here; legal: {', '.join(names)}")
+    return names[text.lower()]
+
+
+def report(game: Game, root: Node) -> dict[str, Any]:
+    """What a search found, by names of moves, likeliest first; values as the player to move sees them."""
+    rows = sorted(zip(root.counts(), root.priors, map(game.name, root.actions), strict=True), reverse=True)
+    return {
+        "move": game.name(root.best()),
+        "action": root.best(),
+        "value": round(root.value(), 6),
+        "simulations": sum(root.counts()),
+        "visits": {name: count for count, _, name in rows},
+        "policy": {name: round(prior, 6) for _, prior, name in rows},
+    }
+
+
+def rules(metadata: dict[str, Any], source: str | None) -> Game:
+    """The game of a network. ValueError: it has no rules here, or they do not fit the network."""
+    name, options = metadata["game"]["name"], metadata["game"]["options"]
+    if source:
+        file, _, attribute = source.partition(":")
+        spec = importlib.util.spec_from_file_location("rules", file)
+        if not pathlib.Path(file).is_file() or spec is None or spec.loader is None:
+            raise ValueError(f"--rules {source}: no such Python file; give FILE.py:NAME")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        if not hasattr(module, attribute):
+            raise ValueError(f"--rules {source}: {file} defines no {attribute!r}")
+        make = getattr(module, attribute)
+    elif name in GAMES:
+        make = GAMES[name]
+    else:
+        raise ValueError(f"no rules of {name} here, only of {', '.join(GAMES)}; give yours as --rules FILE.py:NAME")
+    try:
+        game = make(**options)
+    except TypeError as error:
+        raise ValueError(f"the rules of {name} do not know its options {options}: {error}") from error
+    sees, knows = metadata["observation_shape"], metadata["num_actions"]
+    if (sees, knows) != (list(game.observation_shape), game.num_actions):
+        theirs = f"{list(game.observation_shape)} and {game.num_actions}"
+        raise ValueError(f"the network sees {sees} and knows {knows} actions, the rules of {name} {theirs}")
+    return game
+
+
+def converse(game: Game, think: Callable[[Any], Node], human: int) -> None:
+    """A game in the terminal."""
+    position = game.start()
+    while position.result is None:
+        print(f"\n{game.show(position)}\n")
+        if position.player == human:
+            try:
+                action = parse(game, position, input(f"{'XO'[human]}, your move: ").strip())
+            except ValueError as error:
+                print(error)
+                continue
+        else:
+            root = think(position)
+            action = root.best()
+            print(f"The network plays {game.name(action)}; it expects {root.value():+.2f}.")
+        position = game.play(position, action)
+    print(f"\n{game.show(position)}\n")
+    print("Drawn." if position.result == 0 else f"{'XO'[position.result < 0]} has won.")
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def number(least: int) -> Callable[[str], int]:
+    def convert(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"a whole number from {least} on, not {text!r}")
+        return int(text)
+
+    return convert
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = Parser(description="Play against an exported network.", allow_abbrev=False)
+    parser.add_argument("model", help="a .pt file of jaxzero export")
+    parser.add_argument("--move", metavar="MOVES", help="print the reply to these moves (with spaces between) as JSON")
+    parser.add_argument("--simulations", type=number(0), default=128, help="0 = the network's policy alone")
+    parser.add_argument("--batch", type=number(1), default=8, help="leaves for one call of the network")
+    parser.add_argument("--second", action="store_true", help="let the network begin")
+    parser.add_argument("--device", default="cpu", help="cuda, mps, …")
+    parser.add_argument("--rules", metavar="FILE.py:NAME", help="rules of another game")
+    options = parser.parse_args(arguments)
+    try:
+        network = load(options.model)
+        game = rules(network.metadata, options.rules)
+        network.to(options.device)
+        position = game.start()
+        for text in (options.move or "").split():
+            position = game.play(position, parse(game, position, text))
+
+        def think(position: Any) -> Node:
+            def on_device(seen: Tensor) -> tuple[Tensor, Tensor]:
+                return network(seen.to(options.device))
+
+            return search(on_device, game, [position], options.simulations, options.batch)[0]
+
+        if options.move is None:
+            converse(game, think, int(options.second))
+        else:
+            print(json.dumps(report(game, think(position))))
+    except (EOFError, KeyboardInterrupt):
+        print()
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last two: no such device
+        parser.error(" ".join(str(error).split()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,55 @@
+"""The MuZero model: the network's own idea of the game (Schrittwieser et al. 2020), the rules only at the root."""
+
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import mctx
+
+from envs import Env, State
+from jaxzero.models.base import Afterstate, Model, Params
+from jaxzero.models.simulator import mask
+from jaxzero.networks import Latent
+
+
+def make(env: Env, network: Latent) -> Model:
+    """A model whose embeddings are latent states. Only `root` asks the game: what is seen and which moves are legal.
+
+    Outcomes of chance are the network's codes; without any, what an action leads to is what the dynamics expects.
+    """
+
+    def root(params: Params, states: State) -> mctx.RootFnOutput:
+        latent = network.represent(params, jax.vmap(env.observe)(states))
+        said = network.predict(params, latent)
+        logits = mask(said.logits, jax.vmap(env.legal_actions)(states))
+        return mctx.RootFnOutput(prior_logits=logits, value=said.value, embedding=latent)
+
+    def judge(params: Params, latent: jax.Array, reward: jax.Array, discount: jax.Array) -> Any:
+        said = network.predict(params, latent)
+        return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=said.logits, value=said.value)
+
+    def decision(params: Params, key: jax.Array, actions: jax.Array, latent: jax.Array) -> tuple[Any, jax.Array]:
+        del key  # nothing is random
+        after = network.dynamics(params, latent, actions)
+        return judge(params, after.latent, after.reward, after.discount), after.latent
+
+    def act(params: Params, key: jax.Array, actions: jax.Array, latent: jax.Array) -> tuple[Afterstate, jax.Array]:
+        del key
+        after = network.dynamics(params, latent, actions)
+        assert after.codes is not None
+        due = jnp.ones(actions.shape, bool)
+        return Afterstate(after.reward, after.discount, due, jax.nn.log_softmax(after.codes)), after.latent
+
+    def resolve(params: Params, key: jax.Array, outcomes: jax.Array, latent: jax.Array) -> tuple[Any, jax.Array]:
+        del key
+        assert network.settle is not None
+        after = network.settle(params, latent, jax.nn.one_hot(outcomes, network.num_codes))
+        zero = jnp.zeros(outcomes.shape)
+        return judge(params, after, zero, zero + 1), after
+
+    if network.num_codes:
+        return Model(root, act, resolve, network.num_codes, knows_rules=False)
+    return Model(root, decision, knows_rules=False)

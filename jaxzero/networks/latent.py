@@ -1,0 +1,213 @@
+"""Networks that model a game (MuZero, Schrittwieser et al. 2020): represent, dynamics and predict over one latent.
+
+Both forms have no normalisation with statistics: one network is applied to latents of every depth. Latents are scaled
+to [0, 1] (appendix G), as the actions beside them are. Letters: B batch, A actions, H rows, W columns, C channels.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from envs import Env
+from jaxzero.config import NetworkConfig
+from jaxzero.networks.base import Latent, Network, Prediction, Transition, read
+from jaxzero.networks.mlp import Trunk, near_zero
+from jaxzero.networks.resnet import VALUE_HIDDEN, Head, Tower
+from jaxzero.networks.values import ValueHead
+
+FOLLOWS = 3  # {same, other, end}
+ACTION_PLANES = 4
+
+
+class Dense(nnx.Module):
+    """[B, inputs] -> [B, outputs] through hidden layers."""
+
+    def __init__(self, inputs: int, sizes: tuple[int, ...], outputs: int, rngs: nnx.Rngs, init=near_zero, **types: Any):
+        self.trunk = Trunk(inputs, sizes, 0.0, types["dtype"], rngs)
+        self.out = nnx.Linear(sizes[-1], outputs, kernel_init=init, rngs=rngs, **types)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.out(self.trunk(x, False, None))
+
+
+class LatentModule(nnx.Module):
+    """What both forms share: their parts are `encoder`, `mover` and the heads by name."""
+
+    projector: Any
+    online: Any
+
+    def __init__(self, num_actions: int, heads: dict[str, Callable[[], Any]], dtype: Any):
+        self.num_actions, self.dtype = num_actions, dtype
+        for name, head in heads.items():
+            setattr(self, name, head())
+
+    def represent(self, observation: jax.Array) -> jax.Array:
+        return scaled(self.encode(observation.astype(self.dtype)))
+
+    def dynamics(self, latent: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
+        """The next latent, reward outputs, logits of who moves next and, if there are any, of codes."""
+        moved = scaled(latent + self.move(latent, action))
+        codes = self.of("codes", moved) if hasattr(self, "codes") else None
+        return moved, self.of("reward", moved), self.of("follows", moved), codes
+
+    def predict(self, latent: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Policy logits and value outputs."""
+        return self.of("policy", latent), self.of("value", latent)
+
+    def project(self, latent: jax.Array, online: bool) -> jax.Array:
+        flat = self.projector(latent.reshape(len(latent), -1).astype(self.dtype))
+        return (self.online(flat) if online else flat).astype(jnp.float32)
+
+    def one_hot(self, action: jax.Array) -> jax.Array:
+        return jax.nn.one_hot(action, self.num_actions, dtype=self.dtype)
+
+    def of(self, head: str, latent: jax.Array) -> jax.Array:
+        return self.read(getattr(self, head), latent).astype(jnp.float32)
+
+    def encode(self, observation: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+    def read(self, head: Any, latent: jax.Array) -> jax.Array:
+        raise NotImplementedError
+
+
+def scaled(latent: jax.Array) -> jax.Array:
+    """Each latent to [0, 1] by its own least and greatest number."""
+    latent = latent.astype(jnp.float32)
+    axes = tuple(range(1, latent.ndim))
+    low, high = latent.min(axes, keepdims=True), latent.max(axes, keepdims=True)
+    return (latent - low) / (high - low + 1e-5)
+
+
+class DenseModel(LatentModule):
+    """The mlp form: latents [B, latent_dim]."""
+
+    def __init__(self, env: Env, config: NetworkConfig, outputs: dict[str, int], dtype: Any, rngs: nnx.Rngs):
+        hidden, size, types = (config.hidden_dim,) * 2, config.latent_dim, {"dtype": dtype, "rngs": rngs}
+        wide = nnx.initializers.lecun_normal()
+        self.encoder = Dense(math.prod(env.observation_shape), hidden, size, init=wide, **types)
+        self.mover = Dense(size + env.num_actions, hidden, size, init=wide, **types)
+        heads = {name: lambda n=n: Dense(size, hidden[:1], n, **types) for name, n in outputs.items()}
+        if codes := config.codes:
+            self.settler = Dense(size + codes, hidden, size, init=wide, **types)
+            self.coder = Dense(
+                2 * math.prod(env.observation_shape), hidden, codes, init=wide, **types
+            )  # near zero one code would win
+        super().__init__(env.num_actions, heads | projection(config, size, types), dtype)
+
+    def encode(self, observation: jax.Array) -> jax.Array:
+        return self.encoder(observation.reshape(len(observation), -1))
+
+    def settle(self, latent: jax.Array, code: jax.Array) -> jax.Array:
+        return scaled(latent + self.settler(jnp.concatenate([latent, code], -1).astype(self.dtype)))
+
+    def outcome(self, before: jax.Array, after: jax.Array) -> jax.Array:
+        both = jnp.concatenate([x.reshape(len(x), -1) for x in (before, after)], -1)
+        return self.coder(both.astype(self.dtype)).astype(jnp.float32)
+
+    def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
+        return self.mover(jnp.concatenate([latent.astype(self.dtype), self.one_hot(action)], -1))
+
+    def read(self, head: Any, latent: jax.Array) -> jax.Array:
+        return head(latent.astype(self.dtype))
+
+
+class ConvModel(LatentModule):
+    """The convolutional form: latents [B, H, W, C]. An action is shown as planes that are learned for it."""
+
+    def __init__(self, env: Env, config: NetworkConfig, outputs: dict[str, int], dtype: Any, rngs: nnx.Rngs):
+        (rows, columns, planes), channels = env.observation_shape, config.channels
+        shape, types = (rows, columns, channels), {"dtype": dtype, "rngs": rngs}
+        self.shape = rows, columns, ACTION_PLANES
+        tower = {"norm": False, "pooling": config.pooling, **types}
+        self.encoder = Tower(planes, channels, config.blocks, **tower)
+        self.mover = Tower(channels + ACTION_PLANES, channels, config.dynamics_blocks, **tower)
+        drawn = {"kernel_init": nnx.initializers.normal(1.0), "use_bias": False, **types}
+        self.action = nnx.Linear(env.num_actions, math.prod(self.shape), **drawn)
+        heads = {
+            name: lambda name=name, n=n: Head(shape, 0 if name == "policy" else VALUE_HIDDEN, n, norm=False, **types)
+            for name, n in outputs.items()
+        }
+        super().__init__(env.num_actions, heads | projection(config, math.prod(shape), types), dtype)
+
+    def encode(self, observation: jax.Array) -> jax.Array:
+        return self.encoder.trunk(observation, False, None)
+
+    def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
+        chosen = self.action(self.one_hot(action)).reshape(-1, *self.shape)
+        return self.mover.trunk(jnp.concatenate([latent.astype(self.dtype), chosen], -1), False, None)
+
+    def read(self, head: Any, latent: jax.Array) -> jax.Array:
+        return head(latent.astype(self.dtype), False, None)
+
+
+def projection(config: NetworkConfig, size: int, types: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    """EfficientZero's projector and the predictor behind it, where `config.projection` asks for them."""
+    if not (width := config.projection):
+        return {}
+    wide = nnx.initializers.lecun_normal()
+    return {
+        "projector": lambda: Dense(size, (width,), width, init=wide, **types),
+        "online": lambda: Dense(width, (width,), width, init=wide, **types),
+    }
+
+
+def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueHead, dtype: Any) -> Network:
+    """A network with `latent` functions. Rewards are read as values are."""
+    outputs = {"policy": env.num_actions, "value": head.outputs, "reward": head.outputs, "follows": FOLLOWS}
+    outputs |= {"codes": config.codes} if config.codes else {}
+
+    def build(rngs: nnx.Rngs) -> LatentModule:
+        return form(env, config, outputs, dtype, rngs)  # pyright: ignore[reportCallIssue]
+
+    graph = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param)[0]
+
+    def init(key: jax.Array) -> dict[str, Any]:
+        return {"params": nnx.to_pure_dict(nnx.split(build(nnx.Rngs(key)), nnx.Param)[1]), "stats": {}}
+
+    def module(params: Any) -> Any:
+        return nnx.merge(graph, params)
+
+    def represent(params: Any, observation: jax.Array) -> jax.Array:
+        return module(params).represent(observation)
+
+    def dynamics(params: Any, latent: jax.Array, action: jax.Array) -> Transition:
+        moved, reward, follows, codes = module(params).dynamics(latent, action)
+        same, other, _ = jnp.moveaxis(jax.nn.softmax(follows), -1, 0)
+        earned, heads = head.read(reward)
+        return Transition(moved, earned, same - other, heads, follows, codes)
+
+    def predict(params: Any, latent: jax.Array) -> Prediction:
+        logits, value = module(params).predict(latent)
+        return read(logits, value, head)
+
+    def project(params: Any, latent: jax.Array, online: bool) -> jax.Array:
+        return module(params).project(latent, online)
+
+    def settle(params: Any, latent: jax.Array, code: jax.Array) -> jax.Array:
+        return module(params).settle(latent, code)
+
+    def encode(params: Any, before: jax.Array, after: jax.Array) -> jax.Array:
+        return module(params).outcome(before, after)
+
+    def infer(params: Any, observation: jax.Array) -> Prediction:
+        return predict(params, represent(params, observation))
+
+    def whole(variables, observation, *, train=False, key=None, axis_name=None):
+        return infer(variables["params"], observation), variables["stats"]
+
+    latent = Latent(represent, dynamics, predict, project if config.projection else None)
+    if config.codes:
+        latent = latent._replace(num_codes=config.codes, settle=settle, encode=encode)
+
+    def unfold(params, positions):
+        return {"params": jax.tree.map(jnp.asarray, params), "stats": {}}
+
+    return Network(init, whole, lambda variables: variables["params"], infer, unfold, latent)

@@ -1,0 +1,58 @@
+"""A run's folder without training: settings, metrics and evaluations written by hand, parameters drawn at random."""
+
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxzero import iteration, metrics, runs
+from jaxzero.checkpoint import Checkpointer
+from jaxzero.config import Config, EvaluationConfig, GameConfig, LearnerConfig, NetworkConfig, SelfPlayConfig
+from jaxzero.evaluation import write_results
+from jaxzero.games import make_env
+
+STEP = 40
+
+
+def rows() -> list[metrics.Row]:
+    """Of iterations 1 to 40, evaluated at 20 and 40; nothing is known of iteration 7's loss."""
+    found = []
+    for i in range(1, STEP + 1):
+        row = {"iteration": i, "seconds": 2.0 * i, "games": 8 * i, "positions": 100 * i, "updates": i}
+        row |= {"loss": None if i == 7 else 2 / i, "value_error": 0.5, "device": "2 CPU cores, 4 GiB memory"}
+        found.append(row | ({"eval/random/score": i / 50} if i in (20, STEP) else {}))
+    return found
+
+
+def result(wins: int, losses: int) -> dict:
+    side = {"games": 50, "wins": wins // 2, "draws": 0, "losses": losses // 2, "score": wins / 100}
+    both = {"games": 100, "wins": wins, "draws": 0, "losses": losses, "score": wins / 100}
+    return both | {"interval": [0.1, 0.9], "mean_length": 6.5, "as_first": side, "as_second": side}
+
+
+def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0) -> Config:
+    config = Config(
+        name=folder.name, root=str(folder.parent), iterations=50, devices=1, game=GameConfig(game),
+        network=NetworkConfig(kind="mlp", sizes=(8,)), selfplay=SelfPlayConfig(games=8, plies=8),
+        learner=LearnerConfig(batch=8), evaluation=EvaluationConfig(simulations=4, opponents=("random", "minimax:1")),
+    )  # fmt: skip
+    folder.mkdir(parents=True)
+    runs.record(folder, config, [], 0)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    for step, wins in ((20, 40), (STEP, 80)):
+        found = {"random": result(wins, 100 - wins), "minimax:1": result(wins // 2, 100 - wins // 2)}
+        write_results(folder, step, found, "2026-01-01T00:00:00+00:00")
+    rng = np.random.default_rng(seed)
+
+    def drawn(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.key(0)
+        noise = rng.normal(size=leaf.shape) if jnp.issubdtype(leaf.dtype, jnp.floating) else np.zeros(leaf.shape)
+        return jnp.asarray(noise, leaf.dtype)
+
+    learner = jax.tree.map(drawn, iteration.learner_part(iteration.make(config, make_env(config.game)).abstract))
+    with Checkpointer(folder / "checkpoints") as checkpoints:
+        checkpoints.save(STEP, learner, {"nothing": np.zeros(1)}, {})
+    return config
