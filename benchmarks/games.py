@@ -1,11 +1,11 @@
 """Environment steps per second, ours against Pgx: random legal play with auto-reset, observation and mask every ply.
 
-Both sides run the same loop with the same sampler in one process, in turns. A ply samples from the mask, steps
-(finished games begin anew), and computes mask and observation, of which all numbers go into a checksum; carried on is
-each side's own state. Beside the rates: bytes of a state, shape of an observation, seconds to compile a batched step.
+Both sides run the same loop with the same sampler in one process, in turns. A ply computes mask and observation, of
+which all numbers go into a checksum, samples from the mask and steps; finished games begin anew. Carried on is each
+side's own state. Beside the rates: bytes of a state, shape of an observation, seconds to compile a batched step.
 
 The samplers draw the same moves: `cumsum` by one uniform number a game and one cumulative sum over its mask, `blocks`
-by the same number and two short sums. For 4,672 actions the first takes longer on a CPU than the rules of chess.
+by the same number and short sums. For 4,672 actions the first takes longer on a CPU than the rules of chess.
 
     python -m benchmarks.games [--games chess,go_9x9] [--rounds 15] [--sampler cumsum,blocks] [--out results.json]
 """
@@ -81,17 +81,25 @@ def cumsum(key: jax.Array, legal: jax.Array) -> jax.Array:
 
 
 def blocks(key: jax.Array, legal: jax.Array) -> jax.Array:
-    """The same action by two short sums, over blocks of actions and inside the block that has it."""
+    """The same action by short sums: over blocks of actions (if they are many, over groups of these), then inside."""
     batch, actions = legal.shape
     root = math.isqrt(actions - 1) + 1
     size = next((n for n in range(root, 2 * root) if actions % n == 0), root)  # to pad is to copy
-    table = jnp.pad(legal, ((0, 0), (0, -actions % size))).reshape(batch, -1, size)
-    count = jnp.cumsum(table.sum(-1, dtype=jnp.int32), -1)
-    nth = jnp.floor(jax.random.uniform(key, (batch, 1)) * count[:, -1:]).astype(jnp.int32)
-    block = (count <= nth).sum(-1, keepdims=True)
-    nth -= jnp.where(block > 0, jnp.take_along_axis(count, block - 1, 1), 0)
-    inside = jnp.cumsum(jnp.take_along_axis(table, block[..., None], 1)[:, 0].astype(jnp.int32), -1)
-    return block[:, 0] * size + (inside <= nth).sum(-1)
+    table = jnp.pad(legal.astype(jnp.uint8), ((0, 0), (0, -actions % size))).reshape(batch, -1, size)
+    if (n := table.shape[1]) > 32:
+        inner = next(d for d in range(math.isqrt(n), 0, -1) if n % d == 0)
+        table = table.reshape(batch, n // inner, inner, size)
+    index, nth = jnp.zeros((batch, 1), jnp.int32), None
+    while table.ndim > 2:
+        sums = table.sum(2, dtype=jnp.uint8) if table.ndim > 3 else table
+        count = jnp.cumsum(sums.sum(2, dtype=jnp.int32), -1)
+        if nth is None:
+            nth = jnp.floor(jax.random.uniform(key, (batch, 1)) * count[:, -1:]).astype(jnp.int32)
+        here = (count <= nth).sum(-1, keepdims=True)
+        nth -= jnp.where(here > 0, jnp.take_along_axis(count, jnp.maximum(here - 1, 0), 1), 0)
+        index = index * table.shape[1] + here
+        table = jnp.take_along_axis(table, here.reshape(batch, *[1] * (table.ndim - 1)), 1)[:, 0]
+    return index[:, 0] * size + (jnp.cumsum(table.astype(jnp.int32), -1) <= nth).sum(-1)
 
 
 SAMPLERS = {"cumsum": cumsum, "blocks": blocks}
@@ -103,24 +111,24 @@ def checksum(view: jax.Array) -> jax.Array:
     Slices of the batch are added to each other as vectors: XLA on CPU adds the numbers of one sum one by one, which
     takes longer than many an observation.
     """
-    bits = jax.lax.bitcast_convert_type(view, jnp.uint32) if view.dtype == jnp.float32 else view.astype(jnp.uint32)
     size = math.gcd(64, len(view))
 
-    def add(i, total):
-        return total + jax.lax.dynamic_slice_in_dim(bits, i * size, size)
+    def part(i):
+        here = jax.lax.dynamic_slice_in_dim(view, i * size, size)
+        return jax.lax.bitcast_convert_type(here, jnp.uint32) if here.dtype == jnp.float32 else here.astype(jnp.uint32)
 
-    return jax.lax.fori_loop(0, len(view) // size, add, jnp.zeros_like(bits[:size])).sum(dtype=jnp.uint32)
+    return jax.lax.fori_loop(1, len(view) // size, lambda i, total: total + part(i), part(0)).sum(dtype=jnp.uint32)
 
 
 def runner(side: Side, sample: Callable[..., jax.Array], batch: int, plies: int) -> Callable[[], Any]:
     """A call that plays `plies` plies of `batch` games, continuing where the last call stopped."""
 
     def ply(carry, key):
-        states, legal, total = carry
+        states, total = carry
         choose, play = jax.random.split(key)
-        states = side.step(states, sample(choose, legal), jax.random.split(play, batch))
         legal, view = side.see(states)
-        return (states, legal, total + checksum(view)), None
+        states = side.step(states, sample(choose, legal), jax.random.split(play, batch))
+        return (states, total + checksum(view)), None
 
     @jax.jit
     def run(carry, key):
@@ -128,8 +136,7 @@ def runner(side: Side, sample: Callable[..., jax.Array], batch: int, plies: int)
 
     @jax.jit
     def begin(key):
-        states = side.init(jax.random.split(key, batch))
-        return states, side.see(states)[0], jnp.uint32(0)
+        return side.init(jax.random.split(key, batch)), jnp.uint32(0)
 
     keys = map(jax.random.key, itertools.count())
     carry = begin(next(keys))

@@ -4,7 +4,6 @@ Letters: n size, N = n², M the longest game.
 """
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,45 +15,50 @@ from envs.go_board import is_in, points, root, rows, stones_of
 
 @functools.cache
 def zobrist(n: int) -> np.ndarray:
-    """u32[2, N, 2]: 64 random bits for each player's stone on each point (Zobrist 1970)."""
-    return np.random.default_rng(1970).integers(0, 2**32, (2, n * n, 2), np.uint32)
-
-
-def xor(x: Any, axis: int) -> jax.Array:
-    return lax.reduce(x, np.uint32(0), lax.bitwise_xor, (axis,))
+    """u32[2, 2, N]: 64 random bits, in two words, for each player's stone on each point (Zobrist 1970)."""
+    return np.random.default_rng(1970).integers(0, 2**32, (2, 2, n * n), np.uint32)
 
 
 def board_hash(chains: jax.Array, n: int) -> jax.Array:
     """u32[2] of the stones; 0 for the empty board. Two positions are taken for one with probability 2⁻⁶⁴."""
     board = points(rows(chains, n), n).reshape(-1)
-    stones = [stones_of(board, np.int8(player))[:, None] for player in (0, 1)]
-    return xor(sum(jnp.where(on, zobrist(n)[i], np.uint32(0)) for i, on in enumerate(stones)), 0)
+    stones = [stones_of(board, np.int8(player))[None] for player in (0, 1)]
+    bits = sum(jnp.where(on, zobrist(n)[i], np.uint32(0)) for i, on in enumerate(stones))
+    return lax.reduce(bits, np.uint32(0), lax.bitwise_xor, (1,))
 
 
 def repeating(chains: jax.Array, atari: jax.Array, player: jax.Array, hashes: jax.Array, now: jax.Array, n: int):
-    """bool[n, n]: a stone there would make a position whose hash is in `hashes`; u32[2] `now` is the position's."""
+    """bool[n, n]: a stone there would make a position whose hash is in `hashes`; u32[2] `now` is the position's.
+
+    Two loops, each over vectors of points: as one reduction over [N, N] or [M, N] XLA on CPU takes six times longer.
+    """
     board = points(rows(chains, n), n).reshape(-1)
     other = 1 - player
     prey = stones_of(board, other) & is_in(root(board), atari)
-    stone = jnp.where(prey[:, None], jnp.asarray(zobrist(n))[other], np.uint32(0))
-    member = root(board)[None] == np.arange(n * n, dtype=np.uint32)[:, None]
-    chain = xor(jnp.where((member & prey[None])[:, :, None], stone[None], np.uint32(0)), 1)  # [N, 2] by root
+    first = jnp.where(prey, root(board), n * n)  # first point of the chain that can be taken, N elsewhere
     place, column = np.arange(n * n), np.arange(n * n) % n
+    stones = jnp.asarray(zobrist(n))[other]
+
+    def remove(point, chain):
+        return chain ^ jnp.where((first[point] == place)[None], stones[:, point, None], np.uint32(0))
+
+    chain = lax.fori_loop(0, n * n, remove, jnp.zeros((2, n * n), jnp.uint32))  # hash of each by its first point
     sides = [
         (place - n, place >= n),
         (place + n, place < n * n - n),
         (place - 1, column > 0),
         (place + 1, column < n - 1),
     ]
-    after = now[None] ^ jnp.asarray(zobrist(n))[player]
+    after = now[:, None] ^ jnp.asarray(zobrist(n))[player]
     taken = []
     for side, on in sides:
-        side = np.where(on, side, 0)
-        first = jnp.where(on & prey[side], root(board[side]), n * n)
-        new = (first < n * n) & ~functools.reduce(
-            jnp.logical_or, [first == before for before in taken], np.zeros(n * n, bool)
-        )
-        after ^= jnp.where(new[:, None], chain[jnp.minimum(first, n * n - 1)], np.uint32(0))
-        taken.append(first)
-    same = (after[:, None, 0] == hashes[None, :, 0]) & (after[:, None, 1] == hashes[None, :, 1])
-    return same.any(1).reshape(n, n)
+        beside = jnp.where(on, first[np.where(on, side, 0)], n * n)
+        seen = functools.reduce(jnp.logical_or, [beside == before for before in taken], np.zeros(n * n, bool))
+        new = (beside < n * n) & ~seen
+        after ^= jnp.where(new[None], chain[:, jnp.minimum(beside, n * n - 1)], np.uint32(0))
+        taken.append(beside)
+
+    def compare(ply, same):
+        return same | (after == hashes[ply][:, None]).all(0)
+
+    return lax.fori_loop(0, len(hashes), compare, jnp.zeros(n * n, bool)).reshape(n, n)

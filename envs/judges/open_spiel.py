@@ -97,12 +97,14 @@ class Breakthrough(OpenSpiel):
 class Go(OpenSpiel):
     """Its first point is the lower left corner, ours the upper left.
 
-    It knows the simple ko; a move that repeats an older position ends its game as a draw. Ours goes on with
-    `ko="simple"`, so that the comparison ends there, and with `ko="positional"` forbids such a move."""
+    It knows the simple ko; a move that repeats an older position, with the same player to move, ends its game as a
+    draw. Ours goes on with `ko="simple"`, so that the comparison ends there. `ko="positional"` forbids a move that
+    repeats the stones, whoever moves next (after a pass it may be the other player): so its boards are compared."""
 
     def __init__(self, size: int, komi: float, positional: bool, limit: int):
         super().__init__("go", limit, board_size=size, komi=komi, max_game_length=limit)
         self.size, self.positional = size, positional
+        self.seen = {board_of(self.state)}
 
     def repeats(self, state: pyspiel.State) -> bool:
         """A stone ends its game only by a repetition or at the limit."""
@@ -111,13 +113,21 @@ class Go(OpenSpiel):
     def legal(self) -> set[int]:
         moves = self.state.legal_actions()
         if self.positional:
-            moves = [move for move in moves if not self.repeats(self.state.child(move))]
+            moves = [
+                move for move in moves if move == self.size**2 or board_of(self.state.child(move)) not in self.seen
+            ]
         return {turned(move, self.size) for move in moves}
 
     def play(self, action: int) -> None:
         super().play(turned(action, self.size))
         if self.repeats(self.state):
             raise RulesDifferError
+        self.seen.add(board_of(self.state))
+
+
+def board_of(state: pyspiel.State) -> str:
+    """Its stones as text; the line before tells the mover and the length of the game."""
+    return str(state).partition("\n")[2]
 
 
 def turned(action: int, size: int) -> int:
