@@ -21,7 +21,7 @@ train: $(STAMP)
 	$(BIN)/jaxzero train tic_tac_toe_standard
 
 test: $(STAMP)
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2
 
 check: $(STAMP)
 	$(BIN)/ruff check
