@@ -25,7 +25,7 @@ from jaxzero.export import formats, parity, torch_module
 from jaxzero.export.convert import rebuild
 from jaxzero.export.model import Model
 
-MODEL = Path(__file__).parent / "results" / "connect_four_fast_step000460.pt"
+MODEL = Path(__file__).parent / "results" / "connect_four_fast_step000960.pt"
 Forward = Callable[[np.ndarray], list[np.ndarray]]
 
 

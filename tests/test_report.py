@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fabricated
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -110,7 +111,7 @@ def test_sample_games_follow_the_rules(page: Page, folder: Path):
             assert ply["by"] == ("random opening" if opening else game["seats"][number % 2])
             if ply["by"] == "network":
                 assert action == prior.argmax()
-            before, state = state, ENV.step(state, np.int32(action))
+            before, state = state, ENV.step(state, jnp.int32(action))
             total += state.rewards
         assert bool(state.terminated)
         assert board(data, game["last"]["board"]) == ENV.to_svg(state, before)

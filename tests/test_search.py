@@ -204,7 +204,7 @@ def test_the_tree_is_that_of_mctx(settings, game):
         np.testing.assert_allclose(result.value, expected.value, atol=1e-5)
 
 
-TRAINED = pathlib.Path(__file__).parent.parent / "benchmarks" / "results" / "connect_four_fast_step000460.pt"
+TRAINED = pathlib.Path(__file__).parent.parent / "benchmarks" / "results" / "connect_four_fast_step000960.pt"
 
 
 def real_networks(env: envs.Env):
