@@ -99,6 +99,7 @@ def blocks(key: jax.Array, legal: jax.Array) -> jax.Array:
         nth -= jnp.where(here > 0, jnp.take_along_axis(count, jnp.maximum(here - 1, 0), 1), 0)
         index = index * table.shape[1] + here
         table = jnp.take_along_axis(table, here.reshape(batch, *[1] * (table.ndim - 1)), 1)[:, 0]
+    assert nth is not None
     return index[:, 0] * size + (jnp.cumsum(table.astype(jnp.int32), -1) <= nth).sum(-1)
 
 
