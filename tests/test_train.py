@@ -36,7 +36,7 @@ checkpoint = {every = 1}
 log = {tensorboard = false, plot_every = 1000}
 export = {final = false}
 """
-MEASURED = {"seconds", "cpu_percent", "memory_mb"}  # and what ends in _s: the clock decides
+MEASURED = {"seconds", "cpu_percent", "memory_mb", "device"}  # and what ends in _s: clock and machine decide
 built: dict[str, iteration.Steps] = {}
 Changed = Callable[..., Config]
 
