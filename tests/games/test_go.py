@@ -3,8 +3,9 @@
 Where the rules differ: open_spiel and Pgx know the simple ko and let a move repeat an older position, which ends their
 game (open_spiel: a draw; Pgx: the mover loses). Ours goes on with `ko="simple"` and masks such a move with
 `ko="positional"`. So `simple` is compared until a game's first repetition, `positional` with the moves of open_spiel
-that do not end its game so. All three forbid suicide, score by area and stop at two plies a point. Scores are compared,
-not only who won: with our margin as its komi, open_spiel must call the same game a draw.
+after which its board shows stones that it has not shown before, whoever moves next. All three forbid suicide, score by
+area and stop at two plies a point. Scores are compared, not only who won: with our margin as its komi, open_spiel must
+call the same game a draw.
 """
 
 from functools import partial
