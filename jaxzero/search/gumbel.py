@@ -138,7 +138,7 @@ def with_new(at_root: Candidates, chosen: jax.Array, start: simulation.Start, ne
     """Notes the nodes `new` [L, B] of candidates that had none."""
     order = jnp.arange(at_root.child.shape[0])[:, None, None]
     here = (order == chosen[None]) & (start.active & (start.child == 0))[None]  # [M, L, B]
-    return at_root._replace(child=jnp.where(here, new[None], at_root.child[:, None]).max(1))
+    return at_root._replace(child=jnp.where(here, new[None].astype(jnp.int32), at_root.child[:, None]).max(1))
 
 
 def one_at_a_time(

@@ -69,9 +69,10 @@ def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> j
     return jax.lax.switch(index, [lambda width=width: pick(width) for width in widths])
 
 
-def levels_at_once(tree: Tree) -> int:
-    """Levels that are backed up together. What a chance node is worth depends on its children, so there it is one."""
-    return 8 if tree.chance is None else 1
+def levels_at_once(tree: Tree, lanes: int) -> int:
+    """Levels that are backed up together, fewer where there are lanes enough to keep a step of the loop busy. What a
+    chance node is worth depends on its children, so there it is one."""
+    return max(1, 4 // lanes) if tree.chance is None else 1
 
 
 class Descent(NamedTuple):
@@ -86,7 +87,7 @@ class Descent(NamedTuple):
 
 def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
     """Down to where an untried action is chosen, or to a node that is not expanded: an end, or as deep as allowed."""
-    batch, ahead = tree.raw.shape[1], levels_at_once(tree) - 1
+    batch, ahead = tree.raw.shape[1], levels_at_once(tree, 1 if start is None else len(start.child)) - 1
 
     def stays(node, depth):
         deepest = depth >= search.max_depth
@@ -131,7 +132,7 @@ def simulate(
 
     logit, raw = at(tree.untried.logit, parent), at(tree.raw, parent)
     linked = jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size)
-    later = new + zero_after(down.depth, slot, logit, raw)
+    later = new + zero_after(slot, logit, raw).max()
     twig = Twig(parent, expand, slot, action, logit, linked, later, later + jnp.arange(len(parent))[:, None])
     tree, gain, node = (grow if search.model.chance is None else grow_by_chance)(search, tree, key, twig)
     active = jnp.ones_like(expand) if start is None else start.active
@@ -209,7 +210,7 @@ def back_up(search: Search, tree: Tree, down: Descent, gain: jax.Array, active: 
     What chance nodes are worth is computed anew, and what this changes counts for all their visits: a mean above them
     is always one of what its children are worth now.
     """
-    levels = levels_at_once(tree)
+    levels = levels_at_once(tree, len(gain))
 
     def step(i, carry):
         tree, gain = carry
