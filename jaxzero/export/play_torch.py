@@ -116,7 +116,8 @@ class Rules:
         return Node(position, 0.0, float(sign * (1 - 2 * position.player)))
 
     def judge(self, leaves: Sequence[Node]) -> Judged:
-        return [self.game.legal(leaf.state) for leaf in leaves], *self.network(self.observe(leaves))
+        logits, values = self.network(self.observe(leaves))
+        return [self.game.legal(leaf.state) for leaf in leaves], logits, values
 
     judge_roots = judge
 
@@ -134,14 +135,16 @@ class Learned(Rules):
         latents, rewards, discounts = self.network.dynamics(torch.stack(before), chosen)
         for leaf, *facts in zip(leaves, latents, rewards.tolist(), discounts.tolist(), strict=True):
             leaf.state, leaf.reward, leaf.discount = facts
-        return [range(self.game.num_actions)] * len(leaves), *self.network.predict(latents)
+        logits, values = self.network.predict(latents)
+        return [range(self.game.num_actions)] * len(leaves), logits, values
 
     def judge_roots(self, roots: Sequence[Node]) -> Judged:
         legal = [self.game.legal(root.state) for root in roots]
         (latents,) = self.network.represent(self.observe(roots))
         for root, latent in zip(roots, latents, strict=True):
             root.state = latent
-        return legal, *self.network.predict(latents)
+        logits, values = self.network.predict(latents)
+        return legal, logits, values
 
 
 def descend(tree: Rules, root: Node) -> list[Node]:
