@@ -1,4 +1,4 @@
-"""The page: an ONNX file of `jaxzero export` in onnxruntime-web, in a real headless Chromium. Skipped where there is none.
+"""The page: a file of `jaxzero export` in onnxruntime-web, in a real headless Chromium. Skipped where there is none.
 
 onnxruntime-web comes from `npm install` into `.cache`, or from the folder that ONNXRUNTIME_WEB names (its `dist`).
 """

@@ -13,8 +13,8 @@ from jaxzero.games import make_env
 
 
 def convert(source: str | Path, target: str | Path | None, *, test: bool = False, overwrite: bool = False) -> list[str]:
-    """Writes a .pt, .safetensors or .json file in another format; with `test` (programs always) compares what it computes
-    with the JAX network of the same weights, on positions of self-play. Returns lines to be read.
+    """Writes a .pt, .safetensors or .json file in another format; with `test`, and if it is a program, compares what it
+    computes with the JAX network of the same weights, on positions of self-play. Returns lines to be read.
 
     Raises:
         ConfigError: one line that names the file; then nothing was written.

@@ -14,7 +14,7 @@ two players without chance: `--rules my_rules.py:make`, where `make(**options)` 
 
 The search is PUCT (Silver et al. 2018) over many positions at once; in each it collects several leaves for one call of
 the network, and counts a leaf still to be evaluated as lost, so that the next descent looks elsewhere (virtual loss).
-A network that models its game (MuZero) looks ahead in its model: it asks the rules for the legal moves of the root alone.
+A network that models its game (MuZero) looks ahead in its model and asks the rules for legal moves at the root alone.
 """
 
 import argparse
