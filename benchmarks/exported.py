@@ -4,7 +4,7 @@
     python -m benchmarks.exported match FILE.pt --simulations 32  # onnxruntime in each precision against JAX
 
 Networks of presets have random weights here, far from initialisation (statistics of normalisation are a matter of the
-tests: no preset has any). Their heads are scaled so that logits spread as those of trained networks do: float32 rounds a
+tests: no preset has any). Their heads are scaled so that logits spread as in trained networks: float32 rounds a
 logit of hundreds by more than 1e-4, whatever computes it. Seconds are processor time.
 """
 
