@@ -190,7 +190,7 @@ def export(
 
     folder = runs.find(run)
     given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
-    for line in training.export_run(folder, step, format or ["pt"], **given):
+    for line in training.export_run(folder, step, ["pt"] if format is None else format, **given):
         print(line)
 
 

@@ -19,7 +19,7 @@ from envs import Env
 from jaxzero import metrics, runs, settings
 from jaxzero.checkpoint import check_writable
 from jaxzero.config import Config, NetworkConfig
-from jaxzero.export import formats, parity
+from jaxzero.export import FORMATS, formats, parity
 from jaxzero.export.formats import Format
 from jaxzero.export.model import ExportError, Model, find_kind, make
 
@@ -40,6 +40,8 @@ class Job(NamedTuple):
 def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8: bool = False) -> list[Format]:
     """The modules of formats. ExportError if this network cannot leave so, here: worth asking before a long run."""
     find_kind(config)
+    if not names:
+        raise ExportError(f"--format: give one or more of {', '.join(FORMATS)}")
     if half and int8:
         raise ExportError("--half and --int8 are two precisions; give one of them")
     modules = {name: formats.load(name) for name in names}
