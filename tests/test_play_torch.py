@@ -9,7 +9,7 @@ import subprocess
 import sys
 import zlib
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -285,24 +285,24 @@ def moved(latents, actions):
         before = Line(tuple(int(move) for move in row if move >= 0))
         line = before if before.result is not None else Lines().play(before, int(action))
         sign = 1 - 2 * before.player
-        over = line.result is not None
         after.append(line)
-        rewards.append(sign * line.result if over and line is not before else 0)
-        discounts.append(0 if over else sign * (1 - 2 * line.player))
+        rewards.append(0 if line.result is None or line is before else sign * line.result)
+        discounts.append(sign * (1 - 2 * line.player) if line.result is None else 0)
     return Lines().observe(after), torch.tensor(rewards), torch.tensor(discounts)
 
 
 def test_search_in_a_perfect_model_is_the_search_by_the_rules():
     """Also where a player moves twice, and after the end, where the rules stop and the model goes on."""
-    model = SimpleNamespace(represent=lambda seen: (seen,), dynamics=moved, predict=said_of)
+    game: Any = Lines()
+    model: Any = SimpleNamespace(represent=lambda seen: (seen,), dynamics=moved, predict=said_of)
     starts = [line for line in map(Line, [(), (0,), (1,), (2,), (1, 2), (2, 0)]) if line.result is None]
     assert len(starts) >= 4
-    by_rules, by_model = (search(network, Lines(), starts, 200, batch=1) for network in (said_of, model))
+    by_rules, by_model = (search(network, game, starts, 200, batch=1) for network in (said_of, model))
     for root, other in zip(by_rules, by_model, strict=True):
         assert root.counts() == other.counts()
         assert root.value() == pytest.approx(other.value(), abs=1e-6)
         assert min(root.counts()) > 0
-    together = search(model, Lines(), starts, 200, batch=8)
+    together = search(model, game, starts, 200, batch=8)
     assert all(sum(root.counts()) == 200 for root in together)
 
 
