@@ -27,7 +27,7 @@ BOUNDS = {
 }
 """Largest differences and smallest share of equal best moves, beyond which a file is not handed out. Those of float16
 and int8 catch files that are broken, not merely coarse: how much a coarse one costs is for the certificate to say.
-"points": of values and rewards of any size; those beyond ±1 differ by shares of themselves, since float32 has 7 digits."""
+"points": of values and rewards of any size; beyond ±1 they differ by shares of themselves: float32 has 7 digits."""
 
 
 class Positions(NamedTuple):
