@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.table import Column, Table
 
 import jaxzero
-from envs import GAMES
+from envs import GAMES, suggest
 from jaxzero import settings
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.games import make_env
@@ -478,6 +478,46 @@ def report(
     for notice in notices:
         print(f"{folder}: {notice}", file=sys.stderr)
     print(path)
+
+
+@app.command
+def compare(
+    *names: str,
+    key: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
+    file: Path = Path("comparison.png"),
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Draw the curves of runs beside each other, by training time and by games played, and print the picture's path.
+
+    Parameters
+    ----------
+    names
+        Folders or names of runs.
+    key
+        One or more numbers of metrics.jsonl; the scores of all evaluations if not given.
+    file
+        The PNG file.
+    overwrite
+        Replace a file that is there.
+    """
+    from jaxzero import metrics, plot, runs
+    from jaxzero.checkpoint import check_writable
+
+    folders = [runs.find(name) for name in names]
+    rows = {folder.name: metrics.read(folder) for folder in folders}
+    if len(rows) < 2 or len(rows) < len(names):
+        raise ConfigError("compare: name two runs or more, of different names")
+    known = {name: None for run in rows.values() for row in run for name in row}
+    keys = key or [name for name in known if name.startswith("eval/") and name.endswith("/score")]
+    if unknown := [name for name in keys if name not in known]:
+        raise ConfigError(f"--key: {unknown[0]!r} is in none of these runs; {suggest(unknown[0], list(known))}")
+    if not keys:
+        raise ConfigError("compare: these runs have no evaluations yet; give a number of their metrics.jsonl as --key")
+    if file.exists() and not overwrite:
+        raise ConfigError(f"--file: {file} exists; choose another name or give --overwrite")
+    check_writable(file.parent)
+    plot.comparison(rows, keys, file)
+    print(file)
 
 
 def at_least(least: int, **options: int | None) -> None:

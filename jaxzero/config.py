@@ -36,12 +36,13 @@ class NetworkConfig:
     dynamics_blocks: int = 1
     """muzero_conv: residual blocks of the dynamics."""
     hidden_dim: int = 128
-    """muzero_mlp: width of the hidden layers, two in the representation and in the dynamics, one in each head."""
+    """muzero_mlp: width of the hidden layers, two in the representation and in the dynamics, one in each head; with
+    codes, of the two layers that tell them."""
     latent_dim: int = 64
     """muzero_mlp: numbers of a latent state."""
     codes: int = 0
-    """muzero_mlp: kinds of outcomes of chance that the model tells apart, such as 32 for 2048 (Stochastic MuZero); 0 =
-    an action leads to what is expected of it."""
+    """muzero: kinds of outcomes of chance that the model tells apart, such as 32 for 2048 (Stochastic MuZero); 0 = an
+    action leads to what is expected of it."""
     projection: int = 0
     """muzero: width in which latent states are compared (learner.consistency_weight); 0 = no such layers."""
     norm: Literal["batch", "none"] = "none"

@@ -1,6 +1,7 @@
 """The command line, in process; `jaxzero.train` is replaced by a recorder, so nothing is compiled."""
 
 import dataclasses
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -314,3 +315,27 @@ def test_export_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run("export", "trail") == (
         2, "", "error: trail: no run there or in elsewhere (no config.toml); did you mean 'trial'? known: trial\n",
     )  # fmt: skip
+
+
+def test_compare(run: Run, tmp_path: Path):
+    for number, name in enumerate(("first", "second")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "config.toml").write_text("")
+        rows = [{"seconds": 60.0 * i, "games": 10 * i, "eval/random/score": number / i} for i in (1, 2)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run("compare", "first", "second") == (0, "comparison.png\n", "")
+    before = (tmp_path / "comparison.png").read_bytes()
+    for words, message in (
+        (("first",), "compare: name two runs or more"),
+        (("first", "third"), "third: no run there"),
+        (("first", "runs/first"), "of different names"),
+        (("first", "second", "--key", "gams"), "--key: 'gams' is in none of these runs; did you mean 'games'?"),
+        (("first", "second"), "--file: comparison.png exists; choose another name or give --overwrite"),
+    ):
+        status, out, error = run("compare", *words)
+        assert (status, out, error.count("\n")) == (2, "", 1)
+        assert message in error
+    assert (tmp_path / "comparison.png").read_bytes() == before
+    assert run("compare", "first", "second", "--key", "games", "--overwrite") == (0, "comparison.png\n", "")
+    assert (tmp_path / "comparison.png").read_bytes() != before
