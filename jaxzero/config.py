@@ -186,6 +186,9 @@ class LearnerConfig:
     network.projection); 0 = off."""
     reanalyse: float = 0.0
     """Share of each batch whose policies and values are searched anew with the latest network; 0 = off."""
+    priority: float = 0.0
+    """Positions are sampled in proportion to |search value - value target| ^ priority, with weights that make up for it
+    (MuZero: 1); 0 = all alike."""
     ema: float = 0.99
     """Decay of the averaged parameters that play, are evaluated and exported; 0 = the latest parameters."""
     augment: bool = True

@@ -43,7 +43,7 @@ RANGES = {
         "devices", "search.c_puct", "search.forced_playouts", "search.max_depth", "search.slots", "search.temperature",
         "search.temperature_plies", "selfplay.opening_plies", "learner.warmup", "learner.weight_decay", "learner.clip",
         "learner.value_weight", "learner.td_steps", "learner.reward_weight", "learner.follows_weight",
-        "learner.consistency_weight", "learner.codes_weight", "network.projection", "network.codes",
+        "learner.consistency_weight", "learner.codes_weight", "learner.priority", "network.projection", "network.codes",
         "promotion.simulations", "promotion.opening_plies", "evaluation.every", "evaluation.opening_plies",
     )),
     "above 0": (lambda x: x > 0, (
