@@ -14,7 +14,7 @@ import pytest
 
 import envs
 import jaxzero
-from jaxzero import dry_run, settings
+from jaxzero import dry_run, iteration, settings
 from jaxzero.config import Config, ConfigError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -49,7 +49,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         return [str(folder / "exports" / f"{step}.{name}") for name in names]
 
     module = types.ModuleType("jaxzero.train")
-    vars(module).update(run=run, abstract_state=abstract_state, export_run=export_run, dry_run=dry_run.dry_run)
+    vars(module).update(run=run, export_run=export_run, dry_run=dry_run.dry_run)
+    monkeypatch.setattr(iteration, "abstract_state", abstract_state)
     monkeypatch.setitem(sys.modules, "jaxzero.train", module)
     monkeypatch.setattr(jaxzero, "train", module, raising=False)
     players = types.ModuleType("jaxzero.evaluation.players")
