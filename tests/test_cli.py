@@ -36,9 +36,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
     def run(config: Config, env: envs.Env, **options: Any):
         recorder.config, recorder.env, recorder.options = config, env, options
-        for iteration in range(2):
+        for done in range(2):
             recorder.rows += 1
-            yield {"iteration": iteration}
+            yield {"iteration": done}
 
     def abstract_state(config: Config, env: envs.Env) -> tuple[Any, Any]:
         learner = {"params": jax.ShapeDtypeStruct((500, 500), jnp.float32)}

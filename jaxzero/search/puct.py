@@ -1,8 +1,9 @@
 """AlphaZero's PUCT search (Silver et al. 2018, supplementary pseudocode) with Dirichlet noise, on our tree.
 
 Values are scaled to [0, 1] and an untried action counts as lost, as in the pseudocode. Returns of a game of one player
-have no bounds: they are stretched to [0, 1] by the least and greatest value of a node and its children, as mctx does for
-MuZero, and an untried action counts as the least. The noise is drawn over the legal actions only, with one key a game.
+have no bounds: they are stretched to [0, 1] by the least and greatest value of a node and its children, as mctx does
+for MuZero, and an untried action counts as the least. The noise is drawn over the legal actions only, with one key a
+game.
 """
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
