@@ -30,8 +30,8 @@ def rule(c_puct: float, near: trees.Family, bounded: bool = True) -> tuple[jax.A
     explore = (c_puct + jnp.log((near.node_visits + C_BASE + 1) / C_BASE)) * jnp.sqrt(near.node_visits)
     low, high = jnp.float32(-1), jnp.float32(1)
     if not bounded:
-        low = jnp.minimum(near.node_value, jnp.where(near.tried, near.qvalue, jnp.inf).min(0))
-        high = jnp.maximum(near.node_value, jnp.where(near.tried, near.qvalue, -jnp.inf).max(0))
+        low = jnp.minimum(near.node_value, jnp.where(near.tried, near.qvalue, jnp.inf).min(0))[None]
+        high = jnp.maximum(near.node_value, jnp.where(near.tried, near.qvalue, -jnp.inf).max(0))[None]
     value = (near.qvalue - low) / jnp.maximum(high - low, 1e-8)
     return value + explore[None] * jnp.exp(near.logit) / (near.visits + 1), explore * jnp.exp(near.untried.logit)
 
