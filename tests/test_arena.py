@@ -156,11 +156,11 @@ def test_watching_changes_nothing():
 
 def test_a_terminal_shows_how_far_a_match_is(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("TERM", "xterm")
-    contestants = [Contestant(name, random_player(TIC_TAC_TOE)) for name in ("one", "other")]
+    one, other = (Contestant(name, random_player(TIC_TAC_TOE)) for name in ("one", "other"))
     for terminal in (True, False):
         stream = io.StringIO()
         stream.isatty = lambda terminal=terminal: terminal
-        arena.play(TIC_TAC_TOE, *contestants, arena.Match(32, at_once=16), Watch(stream))
+        arena.play(TIC_TAC_TOE, one, other, arena.Match(32, at_once=16), Watch(stream))
         assert ("one against other" in stream.getvalue()) == terminal
         assert ("32/32" in stream.getvalue()) == terminal
         assert terminal or not stream.getvalue()
