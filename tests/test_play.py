@@ -92,7 +92,7 @@ def test_second_player_and_bare_policy(talk, folder: Path):
 
 def test_a_network_that_models_the_game(talk, tmp_path: Path):
     network = NetworkConfig(kind="muzero_mlp", hidden_dim=8, latent_dim=4)
-    fabricated.run_folder(tmp_path / "mine", network)
+    fabricated.run_folder(tmp_path / "mine", network=network)
     text = talk("mine:3", lines="hint\nb2\n")
     hint = [line.split() for line in text.splitlines() if re.match(r"[abc]\d .*%", line)]
     assert sum(int(words[1]) for words in hint) == 3
