@@ -187,6 +187,7 @@ def test_options_of_another_type_are_refused(game, option, value, kind):
     with pytest.raises(ValueError, match=f"{game}: {option} is {kind}, not {value!r}"):
         envs.make(game, **{option: value})
 
+
 @pytest.mark.parametrize(
     ("name", "text", "reason"),
     [

@@ -198,7 +198,7 @@ def test_moves_from_other_positions(tmp_path, fen, line, uci):
     ("1. e4 -- *", 4, 2, "'--' is no move"),
     ("1. O-O *", 4, 1, "O-O is not legal here"),
     ("1. f3 e5 2. g4 Qh4#\n3. a3 0-1", 5, 5, "3. a3 is after the end of the game (mate)"),
-    ("1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8\n5. a3 *", 5, 9, "5. a3 is after the end of the game (drawn at once by third repetition"),
+    ("1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8\n5. a3 *", 5, 9, "of the game (drawn at once by third repetition"),
     ("1. f3 e5 2. g4\nQh4# 1-0", 5, 4, "its moves lead to (-1.0, 1.0)"),
     ("1. e4 e5\n2. Nf3", 5, 3, "the record is cut off"),
     ("1. e4 e5\n2. N", 5, 3, "the record is cut off"),
