@@ -191,7 +191,7 @@ def test_sgf_stones_set_up(tmp_path, case):
     for action, (color, at) in zip(game.moves, plays, strict=True):
         state = step(state, jnp.int32(action))
         if at is not None:
-            board.play(*at, color)
+            board.play(at[0], at[1], color)
     theirs = [["XO."["bw".find(board.get(row, column) or "-")] for column in range(5)] for row in range(4, -1, -1)]
     assert drawn(env, state)[:-2] == " ".join(map("".join, theirs))
 

@@ -176,7 +176,7 @@ def test_drawing_marks_what_merged_and_what_appeared(case):
     before, after, made, appeared = DRAWN[case]
     old, new = env.from_text(f"{before} ply 5"), env.from_text(f"{after} ply 6")
     drawing, plain = env.to_svg(new, old), env.to_svg(new)
-    marks = [frame(*square, "#4a3f35") for square in made] + [frame(*square, "#d8432f") for square in appeared]
+    marks = [frame(r, c, "#4a3f35") for r, c in made] + [frame(r, c, "#d8432f") for r, c in appeared]
     for mark in marks:
         assert drawing.count(mark) == 1
         drawing = drawing.replace(mark, "")
