@@ -190,7 +190,7 @@ def export(
 
     folder = runs.find(run)
     given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
-    for line in training.export_run(folder, step, format or ["pt"], **given):
+    for line in training.export_run(folder, step, ["pt"] if format is None else format, **given):
         print(line)
 
 
@@ -203,7 +203,7 @@ def convert(
     test: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Write an exported .pt, .safetensors or .json file as another of these formats, or test it.
+    """Write an exported .pt, .safetensors or .json file in another format of `jaxzero export`, or test it.
 
     Parameters
     ----------
@@ -212,7 +212,8 @@ def convert(
     target
         The file to write; its ending names the format.
     test
-        Compare what the file computes in PyTorch with the JAX network of its weights, on positions of self-play.
+        Compare what the file computes with the JAX network of its weights, on positions of self-play; programs (.pt2,
+        .onnx, .stablehlo) always are.
     overwrite
         Replace a file that is there.
     """

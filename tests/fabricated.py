@@ -14,6 +14,7 @@ from jaxzero.evaluation import write_results
 from jaxzero.games import make_env
 
 STEP = 40
+MLP = NetworkConfig(kind="mlp", sizes=(8,))
 
 
 def rows() -> list[metrics.Row]:
@@ -32,10 +33,10 @@ def result(wins: int, losses: int) -> dict:
     return both | {"interval": [0.1, 0.9], "mean_length": 6.5, "as_first": side, "as_second": side}
 
 
-def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0) -> Config:
+def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0, network: NetworkConfig = MLP) -> Config:
     config = Config(
         name=folder.name, root=str(folder.parent), iterations=50, devices=1, game=GameConfig(game),
-        network=NetworkConfig(kind="mlp", sizes=(8,)), selfplay=SelfPlayConfig(games=8, plies=8),
+        network=network, selfplay=SelfPlayConfig(games=8, plies=8),
         learner=LearnerConfig(batch=8), evaluation=EvaluationConfig(simulations=4, opponents=("random", "minimax:1")),
     )  # fmt: skip
     folder.mkdir(parents=True)
@@ -50,7 +51,7 @@ def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0) -> Config
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.key(0)
         noise = rng.normal(size=leaf.shape) if jnp.issubdtype(leaf.dtype, jnp.floating) else np.zeros(leaf.shape)
-        return jnp.asarray(noise, leaf.dtype)
+        return jnp.asarray(noise / np.sqrt(np.prod(leaf.shape[:-1])), leaf.dtype)
 
     learner = jax.tree.map(drawn, iteration.learner_part(iteration.make(config, make_env(config.game)).abstract))
     with Checkpointer(folder / "checkpoints") as checkpoints:
