@@ -49,7 +49,7 @@ class Breakthrough(Env):
     def __post_init__(self):
         for option, least in (("rows", 4), ("columns", 2)):
             value = getattr(self, option)
-            if not (isinstance(value, int) and least <= value <= 16):
+            if not least <= value <= 16:
                 raise ValueError(f"breakthrough: {option} is {least} to 16, not {value!r}")
 
     @property

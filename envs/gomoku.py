@@ -58,10 +58,8 @@ class Gomoku(Env):
     marks = ("X", "O")
 
     def __post_init__(self):
-        if not (isinstance(self.size, int) and 5 <= self.size <= 19):
+        if not 5 <= self.size <= 19:
             raise ValueError(f"gomoku: size is 5 to 19, not {self.size!r}")
-        if not isinstance(self.exact_five, bool):
-            raise ValueError(f"gomoku: exact_five is true or false, not {self.exact_five!r}")
 
     @property
     def num_actions(self) -> int:

@@ -112,9 +112,9 @@ class Hex(Env):
     marks = ("X (top to bottom)", "O (left to right)")
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, int) or not 3 <= self.size <= 19:
+        if not 3 <= self.size <= 19:
             raise ValueError(f"hex: size must be 3 to 19, got {self.size!r}")
-        cells, swap = self.cells, bool(self.swap)
+        cells, swap = self.cells, self.swap
         facts = {"num_actions": cells + swap, "max_plies": cells + swap, "max_legal": cells}
         for fact, value in (facts | {"observation_shape": (self.size, self.size, 3 + swap)}).items():
             object.__setattr__(self, fact, value)  # the one way to set an attribute here: the class is frozen

@@ -1,6 +1,7 @@
 """Files of game records: what is written replays to the same game, what is wrong is named and the rest still read."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sgfmill import sgf, sgf_moves
@@ -157,13 +158,66 @@ def test_sgf_main_line_headers_and_escapes(tmp_path):
     assert records.read(tmp_path / "again.sgf") == ([game], [])
 
 
+SET_UP = {  # properties, the first position and who moves in it, moves
+    "handicap, and a capture": (
+        "AB[bb][dd]HA[2]",
+        "..... .X... ..... ...X. ..... O",
+        "W[ab];B[ee];W[ba];B[ea];W[cb];B[ae];W[bc];B[]",
+    ),
+    "a rectangle, both colours, and a capture": (
+        "AB[aa:ca]AW[ae][be]PL[B]",
+        "XXX.. ..... ..... ..... OO... X",
+        "B[ad];W[ce];B[bd];W[ed];B[cd];W[ea];B[de];W[]",
+    ),
+    "taken off again": ("AB[aa:cc]\n;AE[bb]AW[ee]PL[white]", "XXX.. X.X.. XXX.. ..... ....O O", "W[];B[bb];W[dd];B[]"),
+    "only who moves": ("PL[W]", "..... ..... ..... ..... ..... O", "W[cc];B[];W[aa]"),
+}
+
+
+@pytest.mark.parametrize("case", list(SET_UP))
+def test_sgf_stones_set_up(tmp_path, case):
+    """Position and play as drawn by hand and as in sgfmill; what is written is read again."""
+    setup, first, moves = SET_UP[case]
+    (game,), problems = read_sgf(tmp_path, f"(;GM[1]SZ[5]KM[0.5]{setup};{moves})")
+    assert problems == []
+    env, state = game.env, game.env.from_text(game.start or "")
+    assert drawn(env, state) == first
+    records.write(tmp_path / "again.sgf", [game])
+    assert records.read(tmp_path / "again.sgf") == ([game], [])
+    other = sgf.Sgf_game.from_bytes((tmp_path / "again.sgf").read_bytes())
+    board, plays = sgf_moves.get_setup_and_moves(other)
+    assert ";".join(f"{color.upper()}[{'' if at is None else point(at)}]" for color, at in plays) == moves
+    step = jax.jit(env.step)
+    for action, (color, at) in zip(game.moves, plays, strict=True):
+        state = step(state, jnp.int32(action))
+        if at is not None:
+            board.play(at[0], at[1], color)
+    theirs = [["XO."["bw".find(board.get(row, column) or "-")] for column in range(5)] for row in range(4, -1, -1)]
+    assert drawn(env, state)[:-2] == " ".join(map("".join, theirs))
+
+
+def drawn(env: envs.Env, state) -> str:
+    return " ".join(env.to_text(state).split()[:6])
+
+
+def point(at: tuple[int, int]) -> str:
+    return "abcde"[at[1]] + "edcba"[at[0]]
+
+
 @pytest.mark.parametrize(("text", "line", "move", "message"), [
     ("(;GM[1]SZ[5]\n;B[aa]\n;W[aa])", 4, 2, "a5 is not legal here"),
     ("(;GM[1]SZ[5];B[];W[]\n;B[aa])", 3, 3, "after the end"),
     ("(;GM[1]SZ[5];B[aa];B[bb])", 2, 2, "W is to move"),
+    ("(;GM[1]SZ[5]AB[cc];W[bb]\n;W[aa])", 3, 2, "W[aa], and B is to move"),
+    ("(;GM[1]SZ[5]AB[cc]PL[B];W[bb])", 2, 1, "B is to move"),
     ("(;GM[1]SZ[5];B[az])", 2, 1, "no point of a board of size 5"),
     ("(;GM[1]SZ[5];B[aaa])", 2, 1, "no point"),
-    ("(;GM[1]SZ[5]AB[aa];W[bb])", 2, 0, "stones are set up"),
+    ("(;GM[1]SZ[5];B[cc]\n;AB[aa];W[bb])", 3, 1, "stones are set up after the first move"),
+    ("(;GM[1]SZ[5]\nAB[aa:ca:ea])", 2, 0, "[aa:ca:ea] is no point"),
+    ("(;GM[1]SZ[5]AB[])", 2, 0, "no point"),
+    ("(;GM[1]SZ[5]AB[aa]AW[ab][ba];B[cc])", 2, 0, "the chain at a5 has no liberty"),
+    ("(;GM[1]SZ[5]PL[x])", 2, 0, "PL[x] is neither B nor W"),
+    ("(;GM[1]SZ[5]AB[cc];W[cc])", 2, 1, "c3 is not legal here"),
     ("(;GM[1]SZ[25])", 2, 0, "SZ[25]"),
     ("(;GM[1]SZ[5]KM[x])", 2, 0, "KM[x]"),
     ("(;GM[2]SZ[5])", 2, 0, "another game than Go"),
