@@ -172,7 +172,8 @@ def parse_action(env: Env, state: State, text: str) -> int:
     """
     if bool(state.terminated):
         raise ValueError(f"{env.name}: move {text!r} after the end of the game")
-    names = {env.action_to_str(state, int(a)): int(a) for a in np.flatnonzero(np.asarray(env.legal_actions(state)))}
+    legal = env.legal_actions(jax.tree.map(jnp.asarray, state))  # a state may be numpy's, whose integers are stricter
+    names = {env.action_to_str(state, int(a)): int(a) for a in np.flatnonzero(np.asarray(legal))}
     if (move := text.strip().lower()) in names:
         return names[move]
     raise ValueError(f"{env.name}: {text!r} is not a legal move here; legal: {', '.join(names)}")

@@ -120,6 +120,13 @@ def test_dice_and_any_player(talk, tmp_path: Path):
     assert f"Game over after {len(game.moves)} plies" in text
 
 
+def test_backgammon(talk):
+    text = talk("random", "--game", "backgammon", "--seed", "1", lines="moves\n6/5/4\n24/18\n")
+    legal = next(line for line in text.splitlines() if line.startswith("6/5 "))
+    assert f"'6/5/4' is not a legal move here; legal: {legal.replace(' ', ', ')}; commands" in text
+    assert "you: 24/18" in text
+
+
 def test_one_player(talk):
     text = talk("random", "--game", "2048", lines="up\ndown\nleft\nright\nresign\n")
     assert "You play alone." in text
