@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 import jax
 import rich
@@ -190,7 +190,7 @@ def export(
 
     folder = runs.find(run)
     given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
-    for line in training.export_run(folder, step, format or ["pt"], **given):
+    for line in training.export_run(folder, step, ["pt"] if format is None else format, **given):
         print(line)
 
 
@@ -203,7 +203,7 @@ def convert(
     test: Annotated[bool, Parameter(negative=())] = False,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Write an exported .pt, .safetensors or .json file as another of these formats, or test it.
+    """Write an exported .pt, .safetensors or .json file in another format of `jaxzero export`, or test it.
 
     Parameters
     ----------
@@ -212,7 +212,8 @@ def convert(
     target
         The file to write; its ending names the format.
     test
-        Compare what the file computes in PyTorch with the JAX network of its weights, on positions of self-play.
+        Compare what the file computes with the JAX network of its weights, on positions of self-play; programs (.pt2,
+        .onnx, .stablehlo) always are.
     overwrite
         Replace a file that is there.
     """
@@ -283,7 +284,7 @@ def match(
     out
         Folder of arena.csv, to which a line is added, and of last_arena.json.
     record
-        Write all games to this file: .pgn (chess), .sgf (Go), .trmph (Hex) or .json (lists of actions).
+        Write all games to this file: .jsonl (any game), .pgn (chess), .sgf (Go) or .trmph (Hex).
     overwrite
         Write over an existing file of --record.
     """
@@ -433,6 +434,40 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
             verdict = {True: "ok", False: "FAILED", None: "not compared"}[result.passed]
             print(f"{env.name}: {result.name} {verdict}: {result.detail} ({result.seconds:.1f} s)", flush=True)
     return int(failed > 0)
+
+
+@app.command
+def play(
+    player: str,
+    /,
+    *,
+    game: str = "",
+    options: Annotated[dict[str, str] | None, Parameter(negative=())] = None,
+    side: Literal["first", "second"] = "first",
+    seed: Step = None,
+) -> None:
+    """Play at the terminal, or through pipes, against a network or any other player: moves in the game's notation,
+    hints, undo, records of the game.
+
+    Parameters
+    ----------
+    player
+        RUN[@STEP][:SIMULATIONS], a run's folder or name (0 simulations: its bare policy); or, with --game, another
+        player such as minimax:4, mcts:200, perfect or random.
+    game
+        A registered game, or FILE.py:FUNCTION for one of your own; a run knows its game.
+    options
+        Options of the game, such as --options.size 7.
+    side
+        Yours.
+    seed
+        Of the dice; drawn if not given.
+    """
+    at_least(0, seed=seed)
+    from jaxzero import play as playing
+
+    with notices():
+        playing.play(player, game, options or {}, ("first", "second").index(side), seed)
 
 
 @app.command

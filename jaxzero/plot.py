@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from jaxzero.curves import NOISY, Rows, known, series, smooth, thin
+from jaxzero.curves import NOISY, Rows, elo_lines, known, series, smooth, thin
 from jaxzero.progress import short_number
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
@@ -174,15 +174,12 @@ def elo_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") -> None
     figure = Figure(figsize=(9, 5.5), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     axes = figure.subplots()
     colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
-    names = sorted({(row["run"], row["player"].partition(":")[2]) for row in rows if row["run"]})
-    for number, (run, mode) in enumerate(names):
-        own = [row for row in rows if row["run"] == run and row["player"].partition(":")[2] == mode]
-        own.sort(key=lambda row: row["iteration"])
+    for number, (name, own) in enumerate(elo_lines(rows).items()):
         x, elo = (np.array([row[key] for row in own], float) for key in ("iteration", "elo"))
         low, high = np.array([row["interval"] for row in own]).T
         axes.errorbar(
             x, elo, (np.maximum(elo - low, 0), np.maximum(high - elo, 0)), color=colours[number % len(colours)],
-            linewidth=2, marker="o", markersize=4, elinewidth=1, capsize=2, label=f"{run}, {mode} simulations",
+            linewidth=2, marker="o", markersize=4, elinewidth=1, capsize=2, label=name,
         )  # fmt: skip
     for row in rows:
         if not row["run"]:

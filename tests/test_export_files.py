@@ -1,7 +1,10 @@
 """Files of every format: certificates, what proves them wrong, card, registry, and what is never overwritten."""
 
 import json
+import re
+import shutil
 
+import fabricated
 import jax
 import numpy as np
 import onnxruntime
@@ -228,3 +231,97 @@ def test_positions_are_of_self_play_and_reach_the_end():
 def test_formats_that_are_refused(names, options, message):
     with pytest.raises(ExportError, match=message):
         publish.check(names, CASES["mlp"][1], **options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "trial"
+    fabricated.run_folder(folder)
+    return folder
+
+
+def nothing(folder):
+    pass
+
+
+def no_checkpoints(folder):
+    shutil.rmtree(folder / "checkpoints")
+
+
+def damaged_checkpoint(folder):
+    for path in (folder / "checkpoints" / "40" / "learner" / "d").iterdir():
+        path.write_bytes(path.read_bytes()[:-9])
+
+
+def exports_is_a_file(folder):
+    (folder / "exports").write_text("mine")
+
+
+def file_is_a_folder(folder):
+    (folder / "exports" / "trial_step000040.json").mkdir(parents=True)
+
+
+def file_of_someone_else(folder):
+    (folder / "exports").mkdir()
+    (folder / "exports" / "trial_step000040.json").write_text("mine")
+
+
+def registry_is_a_folder(folder):
+    (folder / "exports" / "registry.json").mkdir(parents=True)
+
+
+def broken_settings(folder):
+    (folder / "config.toml").write_text("[game")
+
+
+def unknown_game(folder):
+    (folder / "config.toml").write_text('[game]\nname = "ludo"\n')
+
+
+def other_network(folder):
+    path = folder / "config.toml"
+    path.write_text(path.read_text().replace("sizes = [8]", "sizes = [9]"))
+
+
+@pytest.mark.parametrize(("spoil", "words", "message"), [
+    (nothing, ["--format", "json", "pz"], r"unknown format 'pz'"),
+    (nothing, ["--format", "json,pt"], r"unknown format 'json,pt'"),
+    (nothing, ["--format", ""], r"unknown format ''"),
+    (nothing, ["--format"], r"--format: give one or more of pt, pt2, onnx"),
+    (nothing, ["--format", "JSON"], r"unknown format 'JSON'"),
+    (nothing, ["--step", "7"], r"no checkpoint of step 7.*40"),
+    (nothing, ["--step", "-1"], r"-1"),
+    (nothing, ["--step", "latest"], r"expected a whole number, got 'latest'"),
+    (nothing, ["--int8"], r"there is no int8 form of pt; use --format onnx"),
+    (nothing, ["--half", "--int8", "--format", "onnx"], r"two precisions"),
+    (nothing, ["--promoted"], r"nothing is promoted there"),
+    (no_checkpoints, [], r"no checkpoint yet; train it first"),
+    (damaged_checkpoint, [], r"checkpoints: every checkpoint is damaged"),
+    (exports_is_a_file, ["--overwrite"], r"exports: cannot write there"),
+    (file_is_a_folder, ["--format", "json", "--overwrite"], r"trial_step000040.json: is there already"),
+    (file_of_someone_else, ["--format", "json"], r"trial_step000040.json: is there already .* use --overwrite"),
+    (registry_is_a_folder, ["--format", "json", "--overwrite"], r"registry.json: not a readable registry"),
+    (broken_settings, [], r"config.toml"),
+    (unknown_game, [], r"ludo"),
+    (other_network, [], r"trial.*"),
+])  # fmt: skip
+def test_mistakes_are_one_line_and_nothing_is_written(run, trained, tmp_path, spoil, words, message):
+    folder = tmp_path / "trial"
+    shutil.copytree(trained, folder)
+    spoil(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    status, out, error = run("export", str(folder), *words)
+    assert (status, out) == (2, "")
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert re.search(message, error), error
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before
+
+
+def test_the_same_format_twice_is_one_file(run, trained, tmp_path):
+    folder = tmp_path / "trial"
+    shutil.copytree(trained, folder)
+    status, out, error = run("export", str(folder), "--format", "json", "json")
+    assert (status, error, out.count("\n")) == (0, "", 1)
+    assert (folder / "exports" / "trial_step000040.json").is_file()

@@ -27,6 +27,7 @@ BOUNDS = {
 }
 """Largest differences and smallest share of equal best moves, beyond which a file is not handed out. Those of float16
 and int8 catch files that are broken, not merely coarse: how much a coarse one costs is for the certificate to say."""
+POINTS = ("value", "reward")  # may be of any size; those beyond ±1 differ by shares of themselves
 
 
 class Positions(NamedTuple):
@@ -42,7 +43,7 @@ class Certificate:
     precision: str  # of the file: float32, float16 or int8
     positions: int
     distinct: int  # of them different from each other
-    differences: dict[str, dict[str, float]]  # output: {"max", "mean"} of absolute differences
+    differences: dict[str, dict[str, float]]  # output: {"max", "mean"} of absolute differences; `POINTS`
     agreement: float | None  # share of positions with the same best legal action; None without logits
     bounds: dict[str, float]
 
@@ -113,6 +114,19 @@ def self_play(model: Model, seed: int) -> Positions:
     return Positions(*(np.ascontiguousarray(x.reshape(-1, *x.shape[2:])) for x in found))
 
 
+class Reference(NamedTuple):
+    """What the JAX network gives on positions of self-play: inputs and outputs by function, arrays [N, …]."""
+
+    positions: Positions
+    functions: dict[str, tuple[list[np.ndarray], list[np.ndarray]]]
+
+
+def references(model: Model) -> Reference:
+    positions = self_play(model, 0)
+    found = {name: reference(model, call, positions.observation) for name, call in model.functions.items()}
+    return Reference(positions, found)
+
+
 def reference(model: Model, function: Function, observation: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Inputs and outputs of a function in JAX, float32."""
     with jax.default_matmul_precision("highest"):  # accelerators would multiply float32 in fewer bits
@@ -130,6 +144,8 @@ def compare(
         if ours.shape != theirs.shape:
             raise ExportError(f"{name} gives {key} of shape {theirs.shape} where the JAX network gives {ours.shape}")
         distance = np.abs(theirs.astype(np.float64) - ours)
+        if key in POINTS:
+            distance /= np.maximum(1, np.abs(ours))
         differences[key] = {"max": float(distance.max()), "mean": float(distance.mean())}
         if key == "logits":
             best = [np.where(positions.legal, scores, -np.inf).argmax(-1) for scores in (ours, theirs)]

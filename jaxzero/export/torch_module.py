@@ -110,19 +110,12 @@ class Head(nn.Module):
         return self.out(x)
 
 
-def build_tower(module: nn.Module, planes: int, channels: int, blocks: int, pooling: bool) -> None:
-    """Gives the module a stem and residual blocks."""
-    module.stem = nn.Conv2d(planes, channels, 3, padding=1)
+def tower(planes: int, channels: int, blocks: int, pooling: bool) -> nn.Sequential:
+    """A stem and residual blocks, [B, planes, H, W] -> [B, C, H, W]."""
+    layers = OrderedDict[str, nn.Module](stem=nn.Conv2d(planes, channels, 3, padding=1), relu=nn.ReLU())
     for i in range(blocks):
-        module.add_module(f"block{i}", Block(channels, pooling))
-
-
-def tower(module: nn.Module, x: Tensor) -> Tensor:
-    """[B, planes, H, W] -> [B, C, H, W] through them."""
-    x = module.get_submodule("stem")(x).relu()
-    for name, part in module.named_children():
-        x = part(x) if name.startswith("block") else x
-    return x
+        layers[f"block{i}"] = Block(channels, pooling)
+    return nn.Sequential(layers)
 
 
 class ResNet(Network):
@@ -133,13 +126,17 @@ class ResNet(Network):
         network = metadata["network"]
         rows, columns, planes = self.observation_shape
         channels, head_channels = network["channels"], network["head_channels"]
-        build_tower(self, planes, channels, network["blocks"], network["pooling"])
+        for name, part in tower(planes, channels, network["blocks"], network["pooling"]).named_children():
+            self.add_module(name, part)
         self.policy = Head(channels, head_channels, rows * columns, 0, metadata["num_actions"])
         self.value = Head(channels, head_channels, rows * columns, network["value_hidden"], self.outputs)
 
     def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        x = tower(self, observation.permute(0, 3, 1, 2))
-        return self.policy(x), self.value(x)
+        x = observation.permute(0, 3, 1, 2)
+        *layers, policy, value = self.children()
+        for layer in layers:
+            x = layer(x)
+        return policy(x), value(x)
 
 
 def trunk(inputs: int, sizes: list[int]) -> nn.Sequential:
@@ -170,24 +167,9 @@ class Mlp(Network):
         return self.policy(y), self.value(z)
 
 
-class Tower(nn.Module):
-    def __init__(self, planes: int, channels: int, blocks: int, pooling: bool):
-        super().__init__()
-        build_tower(self, planes, channels, blocks, pooling)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return tower(self, x)
-
-
-class Dense(nn.Module):
+def dense(inputs: int, sizes: list[int], outputs: int) -> nn.Sequential:
     """[B, inputs] -> [B, outputs] through hidden layers."""
-
-    def __init__(self, inputs: int, sizes: list[int], outputs: int):
-        super().__init__()
-        self.trunk, self.out = trunk(inputs, sizes), nn.Linear(sizes[-1], outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.trunk(x))
+    return nn.Sequential(OrderedDict(trunk=trunk(inputs, sizes), out=nn.Linear(sizes[-1], outputs)))
 
 
 class MuZero(Network):
@@ -211,9 +193,9 @@ class MuZero(Network):
             self.functions = (*self.functions, "settle")
             self.codes = head(codes, True)
             inputs, hidden = torch.Size(self.observation_shape).numel(), self.metadata["network"]["hidden_dim"]
-            self.coder = Dense(2 * inputs, [hidden] * 2, codes)
+            self.coder = dense(2 * inputs, [hidden] * 2, codes)
         if width := self.metadata["network"]["projection"]:
-            self.projector, self.online = Dense(size, [width], width), Dense(width, [width], width)
+            self.projector, self.online = dense(size, [width], width), dense(width, [width], width)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         return self.predict(*self.represent(observation))
@@ -265,11 +247,11 @@ class MuZeroMlp(MuZero):
         super().__init__(metadata)
         network, inputs = metadata["network"], torch.Size(self.observation_shape).numel()
         hidden, size = network["hidden_dim"], network["latent_dim"]
-        self.encoder = Dense(inputs, [hidden] * 2, size)
-        self.mover = Dense(size + metadata["num_actions"], [hidden] * 2, size)
+        self.encoder = dense(inputs, [hidden] * 2, size)
+        self.mover = dense(size + metadata["num_actions"], [hidden] * 2, size)
         if codes := network["codes"]:
-            self.settler = Dense(size + codes, [hidden] * 2, size)
-        self.build(size, lambda outputs, _: Dense(size, [hidden], outputs))
+            self.settler = dense(size + codes, [hidden] * 2, size)
+        self.build(size, lambda outputs, _: dense(size, [hidden], outputs))
 
     def encode(self, observation: Tensor) -> Tensor:
         return self.encoder(observation.flatten(1))
@@ -291,11 +273,11 @@ class MuZeroConv(MuZero):
         super().__init__(metadata)
         network, (rows, columns, planes) = metadata["network"], self.observation_shape
         channels, self.shape = network["channels"], (rows, columns, network["action_planes"])
-        self.encoder = Tower(planes, channels, network["blocks"], network["pooling"])
-        self.mover = Tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
+        self.encoder = tower(planes, channels, network["blocks"], network["pooling"])
+        self.mover = tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
         self.action = nn.Linear(metadata["num_actions"], torch.Size(self.shape).numel(), bias=False)
         if codes := network["codes"]:
-            self.settler = Tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
+            self.settler = tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
             self.code = nn.Linear(codes, torch.Size(self.shape).numel(), bias=False)
         head_channels, squares, hidden = network["head_channels"], rows * columns, network["value_hidden"]
         self.build(squares * channels, lambda n, deep: Head(channels, head_channels, squares, hidden * deep, n))
@@ -309,9 +291,9 @@ class MuZeroConv(MuZero):
     def happen(self, latent: Tensor, code: Tensor) -> Tensor:
         return self.beside(self.settler, latent, self.code(code))
 
-    def beside(self, tower: nn.Module, latent: Tensor, planes: Tensor) -> Tensor:
+    def beside(self, layers: nn.Module, latent: Tensor, planes: Tensor) -> Tensor:
         seen = torch.cat([latent, planes.unflatten(1, self.shape)], -1)
-        return tower(seen.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return layers(seen.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def read(self, head: nn.Module, latent: Tensor) -> Tensor:
         return head(latent.permute(0, 3, 1, 2))
