@@ -14,6 +14,7 @@ import pytest
 
 import envs
 import jaxzero
+import jaxzero.validation  # before the evaluation that it needs is replaced
 from jaxzero import dry_run, iteration, settings
 from jaxzero.config import Config, ConfigError
 
