@@ -3,13 +3,15 @@
     python -m benchmarks.exported presets                         # differences and seconds, preset by preset
     python -m benchmarks.exported match FILE.pt --simulations 32  # onnxruntime in each precision against JAX
 
-Networks of presets have random weights here, far from initialisation, and statistics of normalisation that matter.
+Networks of presets have random weights here, far from initialisation (statistics of normalisation are a matter of the
+tests: no preset has any). Their heads are scaled so that logits spread as in trained networks: float32 rounds a
+logit of hundreds by more than 1e-4, whatever computes it. Seconds are processor time.
 """
 
 import argparse
-import resource
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,21 +19,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import Env
 from jaxzero import evaluation, networks, settings
 from jaxzero.config import Config, SearchConfig
 from jaxzero.evaluation import matches
-from jaxzero.export import FORMATS, convert, formats, publish
-from jaxzero.export.model import Model, make
+from jaxzero.export import FORMATS, convert, formats, parity, publish
+from jaxzero.export.model import ExportError, Model, make
 from jaxzero.games import make_env
 from jaxzero.networks import Network, Prediction
 
-
-def export(folder: str, model: Model, names: list[str], precision: str) -> list[publish.Job]:
-    """Writes and proves files, and prints their certificates."""
-    jobs = publish.plan(Path(folder), "network_step000000", {n: formats.load(n) for n in names}, model, precision)
-    for line in publish.publish(Path(folder), "network_step000000", model, jobs, overwrite=True):
-        print(f"  {Path(line.split(' ')[0]).name} {line.partition(' ')[2]}", flush=True)
-    return jobs
+SPREAD = 3.0  # standard deviation of logits
+HEADS = {"policy", "value", "reward", "follows"}
 
 
 def random_variables(network: Network) -> Any:
@@ -45,8 +43,20 @@ def random_variables(network: Network) -> Any:
     return jax.tree.map(draw, jax.eval_shape(network.init, jax.random.key(0)))
 
 
-def presets(names: list[str], kinds: list[str]) -> None:
-    """One export a distinct network and game."""
+def scaled(network: Network, params: Any, env: Env) -> Any:
+    """Folded parameters, the last layers of all heads multiplied by one factor that gives logits their `SPREAD`."""
+    stops = np.arange(parity.GAMES, dtype=np.int32) % 40
+    states, _ = parity.play(env, jax.random.split(jax.random.key(1), parity.GAMES), stops)
+    factor = SPREAD / jax.jit(network.infer)(params, jax.vmap(env.observe)(states)).logits.std()
+
+    def last(head: Any) -> Any:
+        return head | {"out": last(head["out"])} if "out" in head else jax.tree.map(lambda x: x * factor, head)
+
+    return params | {name: last(params[name]) for name in HEADS & params.keys()}
+
+
+def models(names: list[str]) -> Iterator[tuple[str, Model]]:
+    """A network of each distinct game and architecture, under the name of its first preset."""
     seen = set()
     for name, path in settings.presets().items():
         config = settings.load(path)
@@ -55,16 +65,36 @@ def presets(names: list[str], kinds: list[str]) -> None:
             continue
         seen.add((env, config.network))
         network = networks.make(config.network, env)
-        params = jax.device_get(network.fold(random_variables(network)))
-        start, used = time.perf_counter(), cpu()
+        params = scaled(network, network.fold(random_variables(network)), env)
+        yield name, make(env, config.network, jax.device_get(params), {})
+
+
+def presets(names: list[str], kinds: list[str]) -> None:
+    """Every network in every format. An export in one format costs what its line says and what the network's does."""
+    modules = {kind: formats.load(kind) for kind in kinds}
+    for name, model in models(names):
+        start = time.process_time()
+        reference = parity.references(model)
+        seconds, parameters = time.process_time() - start, sum(x.size for x in model.weights.values())
+        logits = reference.functions["predict"][1][0]
+        print(f"{name}: {parameters:,} parameters, logits ±{logits.std():.1f}, at most {np.abs(logits).max():.1f}; "
+              f"positions and answers of JAX {seconds:.1f} s", flush=True)  # fmt: skip
         with tempfile.TemporaryDirectory() as folder:
-            export(folder, make(env, config.network, params, {}), kinds, "float32")
-        print(f"{name}: {time.perf_counter() - start:.1f} s, {cpu() - used:.1f} s of CPU time", flush=True)
+            for job in publish.plan(Path(folder), name, modules, model, "float32"):
+                cost(job, model, reference)
 
 
-def cpu() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
+def cost(job: publish.Job, model: Model, reference: parity.Reference) -> None:
+    start = time.process_time()
+    publish.write(job, job.path, model)
+    written = time.process_time()
+    try:
+        found = [f"{proof.function}: {proof}" for proof in publish.prove(job, job.path, model, reference)]
+    except ExportError as error:
+        found = [f"FAILS: {error}"]
+    seconds = f"written in {written - start:.1f} s, proven in {time.process_time() - written:.1f} s"
+    for line in found:
+        print(f"  .{job.kind} {line}; {seconds}", flush=True)
 
 
 def in_onnxruntime(path: Path, num_actions: int) -> Any:
@@ -93,10 +123,10 @@ def match(file: Path, precisions: list[str], simulations: int, games: int, openi
     ours = evaluation.search_agent(model.env, model.network, config, simulations)
     with tempfile.TemporaryDirectory() as folder:
         for precision in precisions:
-            half = precision == "float16"
-            coarse = make(model.env, architecture, model.params, {}, half=half)
-            (job,) = export(folder, coarse, ["onnx"], precision)
-            network = model.network._replace(infer=in_onnxruntime(job.path, model.env.num_actions))
+            coarse = make(model.env, architecture, model.params, {}, half=precision == "float16")
+            jobs = publish.plan(Path(folder), "network", {"onnx": formats.load("onnx")}, coarse, precision)
+            print(*publish.publish(Path(folder), "network", coarse, jobs, overwrite=True), flush=True)
+            network = model.network._replace(infer=in_onnxruntime(jobs[0].path, model.env.num_actions))
             theirs = evaluation.search_agent(model.env, network, config, simulations)
             play = matches.play(model.env, theirs, ours, games, opening_plies)
             result = matches.summary(play(None, model.params, jax.random.key(0)))

@@ -34,6 +34,7 @@ GAMES: dict[str, type[Env]] = {
 }
 
 __all__ = ["GAMES", "Env", "State", "auto_reset", "make", "suggest"]
+KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def suggest(word: str, known: list[str]) -> str:
@@ -47,7 +48,7 @@ def make(name: str, **options: Any) -> Env:
     """Builds a registered game, or one of Pgx by a name such as "pgx:shogi".
 
     Raises:
-        ValueError: unknown name or option (with a suggestion), or a value that the game refuses.
+        ValueError: unknown name or option (with a suggestion), a value of another type, or one that the game refuses.
     """
     library, colon, rest = name.partition(":")
     if colon and library == "pgx":
@@ -59,8 +60,11 @@ def make(name: str, **options: Any) -> Env:
     if name not in GAMES:
         raise ValueError(f"unknown game {name!r}; {suggest(name, list(GAMES))}")
     game = GAMES[name]
-    fields = [field.name for field in dataclasses.fields(game)]  # pyright: ignore[reportArgumentType]
-    for option in options:
+    fields = {field.name: field.type for field in dataclasses.fields(game)}  # pyright: ignore[reportArgumentType]
+    for option, value in options.items():
         if option not in fields:
-            raise ValueError(f"game {name!r} has no option {option!r}; {suggest(option, fields)}")
+            raise ValueError(f"game {name!r} has no option {option!r}; {suggest(option, list(fields))}")
+        kind = fields[option]
+        if kind in KINDS and type(value) is not kind and (kind, type(value)) != (float, int):
+            raise ValueError(f"{name}: {option} is {KINDS[kind]}, not {value!r}")
     return game(**options)

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.core import Env, Symmetry, direction_symmetries, parse_action, where
-from envs.svg import CELL, cell_center, grid_board
+from envs.svg import CELL, cell_center, frame, grid_board
 
 ACTIONS = ("left", "up", "right", "down")
 MAX_PLIES = 16_381  # after so many moves all tiles sum to less than 2**16: an exponent fits four bits
@@ -231,9 +231,35 @@ class Game2048(Env):
         return State(*board, jnp.uint16(plies), jnp.int8(0), jnp.bool(over), jnp.zeros(1), jnp.bool(chance))
 
     def to_svg(self, state: State, before: State | None = None) -> str:
-        squares = np.asarray(exponents(state)).reshape(4, 4)
-        shapes = [tile_svg(row, column, int(e)) for (row, column), e in np.ndenumerate(squares)]
+        """The tile that has appeared is framed in red, those that the move has made in a dark colour."""
+        new, old = (np.asarray(exponents(s)).astype(int).reshape(4, 4) for s in (state, before or state))
+        shapes = [tile_svg(row, column, int(e)) for (row, column), e in np.ndenumerate(new)]
+        for squares, color in zip(last_move(old, new), ("#4a3f35", "#d8432f"), strict=True):
+            shapes += [frame(int(row), int(column), color) for row, column in np.argwhere(squares)]
         return grid_board(4, 4, shapes, fill="#b8ab9c")
+
+
+def slid(row: list[int]) -> list[int]:
+    """Exponents after they have slid to the left; those of the tiles just made with a minus."""
+    tiles, found = [e for e in row if e], []
+    while tiles:
+        merge = tiles[:1] == tiles[1:2]
+        found.append(-tiles[0] - 1 if merge else tiles[0])
+        tiles = tiles[1 + merge :]
+    return found + [0] * (4 - len(found))
+
+
+def last_move(old: np.ndarray, new: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The tiles that a move made, and the one that then appeared, bool[4, 4] each, from exponents [4, 4] before and
+    after: by the first action that leads there, nothing if none does."""
+    for action in range(len(ACTIONS)):
+        rows = np.rot90(old, action).tolist()
+        after = np.rot90([slid(row) for row in rows], -action)
+        appeared = abs(after) != new
+        if (abs(after) != old).any() and appeared.sum() <= 1 and not after[appeared].any():
+            return after < 0, appeared
+    nothing = np.zeros((4, 4), bool)
+    return nothing, nothing
 
 
 COLORS = (  # by exponent

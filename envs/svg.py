@@ -58,6 +58,16 @@ def shade(row: int, column: int, fill: str) -> str:
     return f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" rx="4" fill="{fill}"/>'
 
 
+def frame(row: int, column: int, stroke: str) -> str:
+    """The outline of a square, as the last move's where a mark may cover nothing."""
+    inset = 0.06 * CELL
+    x, y, side = column * CELL + inset, row * CELL + inset, CELL - 2 * inset
+    return (
+        f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" rx="4" fill="none" '
+        f'stroke="{stroke}" stroke-width="3"/>'
+    )
+
+
 def ring(row: int, column: int, stroke: str) -> str:
     x, y = cell_center(row, column)
     radius = 0.3 * CELL

@@ -14,6 +14,7 @@ from jaxzero.evaluation import write_results
 from jaxzero.games import make_env
 
 STEP = 40
+MLP = NetworkConfig(kind="mlp", sizes=(8,))
 
 
 def rows() -> list[metrics.Row]:
@@ -22,7 +23,8 @@ def rows() -> list[metrics.Row]:
     for i in range(1, STEP + 1):
         row = {"iteration": i, "seconds": 2.0 * i, "games": 8 * i, "positions": 100 * i, "updates": i}
         row |= {"loss": None if i == 7 else 2 / i, "value_error": 0.5, "device": "2 CPU cores, 4 GiB memory"}
-        found.append(row | ({"eval/random/score": i / 50} if i in (20, STEP) else {}))
+        truth = {"oracle/policy_moves": i / 80, "oracle/search_moves": i / 40, "oracle/policy_value_error": 10 / i}
+        found.append(row | ({"eval/random/score": i / 50, "metric/mine": i, **truth} if i in (20, STEP) else {}))
     return found
 
 
@@ -32,10 +34,27 @@ def result(wins: int, losses: int) -> dict:
     return both | {"interval": [0.1, 0.9], "mean_length": 6.5, "as_first": side, "as_second": side}
 
 
-def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0) -> Config:
+def ratings(name: str) -> list[metrics.Row]:
+    """As `jaxzero rate` writes them of two checkpoints and an anchor, strongest first."""
+    found = [
+        {
+            "player": f"{name}@{step}:4",
+            "run": name,
+            "iteration": step,
+            "elo": 10.0 * step,
+            "interval": [8.0 * step, 500.0],
+        }
+        for step in (STEP, 20)
+    ]
+    found[0]["gain"] = {"on": found[1]["player"], "elo": 200.0, "interval": [-20.0, 420.0]}
+    found.append({"player": "random", "run": "", "iteration": 0, "elo": 0.0, "interval": [0.0, 0.0]})
+    return [row | {"games": 200, "score": 0.5} for row in found]
+
+
+def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0, network: NetworkConfig = MLP) -> Config:
     config = Config(
         name=folder.name, root=str(folder.parent), iterations=50, devices=1, game=GameConfig(game),
-        network=NetworkConfig(kind="mlp", sizes=(8,)), selfplay=SelfPlayConfig(games=8, plies=8),
+        network=network, selfplay=SelfPlayConfig(games=8, plies=8),
         learner=LearnerConfig(batch=8), evaluation=EvaluationConfig(simulations=4, opponents=("random", "minimax:1")),
     )  # fmt: skip
     folder.mkdir(parents=True)
@@ -44,13 +63,14 @@ def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0) -> Config
     for step, wins in ((20, 40), (STEP, 80)):
         found = {"random": result(wins, 100 - wins), "minimax:1": result(wins // 2, 100 - wins // 2)}
         write_results(folder, step, found, "2026-01-01T00:00:00+00:00")
+    (folder / runs.RATINGS).write_text(json.dumps({"zero": "random", "ratings": ratings(folder.name)}))
     rng = np.random.default_rng(seed)
 
     def drawn(leaf):
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.key(0)
         noise = rng.normal(size=leaf.shape) if jnp.issubdtype(leaf.dtype, jnp.floating) else np.zeros(leaf.shape)
-        return jnp.asarray(noise, leaf.dtype)
+        return jnp.asarray(noise / np.sqrt(np.prod(leaf.shape[:-1])), leaf.dtype)
 
     learner = jax.tree.map(drawn, iteration.learner_part(iteration.make(config, make_env(config.game)).abstract))
     with Checkpointer(folder / "checkpoints") as checkpoints:

@@ -174,6 +174,21 @@ def test_registry_errors_suggest():
 
 
 @pytest.mark.parametrize(
+    ("game", "option", "value", "kind"),
+    [
+        ("hex", "size", 7.0, "a whole number"),
+        ("ur", "pieces", True, "a whole number"),
+        ("othello", "size", "8", "a whole number"),
+        ("hex", "swap", "no", "true or false"),
+        ("go", "komi", "7,5", "a number"),
+    ],
+)
+def test_options_of_another_type_are_refused(game, option, value, kind):
+    with pytest.raises(ValueError, match=f"{game}: {option} is {kind}, not {value!r}"):
+        envs.make(game, **{option: value})
+
+
+@pytest.mark.parametrize(
     ("name", "text", "reason"),
     [
         ("tic_tac_toe", "XX. ... ...", "X moves first"),

@@ -1,7 +1,10 @@
 """Files of every format: certificates, what proves them wrong, card, registry, and what is never overwritten."""
 
 import json
+import re
+import shutil
 
+import fabricated
 import jax
 import numpy as np
 import onnxruntime
@@ -195,19 +198,29 @@ def test_one_wrong_weight_fails_and_nothing_is_written(tmp_path, monkeypatch, ki
 def test_certificate_of_outputs_that_are_not_numbers_does_not_hold():
     going = model_of("mlp")
     function = going.functions["predict"]
-    positions = parity.Positions(np.zeros((2, 6, 7, 2), np.float32), np.ones((2, 7), bool))
     good = [np.zeros((2, 7), np.float32), np.zeros(2, np.float32)]
+    positions = parity.Positions(np.zeros((2, 6, 7, 2), np.float32), np.ones((2, 7), bool), *good)
     assert parity.compare("predict", function, "float32", positions, good, good).holds()
     for k, wrong in ((0, np.nan), (1, np.nan), (0, 1e-3), (1, 1e-3)):
         bad = [x.copy() for x in good]
         bad[k].flat[1] = wrong
         assert not parity.compare("predict", function, "float32", positions, good, bad).holds()
+    # Returns of any size: within 1e-4 of their size, or of 1.
+    scores = [good[0], np.float32([5000, 0.5])]
+    for error, holds in (([0.02, 5e-5], True), ([2, 0], False), ([0, 2e-4], False)):
+        near = [good[0], scores[1] + np.float32(error)]
+        assert parity.compare("predict", function, "float32", positions, scores, near, points=True).holds() == holds
+        assert not parity.compare("predict", function, "float32", positions, scores, near).holds()
     with pytest.raises(ExportError, match=r"predict gives value of shape \(2, 1\)"):
         parity.compare("predict", function, "float32", positions, good, [good[0], good[1][:, None]])
 
 
 def test_positions_are_of_self_play_and_reach_the_end():
-    positions = parity.self_play(model_of("resnet"), 0)
+    model = model_of("resnet")
+    positions = parity.self_play(model, 0)
+    answers = parity.reference(model, model.functions["predict"], positions.observation)[1]
+    for given, expected in zip((positions.logits, positions.value), answers, strict=True):
+        np.testing.assert_allclose(given, expected, atol=1e-5)
     stones = positions.observation.sum((1, 2))  # [N, 2] mover's, other's
     assert positions.observation.shape == (1536, 6, 7, 2)
     assert set(stones[:, 1] - stones[:, 0]) == {0, 1}
@@ -228,3 +241,97 @@ def test_positions_are_of_self_play_and_reach_the_end():
 def test_formats_that_are_refused(names, options, message):
     with pytest.raises(ExportError, match=message):
         publish.check(names, CASES["mlp"][1], **options)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs") / "trial"
+    fabricated.run_folder(folder)
+    return folder
+
+
+def nothing(folder):
+    pass
+
+
+def no_checkpoints(folder):
+    shutil.rmtree(folder / "checkpoints")
+
+
+def damaged_checkpoint(folder):
+    for path in (folder / "checkpoints" / "40" / "learner" / "d").iterdir():
+        path.write_bytes(path.read_bytes()[:-9])
+
+
+def exports_is_a_file(folder):
+    (folder / "exports").write_text("mine")
+
+
+def file_is_a_folder(folder):
+    (folder / "exports" / "trial_step000040.json").mkdir(parents=True)
+
+
+def file_of_someone_else(folder):
+    (folder / "exports").mkdir()
+    (folder / "exports" / "trial_step000040.json").write_text("mine")
+
+
+def registry_is_a_folder(folder):
+    (folder / "exports" / "registry.json").mkdir(parents=True)
+
+
+def broken_settings(folder):
+    (folder / "config.toml").write_text("[game")
+
+
+def unknown_game(folder):
+    (folder / "config.toml").write_text('[game]\nname = "ludo"\n')
+
+
+def other_network(folder):
+    path = folder / "config.toml"
+    path.write_text(path.read_text().replace("sizes = [8]", "sizes = [9]"))
+
+
+@pytest.mark.parametrize(("spoil", "words", "message"), [
+    (nothing, ["--format", "json", "pz"], r"unknown format 'pz'"),
+    (nothing, ["--format", "json,pt"], r"unknown format 'json,pt'"),
+    (nothing, ["--format", ""], r"unknown format ''"),
+    (nothing, ["--format"], r"--format: give one or more of pt, pt2, onnx"),
+    (nothing, ["--format", "JSON"], r"unknown format 'JSON'"),
+    (nothing, ["--step", "7"], r"no checkpoint of step 7.*40"),
+    (nothing, ["--step", "-1"], r"-1"),
+    (nothing, ["--step", "latest"], r"expected a whole number, got 'latest'"),
+    (nothing, ["--int8"], r"there is no int8 form of pt; use --format onnx"),
+    (nothing, ["--half", "--int8", "--format", "onnx"], r"two precisions"),
+    (nothing, ["--promoted"], r"nothing is promoted there"),
+    (no_checkpoints, [], r"no checkpoint yet; train it first"),
+    (damaged_checkpoint, [], r"checkpoints: every checkpoint is damaged"),
+    (exports_is_a_file, ["--overwrite"], r"exports: cannot write there"),
+    (file_is_a_folder, ["--format", "json", "--overwrite"], r"trial_step000040.json: is there already"),
+    (file_of_someone_else, ["--format", "json"], r"trial_step000040.json: is there already .* use --overwrite"),
+    (registry_is_a_folder, ["--format", "json", "--overwrite"], r"registry.json: not a readable registry"),
+    (broken_settings, [], r"config.toml"),
+    (unknown_game, [], r"ludo"),
+    (other_network, [], r"trial.*"),
+])  # fmt: skip
+def test_mistakes_are_one_line_and_nothing_is_written(run, trained, tmp_path, spoil, words, message):
+    folder = tmp_path / "trial"
+    shutil.copytree(trained, folder)
+    spoil(folder)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    status, out, error = run("export", str(folder), *words)
+    assert (status, out) == (2, "")
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert re.search(message, error), error
+    after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.name != ".lock"}
+    assert after == before
+
+
+def test_the_same_format_twice_is_one_file(run, trained, tmp_path):
+    folder = tmp_path / "trial"
+    shutil.copytree(trained, folder)
+    status, out, error = run("export", str(folder), "--format", "json", "json")
+    assert (status, error, out.count("\n")) == (0, "", 1)
+    assert (folder / "exports" / "trial_step000040.json").is_file()

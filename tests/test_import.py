@@ -368,8 +368,14 @@ def test_convert_and_its_test(tmp_path):
     assert (tmp_path / "y.json").read_bytes() == source.read_bytes()
     with pytest.raises(ConfigError, match=r"y.json: is there already; move it, or use --overwrite"):
         convert(source, tmp_path / "y.json")
-    with pytest.raises(ConfigError, match=r"y.onnx: cannot be written; give one of .pt, .safetensors, .json"):
-        convert(source, tmp_path / "y.onnx")
+    with pytest.raises(ConfigError, match=r"y.onx: cannot be written; give one of .pt, .pt2, .onnx, .safetensors"):
+        convert(source, tmp_path / "y.onx")
+    formats.load("json").write(several := tmp_path / "several.json", model_of("muzero-mlp"), "")
+    with pytest.raises(ConfigError, match=r"y.stablehlo: a program is one function, and this network has more"):
+        convert(several, tmp_path / "y.stablehlo")
+    several.unlink()
+    (line,) = convert(source, tmp_path / "y.stablehlo")
+    assert line.startswith(f"{tmp_path / 'y.stablehlo'} (parity over 1536")
     with pytest.raises(ConfigError, match="give a file to write, or --test"):
         convert(source, None)
     weights, metadata = small()
@@ -379,5 +385,5 @@ def test_convert_and_its_test(tmp_path):
         save("json", weights, changed, tmp_path / "bad.json")
         with pytest.raises(ConfigError, match=r"bad.json: "):
             convert(tmp_path / "bad.json", tmp_path / f"{name}.pt")
-    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".pt", ".safetensors"}
-    assert len(list(tmp_path.iterdir())) == 5
+    assert {path.suffix for path in tmp_path.iterdir()} == {".json", ".pt", ".safetensors", ".stablehlo"}
+    assert len(list(tmp_path.iterdir())) == 6

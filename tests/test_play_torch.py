@@ -7,6 +7,9 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,9 +23,11 @@ from envs.core import where
 from envs.judges import compare, random_games
 from jaxzero.evaluation.players import policy_player
 from jaxzero.export import formats, play_torch, torch_games, torch_module
+from jaxzero.export.convert import rebuild
 from jaxzero.export.play_torch import search
 
 FOLDER = pathlib.Path(torch_games.__file__).parent
+TRAINED = FOLDER.parents[1] / "benchmarks" / "results" / "connect_four_fast_step000960.pt"
 RULES = [
     ("tic_tac_toe", {}), ("connect_four", {}), ("gomoku", {"size": 6}), ("gomoku", {"size": 7, "exact_five": True}),
     ("othello", {"size": 6}), ("hex", {"size": 4}), ("hex", {"size": 3, "swap": False}),
@@ -40,6 +45,14 @@ def model(tmp_path_factory):
     """An exported network for Connect Four."""
     path = tmp_path_factory.mktemp("player") / "run_step000007.pt"
     formats.load("pt").write(path, model_of("resnet"), "predict")
+    return path
+
+
+@pytest.fixture(scope="module")
+def muzero(tmp_path_factory):
+    """An exported network that models Connect Four."""
+    path = tmp_path_factory.mktemp("muzero") / "run_step000007.pt"
+    formats.load("pt").write(path, model_of("muzero-conv"), "")
     return path
 
 
@@ -160,8 +173,8 @@ def test_without_search_and_knowledge_tic_tac_toe_is_lost():
     assert worst(knows_nothing, 0, 1, 0)[0] == worst(knows_nothing, 0, 1, 1)[0] == -1
 
 
-def test_moves_of_the_bare_policy_are_those_of_the_trained_network(model):
-    trained = model_of("resnet")
+def test_moves_of_the_bare_policy_are_those_of_the_trained_network():
+    trained = rebuild(TRAINED)
     env = trained.env
     _, play = jax.device_get(random_games(env, 200, 20, jax.random.key(1)))
     lengths = np.random.default_rng(0).integers(0, (~play.terminated).sum(0))  # plies before the end
@@ -181,9 +194,9 @@ def test_moves_of_the_bare_policy_are_those_of_the_trained_network(model):
     rules, positions = torch_games.GAMES[env.name](), []
     for g, length in enumerate(lengths):
         positions.append(functools.reduce(rules.play, play.action[:length, g].tolist(), rules.start()))
-    roots = search(torch_module.load(model), rules, positions, simulations=0)
+    roots = search(torch_module.load(TRAINED), rules, positions, simulations=0)
     assert [root.best() for root in roots] == expected.tolist()
-    assert len(set(expected.tolist())) >= 3
+    assert len(set(expected.tolist())) == 7
 
 
 @pytest.mark.parametrize("batch", [1, 3, 16])
@@ -204,7 +217,7 @@ def test_every_simulation_is_counted_and_none_left_waiting(model, batch):
             assert node.pending == 0
             if node.actions:
                 assert node.visits == 1 + sum(node.counts())
-                below = sum(child.total for child in node.children if child)
+                below = sum(c.visits * c.reward + c.discount * c.total for c in node.children if c)
                 assert abs(node.total - below) <= 1 + 1e-6, "its own value is the rest"
     assert sum(calls) <= 122
     assert (len(calls) == 61) == (batch == 1)
@@ -226,6 +239,99 @@ def test_search_sees_a_win_and_a_loss_in_one():
     assert search(flat, game, [open_three], 300)[0].value() < -0.5, "both of its ends are open"
 
 
+class Line(NamedTuple):
+    """A position of a game of three moves at any time, whose facts are drawn by the moves made."""
+
+    moves: tuple[int, ...] = ()
+
+    def drawn(self, what: str) -> float:
+        return zlib.crc32(f"{what} {self.moves}".encode()) / 2**32
+
+    @property
+    def player(self) -> int:
+        return int(self.drawn("player") < 0.5)
+
+    @property
+    def result(self) -> int | None:
+        return int(self.drawn("result") * 3) - 1 if len(self.moves) == 5 or self.drawn("over") < 0.2 else None
+
+
+class Lines:
+    """Its rules; a position is seen as the moves made, -1 beyond."""
+
+    num_actions = 3
+
+    def legal(self, line):
+        return [0, 1, 2]
+
+    def play(self, line, action):
+        return Line((*line.moves, action))
+
+    def observe(self, lines):
+        return torch.tensor([[*line.moves, *[-1] * 5][:5] for line in lines]).float()
+
+
+def said_of(seen):
+    """Logits and values of lines that are seen."""
+    lines = [Line(tuple(int(move) for move in row if move >= 0)) for row in seen]
+    logits = torch.tensor([[3 * line.drawn(f"logit {a}") for a in range(3)] for line in lines])
+    return logits, torch.tensor([2 * line.drawn("value") - 1 for line in lines])
+
+
+def moved(latents, actions):
+    """What a perfect model says of actions; a latent is what is seen. It goes on after the end, worth nothing."""
+    after, rewards, discounts = [], [], []
+    for row, action in zip(latents, actions, strict=True):
+        before = Line(tuple(int(move) for move in row if move >= 0))
+        line = before if before.result is not None else Lines().play(before, int(action))
+        sign = 1 - 2 * before.player
+        after.append(line)
+        rewards.append(0 if line.result is None or line is before else sign * line.result)
+        discounts.append(sign * (1 - 2 * line.player) if line.result is None else 0)
+    return Lines().observe(after), torch.tensor(rewards), torch.tensor(discounts)
+
+
+def test_search_in_a_perfect_model_is_the_search_by_the_rules():
+    """Also where a player moves twice, and after the end, where the rules stop and the model goes on."""
+    game: Any = Lines()
+    model: Any = SimpleNamespace(represent=lambda seen: (seen,), dynamics=moved, predict=said_of)
+    starts = [line for line in map(Line, [(), (0,), (1,), (2,), (1, 2), (2, 0)]) if line.result is None]
+    assert len(starts) >= 4
+    by_rules, by_model = (search(network, game, starts, 200, batch=1) for network in (said_of, model))
+    for root, other in zip(by_rules, by_model, strict=True):
+        assert root.counts() == other.counts()
+        assert root.value() == pytest.approx(other.value(), abs=1e-6)
+        assert min(root.counts()) > 0
+    together = search(model, game, starts, 200, batch=8)
+    assert all(sum(root.counts()) == 200 for root in together)
+
+
+def test_tree_of_a_muzero_network_holds_what_its_functions_in_jax_say(muzero):
+    trained = model_of("muzero-conv")
+    network, game = torch_module.load(muzero), torch_games.GAMES["connect_four"]()
+    start = functools.reduce(game.play, [3, 3, 3, 3, 3, 3], game.start())  # column 4 is full
+    (root,) = search(network, game, [start], 60, batch=4)
+    assert root.actions == [0, 1, 2, 4, 5, 6]
+    pairs, nodes = [], [root]
+    for node in nodes:
+        below = [(action, child) for action, child in zip(node.actions, node.children, strict=True) if child]
+        pairs += [(node, action, child) for action, child in below]
+        nodes += [child for _, child in below]
+    assert len(pairs) == 60
+    before = np.stack([node.state.numpy() for node, *_ in pairs])
+    after = [child for *_, child in pairs]
+    with jax.default_matmul_precision("highest"):
+        represent, dynamics, predict = (trained.functions[f].call for f in ("represent", "dynamics", "predict"))
+        first = represent(trained.params, game.observe([start]).numpy())
+        told = dynamics(trained.params, before, jnp.asarray([action for _, action, _ in pairs]))
+        logits, _ = predict(trained.params, told[0])
+    np.testing.assert_allclose(root.state.numpy(), first[0][0], atol=1e-5)
+    np.testing.assert_allclose(np.stack([child.state.numpy() for child in after]), told[0], atol=1e-5)
+    np.testing.assert_allclose([child.reward for child in after], told[1], atol=1e-5)
+    np.testing.assert_allclose([child.discount for child in after], told[2], atol=1e-5)
+    np.testing.assert_allclose([child.priors for child in after], jax.nn.softmax(logits), atol=1e-5)
+
+
 def python(*words, cwd, blocked=()):
     block = f"import sys\nfor name in {(*blocked,)!r}: sys.modules[name] = None\n"
     start = "import runpy; sys.argv = sys.argv[1:]\n"
@@ -239,7 +345,9 @@ def python(*words, cwd, blocked=()):
 NO_JAX = ("jax", "jaxlib", "flax", "optax", "mctx", "orbax", "envs")
 
 
-def test_copied_files_play_where_jax_and_numpy_are_missing(model, tmp_path, capsys):
+@pytest.mark.parametrize("network", ["model", "muzero"])
+def test_copied_files_play_where_jax_and_numpy_are_missing(network, request, tmp_path, capsys):
+    model = request.getfixturevalue(network)
     for name in ("play_torch.py", "torch_games.py", "torch_module.py"):
         shutil.copy(FOLDER / name, tmp_path)
     words = (model, "--move", "4 4 3", "--simulations", "40")
@@ -289,6 +397,10 @@ def altered(model, tmp_path, **changes):
         (["{model}", "--rules", "nowhere.py:make"], r"--rules nowhere.py:make: no such Python file"),
         (["{chess}", "--move", ""], r"no rules of chess here, only of tic_tac_toe, .*; give yours as --rules"),
         (["{hexagons}", "--move", ""], r"the rules of connect_four do not know its options \{'size': 3\}"),
+        (["{endless}", "--move", ""], r"not positions of hex with options \{'size': 1000000000\}"),
+        (["{nameless}", "--move", ""], r"the file does not say which game it is for"),
+        (["{odd}", "--move", ""], r"no rules of \['hex'\] here"),
+        (["{model}", "--rules", "{broken}:make"], r"--rules .*: ZeroDivisionError: division by zero"),
         (
             ["{other}", "--move", ""],
             r"sees \[6, 7, 2\] and knows 7 actions, the rules of tic_tac_toe \[3, 3, 2\] and 9",
@@ -300,7 +412,12 @@ def test_mistakes_are_one_line(model, tmp_path, capsys, words, message):
         "chess": {"name": "chess", "options": {}},
         "hexagons": {"name": "connect_four", "options": {"size": 3}},
         "other": {"name": "tic_tac_toe", "options": {}},
+        "endless": {"name": "hex", "options": {"size": 10**9}},
+        "nameless": {},
+        "odd": {"name": ["hex"], "options": {}},
     }
+    (tmp_path / "broken.py").write_text("1 / 0\n")
+    words = [text.replace("{broken}", str(tmp_path / "broken.py")) for text in words]
     word = words[0].strip("{}")
     path = altered(model, tmp_path, game=files[word]) if word in files else model if word == "model" else word
     with pytest.raises(SystemExit) as raised:
@@ -312,6 +429,13 @@ def test_mistakes_are_one_line(model, tmp_path, capsys, words, message):
     assert error.count("\n") == 1
     assert error.endswith("\n")
     assert re.search(message, error), error
+
+
+def test_network_of_a_game_of_chance_is_refused(tmp_path, capsys):
+    formats.load("pt").write(path := tmp_path / "n.pt", model_of("muzero-mlp-codes"), "")
+    with pytest.raises(SystemExit):
+        play_torch.main([str(path), "--move", ""])
+    assert capsys.readouterr().err.startswith("error: the network models a game of chance; games without chance can be")
 
 
 def test_rules_of_the_users_own(model, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Files of game records: what is written replays to the same game, what is wrong is named and the rest still read."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from sgfmill import sgf, sgf_moves
@@ -157,13 +158,66 @@ def test_sgf_main_line_headers_and_escapes(tmp_path):
     assert records.read(tmp_path / "again.sgf") == ([game], [])
 
 
+SET_UP = {  # properties, the first position and who moves in it, moves
+    "handicap, and a capture": (
+        "AB[bb][dd]HA[2]",
+        "..... .X... ..... ...X. ..... O",
+        "W[ab];B[ee];W[ba];B[ea];W[cb];B[ae];W[bc];B[]",
+    ),
+    "a rectangle, both colours, and a capture": (
+        "AB[aa:ca]AW[ae][be]PL[B]",
+        "XXX.. ..... ..... ..... OO... X",
+        "B[ad];W[ce];B[bd];W[ed];B[cd];W[ea];B[de];W[]",
+    ),
+    "taken off again": ("AB[aa:cc]\n;AE[bb]AW[ee]PL[white]", "XXX.. X.X.. XXX.. ..... ....O O", "W[];B[bb];W[dd];B[]"),
+    "only who moves": ("PL[W]", "..... ..... ..... ..... ..... O", "W[cc];B[];W[aa]"),
+}
+
+
+@pytest.mark.parametrize("case", list(SET_UP))
+def test_sgf_stones_set_up(tmp_path, case):
+    """Position and play as drawn by hand and as in sgfmill; what is written is read again."""
+    setup, first, moves = SET_UP[case]
+    (game,), problems = read_sgf(tmp_path, f"(;GM[1]SZ[5]KM[0.5]{setup};{moves})")
+    assert problems == []
+    env, state = game.env, game.env.from_text(game.start or "")
+    assert drawn(env, state) == first
+    records.write(tmp_path / "again.sgf", [game])
+    assert records.read(tmp_path / "again.sgf") == ([game], [])
+    other = sgf.Sgf_game.from_bytes((tmp_path / "again.sgf").read_bytes())
+    board, plays = sgf_moves.get_setup_and_moves(other)
+    assert ";".join(f"{color.upper()}[{'' if at is None else point(at)}]" for color, at in plays) == moves
+    step = jax.jit(env.step)
+    for action, (color, at) in zip(game.moves, plays, strict=True):
+        state = step(state, jnp.int32(action))
+        if at is not None:
+            board.play(at[0], at[1], color)
+    theirs = [["XO."["bw".find(board.get(row, column) or "-")] for column in range(5)] for row in range(4, -1, -1)]
+    assert drawn(env, state)[:-2] == " ".join(map("".join, theirs))
+
+
+def drawn(env: envs.Env, state) -> str:
+    return " ".join(env.to_text(state).split()[:6])
+
+
+def point(at: tuple[int, int]) -> str:
+    return "abcde"[at[1]] + "edcba"[at[0]]
+
+
 @pytest.mark.parametrize(("text", "line", "move", "message"), [
     ("(;GM[1]SZ[5]\n;B[aa]\n;W[aa])", 4, 2, "a5 is not legal here"),
     ("(;GM[1]SZ[5];B[];W[]\n;B[aa])", 3, 3, "after the end"),
     ("(;GM[1]SZ[5];B[aa];B[bb])", 2, 2, "W is to move"),
+    ("(;GM[1]SZ[5]AB[cc];W[bb]\n;W[aa])", 3, 2, "W[aa], and B is to move"),
+    ("(;GM[1]SZ[5]AB[cc]PL[B];W[bb])", 2, 1, "B is to move"),
     ("(;GM[1]SZ[5];B[az])", 2, 1, "no point of a board of size 5"),
     ("(;GM[1]SZ[5];B[aaa])", 2, 1, "no point"),
-    ("(;GM[1]SZ[5]AB[aa];W[bb])", 2, 0, "stones are set up"),
+    ("(;GM[1]SZ[5];B[cc]\n;AB[aa];W[bb])", 3, 1, "stones are set up after the first move"),
+    ("(;GM[1]SZ[5]\nAB[aa:ca:ea])", 2, 0, "[aa:ca:ea] is no point"),
+    ("(;GM[1]SZ[5]AB[])", 2, 0, "no point"),
+    ("(;GM[1]SZ[5]AB[aa]AW[ab][ba];B[cc])", 2, 0, "the chain at a5 has no liberty"),
+    ("(;GM[1]SZ[5]PL[x])", 2, 0, "PL[x] is neither B nor W"),
+    ("(;GM[1]SZ[5]AB[cc];W[cc])", 2, 1, "c3 is not legal here"),
     ("(;GM[1]SZ[25])", 2, 0, "SZ[25]"),
     ("(;GM[1]SZ[5]KM[x])", 2, 0, "KM[x]"),
     ("(;GM[2]SZ[5])", 2, 0, "another game than Go"),
@@ -184,3 +238,64 @@ def test_what_is_no_sgf(tmp_path, text):
     games, problems = read_sgf(tmp_path, text)
     assert games == []
     assert len(problems) == 1
+
+
+# JSON lines
+
+UR = '"start": "*...  *.  X: 7 waiting, 0 home\\n...*....\\n*...  *.  O: 7 waiting, 0 home\\nX rolled 2 at ply 0"'
+
+
+def read_lines(tmp_path, text: str) -> tuple[list[Game], list[Problem]]:
+    path = tmp_path / "games.jsonl"
+    path.write_text(text)
+    return records.read(path)
+
+
+def test_lines_of_any_game_are_read_again(tmp_path):
+    games = [*played(5, 3, "go", komi=0.5), *played(3, 3)]
+    games.append(Game("tic_tac_toe", {}, [4], (-1, 1), {"player_1": "given up\u2028here"}, "X.. ... ..O"))
+    records.write(tmp_path / "games.jsonl", games)
+    assert records.read(tmp_path / "games.jsonl") == (games, [])
+
+
+def test_lines_with_dice(tmp_path):
+    """Worked by hand: X comes in with a 2, O rolls 0 and has to pass, X walks on from 2 to 3 with a 1."""
+    (game,), problems = read_lines(
+        tmp_path, f'{{"game": "ur", "moves": [0, 7, 0], "outcomes": [0, 1, 4], {UR}, "result": [1, -1]}}'
+    )
+    assert problems == []
+    assert (game.moves, game.outcomes, game.result) == ([0, 7, 0], [0, 1, 4], (1, -1))  # given up
+
+
+@pytest.mark.parametrize(("line", "move", "message"), [
+    ('{"game"', 0, "no JSON: "),
+    ("[]", 0, "a record is an object with a game and its moves"),
+    ('{"game": "ur"}', 0, "a record is an object with a game and its moves"),
+    ('{"game": "hx", "moves": []}', 0, "unknown game 'hx'; did you mean 'hex'?"),
+    ('{"game": ["hex"], "moves": []}', 0, "game is a name"),
+    ('{"game": "hex", "options": {"size": [3]}, "moves": []}', 0, "options are its options by name"),
+    ('{"game": "hex", "headers": {"a": 1}, "moves": []}', 0, "headers are texts by name"),
+    ('{"game": "hex", "moves": [], "reslt": [1, -1]}', 0, "unknown field 'reslt'; did you mean 'result'?"),
+    ('{"game": "hex", "moves": [0.5]}', 0, "lists of whole numbers"),
+    ('{"game": "hex", "moves": [], "result": 1}', 0, "not iterable"),
+    ('{"game": "hex", "moves": [], "result": [1]}', 0, "result is a list of 2 numbers"),
+    ('{"game": "hex", "moves": [], "outcomes": []}', 0, "outcomes are for games with chance"),
+    ('{"game": "hex", "moves": [], "start": "x"}', 0, "hex: "),
+    ('{"game": "tic_tac_toe", "moves": [4, 4]}', 2, "action 4 is not legal here"),
+    ('{"game": "tic_tac_toe", "moves": [4, 99]}', 2, "action 99 is not legal here"),
+    ('{"game": "tic_tac_toe", "moves": [0, 3, 1, 4, 2, 5]}', 6, "action 5 is after the end of the game"),
+    ('{"game": "tic_tac_toe", "moves": [0, 3, 1, 4, 2], "result": [-1, 1]}', 5, "its moves lead to (1.0, -1.0)"),
+    ('{"game": "treasure", "moves": []}', 0, "games of treasure do not all begin alike"),
+    ('{"game": "ur", "moves": []}', 0, "outcomes are for games with chance, and needed there"),
+    ('{"game": "ur", "moves": [], "outcomes": []}', 0, "games of ur do not all begin alike"),
+    (f'{{"game": "ur", "moves": [0], "outcomes": [], {UR}}}', 0, "an outcome for each move"),
+    (f'{{"game": "ur", "moves": [0, 0], "outcomes": [3, 5], {UR}}}', 2, "or its outcome 5 is impossible"),
+    (f'{{"game": "ur", "moves": [0], "outcomes": [-1], {UR}}}', 1, "or its outcome -1 is impossible"),
+    (f'{{"game": "ur", "moves": [0, 0], "outcomes": [0, 1], {UR}}}', 2, "action 0 is not legal here"),  # must pass
+])  # fmt: skip
+def test_lines_problems_name_line_and_move_and_the_rest_is_read(tmp_path, line, move, message):
+    good = '{"game": "hex", "moves": [3]}'
+    games, problems = read_lines(tmp_path, f"{good}\n{line}\n\n{good}\n")
+    assert [game.moves for game in games] == [[3], [3]]
+    assert [(problem.line, problem.move) for problem in problems] == [(2, move)]
+    assert message in problems[0].message

@@ -1,4 +1,4 @@
-"""The page: an exported ONNX file in onnxruntime-web, in a real headless Chromium. Skipped where there is none.
+"""The page: a file of `jaxzero export` in onnxruntime-web, in a real headless Chromium. Skipped where there is none.
 
 onnxruntime-web comes from `npm install` into `.cache`, or from the folder that ONNXRUNTIME_WEB names (its `dist`).
 """
@@ -14,14 +14,16 @@ import subprocess
 import threading
 from typing import Any
 
+import fabricated
 import jax
 import numpy as np
 import pytest
 import torch
-from exports import model_of
+from exports import RESNET
 
 import jaxzero.export
-from jaxzero.export import formats, torch_games, torch_module
+from jaxzero import cli, runs
+from jaxzero.export import torch_games, torch_module
 from jaxzero.export.play_torch import search
 
 WEB = pathlib.Path(jaxzero.export.__file__).parent / "web"
@@ -29,6 +31,7 @@ CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "npm"
 PACKAGE = "onnxruntime-web@1.30.0"
 GAMES = {"3,3,2": "tic_tac_toe", "6,7,2": "connect_four"}
 SECONDS = 300
+MODEL = f"c4_step{fabricated.STEP:06d}"
 
 CHECK = """<!doctype html><script type="module">
 const said = {};
@@ -168,16 +171,17 @@ def visited(tmp_path_factory):
     for file in WEB.iterdir():
         shutil.copy(file, folder)
     (folder / "ort").symlink_to(dist.resolve())
-    model, rng = model_of("resnet"), random.Random(0)
-    formats.load("onnx").write(folder / "model.onnx", model, "predict")
+    run, rng = tmp_path_factory.mktemp("runs") / "c4", random.Random(0)
+    fabricated.run_folder(run, "connect_four", network=RESNET)
+    assert cli.main(["export", str(run), "--format", "onnx", "pt"]) == 0
+    shutil.copy(run / "exports" / f"{MODEL}.onnx", folder)
     lines = {shape: [random_line(torch_games.GAMES[name](), rng) for _ in range(50)] for shape, name in GAMES.items()}
     played = [random_line(torch_games.GAMES["connect_four"](), rng) for _ in range(100)]
     asked = {"lines": lines, "positions": [line[: rng.randrange(len(line))] for line in played]}
     (folder / "asked.json").write_text(json.dumps(asked))
-    (folder / "check.html").write_text(CHECK)
+    (folder / "check.html").write_text(CHECK.replace("model.onnx", f"{MODEL}.onnx"))
     said = visit(chromium, folder, tmp_path_factory.mktemp("profile"))
-    formats.load("pt").write(folder / "model.pt", model, "predict")
-    return asked, said, model, torch_module.load(folder / "model.pt")
+    return asked, said, runs.load(run), torch_module.load(run / "exports" / f"{MODEL}.pt")
 
 
 @pytest.mark.parametrize("shape", GAMES)

@@ -156,17 +156,21 @@ def chess_action(origin: tuple[int, int], goal: tuple[int, int], promotion: str,
 class Chess(OpenSpiel):
     """Its actions are numbered otherwise. It ends games as ours does: the third repetition, 100 plies."""
 
+    numbers: dict[tuple[int, bool], int] = {}  # by their number and whether white moves
+
     def __init__(self, limit: int):
         super().__init__("chess", limit)
         self.known: dict[int, int] = {}
 
-    def ours(self, action: int) -> int:
+    def ours(self, action: int, white: bool) -> int:
+        if (action, white) in self.numbers:
+            return self.numbers[action, white]
         state: Any = self.state
         move = pyspiel.chess.action_to_move(action, state.board())
         ends = (move.from_square.x, move.from_square.y), (move.to_square.x, move.to_square.y)
         kinds = {pyspiel.chess.PieceType.KNIGHT: "n", pyspiel.chess.PieceType.BISHOP: "b"}
         kinds[pyspiel.chess.PieceType.ROOK] = "r"
-        return chess_action(*ends, kinds.get(move.promotion_type, ""), self.player() == 0)
+        return self.numbers.setdefault((action, white), chess_action(*ends, kinds.get(move.promotion_type, ""), white))
 
     def player(self) -> int:
         return 1 - self.state.current_player()  # its white is player 1
@@ -175,7 +179,8 @@ class Chess(OpenSpiel):
         return self.state.returns()[::-1]
 
     def legal(self) -> set[int]:
-        self.known = {self.ours(action): action for action in self.state.legal_actions()}
+        white = self.player() == 0
+        self.known = {self.ours(action, white): action for action in self.state.legal_actions()}
         return set(self.known)
 
     def play(self, action: int) -> None:

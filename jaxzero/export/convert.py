@@ -1,4 +1,4 @@
-"""Weight files from one format into another, and proof that a file is what it says."""
+"""Weight files into other formats, and proof that a file is what it says."""
 
 import os
 import tempfile
@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from jaxzero.config import ConfigError, GameConfig, NetworkConfig
-from jaxzero.export import formats, parity, publish
-from jaxzero.export.load import KINDS, load, read, template
+from jaxzero.export import FORMATS, formats, parity, publish
+from jaxzero.export.load import load, read, template
 from jaxzero.export.model import Model, make
 from jaxzero.games import make_env
 
 
 def convert(source: str | Path, target: str | Path | None, *, test: bool = False, overwrite: bool = False) -> list[str]:
-    """Writes a .pt, .safetensors or .json file as another of them; with `test` compares what it computes with the JAX
-    network of the same weights, on positions of self-play. Returns lines to be read.
+    """Writes a .pt, .safetensors or .json file in another format; with `test`, and if it is a program, compares what it
+    computes with the JAX network of the same weights, on positions of self-play. Returns lines to be read.
 
     Raises:
         ConfigError: one line that names the file; then nothing was written.
@@ -27,16 +27,20 @@ def convert(source: str | Path, target: str | Path | None, *, test: bool = False
         return [f"{source}: {certificate(source, model)}"]
     target = Path(target)
     kind = target.suffix.removeprefix(".")
-    if kind not in KINDS:
-        raise ConfigError(f"{target}: cannot be written; give one of {', '.join('.' + kind for kind in KINDS)}")
+    if kind not in FORMATS:
+        raise ConfigError(f"{target}: cannot be written; give one of {', '.join('.' + kind for kind in FORMATS)}")
+    module, (function, *others) = formats.load(kind), model.functions
+    if module.PROGRAM and others:
+        raise ConfigError(f"{target}: a program is one function, and this network has more; use jaxzero export")
     if target.exists() and not overwrite:
         raise ConfigError(f"{target}: is there already; move it, or use --overwrite")
     try:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-") as folder:
             draft = Path(folder) / target.name
-            formats.load(kind).write(draft, model, "")
-            rebuild(draft)
-            line = f" ({certificate(draft, model)})" if test else ""
+            module.write(draft, model, function)
+            if not module.PROGRAM:
+                rebuild(draft)
+            line = f" ({certificate(draft, model)})" if test or module.PROGRAM else ""
             publish.replace(draft, target)
     except OSError as error:
         raise ConfigError(f"{target}: {os.strerror(error.errno or 0)}; give a file that can be written") from error
@@ -74,5 +78,6 @@ def configuration(description: dict[str, Any], most: int) -> NetworkConfig:
 
 def certificate(path: Path, model: Model) -> str:
     """Compares a file with the JAX network. ConfigError: it computes something else."""
-    job = publish.Job(formats.load(path.suffix.removeprefix(".")), "", path, "", model.metadata["dtype"])
-    return "; ".join(map(str, publish.prove(job, path, model, parity.self_play(model, 0))))
+    module, (function, *_) = formats.load(path.suffix.removeprefix(".")), model.functions
+    job = publish.Job(module, "", path, function, model.metadata["dtype"])
+    return "; ".join(map(str, publish.prove(job, path, model, parity.references(model))))

@@ -14,6 +14,7 @@ two players without chance: `--rules my_rules.py:make`, where `make(**options)` 
 
 The search is PUCT (Silver et al. 2018) over many positions at once; in each it collects several leaves for one call of
 the network, and counts a leaf still to be evaluated as lost, so that the next descent looks elsewhere (virtual loss).
+A network that models its game (MuZero) looks ahead in its model and asks the rules for legal moves at the root alone.
 """
 
 import argparse
@@ -48,25 +49,26 @@ C_PUCT = 1.5  # how much a prior weighs against values in [-1, 1]
 
 
 class Node:
-    """A position in the tree. Children stand in the order of `actions`; those not yet visited are None."""
+    """A state in the tree. Children stand in the order of `actions`; those not yet visited are None.
 
-    __slots__ = ("actions", "children", "pending", "position", "priors", "total", "visits")
+    To the player whose move leads here it returns reward + discount · what it returns to the player who moves here;
+    the discount is 1 if that is the same player, -1 if the other, 0 if the game is over.
+    """
 
-    def __init__(self, position: Any):
-        self.position = position
+    __slots__ = ("actions", "children", "discount", "pending", "priors", "reward", "state", "total", "visits")
+
+    def __init__(self, state: Any, reward: float = 0.0, discount: float = 1.0):
+        self.state, self.reward, self.discount = state, reward, discount
         self.actions: list[int] = []  # until evaluated
         self.priors: list[float] = []
         self.children: list[Node | None] = []
         self.visits = 0
-        self.total = 0.0  # of the returns of all visits, for player 0
+        self.total = 0.0  # of the returns of all visits, to the player who moves here
         self.pending = 0  # descents through this node that wait for the network
-
-    def sign(self) -> int:
-        return 1 - 2 * self.position.player
 
     def value(self) -> float:
         """Mean return for the player to move, in [-1, 1]."""
-        return self.sign() * self.total / self.visits
+        return self.total / self.visits
 
     def counts(self) -> list[int]:
         return [child.visits if child else 0 for child in self.children]
@@ -78,7 +80,7 @@ class Node:
 
     def select(self) -> int:
         """Index of the child with the highest value + exploration; one not yet visited is worth what this node is."""
-        sign, value = self.sign(), self.value()
+        value = self.value()
         explore = C_PUCT * math.sqrt(self.visits + self.pending)
         highest, index = -math.inf, 0
         for i, (child, prior) in enumerate(zip(self.children, self.priors, strict=True)):
@@ -86,13 +88,66 @@ class Node:
                 score = value + explore * prior
             else:
                 visits = child.visits + child.pending
-                score = (sign * child.total - child.pending) / visits + explore * prior / (1 + visits)
+                returns = child.visits * child.reward + child.discount * child.total
+                score = (returns - child.pending) / visits + explore * prior / (1 + visits)
             if score > highest:
                 highest, index = score, i
         return index
 
 
-def descend(game: Game, root: Node) -> list[Node]:
+Judged = tuple[Sequence[Sequence[int]], Tensor, Tensor]
+"""Actions, policy logits [N, A] and values [N] of N nodes."""
+
+
+class Rules:
+    """States are positions: the rules make them, the network judges them."""
+
+    def __init__(self, network: Any, game: Game, device: str):
+        self.network, self.game, self.device = network, game, device
+
+    def observe(self, nodes: Sequence[Node]) -> Tensor:
+        return self.game.observe([node.state for node in nodes]).to(self.device)
+
+    def after(self, node: Node, action: int) -> Node:
+        position = self.game.play(node.state, action)
+        sign = 1 - 2 * node.state.player
+        if position.result is not None:
+            return Node(position, float(sign * position.result), 0.0)
+        return Node(position, 0.0, float(sign * (1 - 2 * position.player)))
+
+    def judge(self, leaves: Sequence[Node]) -> Judged:
+        logits, values = self.network(self.observe(leaves))
+        return [self.game.legal(leaf.state) for leaf in leaves], logits, values
+
+    judge_roots = judge
+
+
+class Learned(Rules):
+    """States are latents of a network that models the game; before they are judged, the latent and the action that lead
+    there. Only at the root the rules are asked; below it every action may be tried."""
+
+    def after(self, node: Node, action: int) -> Node:
+        return Node((node.state, action))
+
+    def judge(self, leaves: Sequence[Node]) -> Judged:
+        before, actions = zip(*(leaf.state for leaf in leaves), strict=True)
+        chosen = torch.tensor(actions, device=self.device)
+        latents, rewards, discounts = self.network.dynamics(torch.stack(before), chosen)
+        for leaf, *facts in zip(leaves, latents, rewards.tolist(), discounts.tolist(), strict=True):
+            leaf.state, leaf.reward, leaf.discount = facts
+        logits, values = self.network.predict(latents)
+        return [range(self.game.num_actions)] * len(leaves), logits, values
+
+    def judge_roots(self, roots: Sequence[Node]) -> Judged:
+        legal = [self.game.legal(root.state) for root in roots]
+        (latents,) = self.network.represent(self.observe(roots))
+        for root, latent in zip(roots, latents, strict=True):
+            root.state = latent
+        logits, values = self.network.predict(latents)
+        return legal, logits, values
+
+
+def descend(tree: Rules, root: Node) -> list[Node]:
     """The path from the root to a node to evaluate, or to the end of a game."""
     path = [root]
     while path[-1].actions:
@@ -100,63 +155,69 @@ def descend(game: Game, root: Node) -> list[Node]:
         index = node.select()
         child = node.children[index]
         if child is None:
-            child = node.children[index] = Node(game.play(node.position, node.actions[index]))
+            child = node.children[index] = tree.after(node, node.actions[index])
         path.append(child)
     return path
 
 
 def back_up(path: list[Node], value: float) -> None:
-    for node in path:
+    """`value`: to the player who moves at the end of the path."""
+    for node in reversed(path):
         node.visits += 1
         node.total += value
+        value = node.reward + node.discount * value
 
 
-def evaluate(network: Network, game: Game, paths: list[list[Node]]) -> None:
-    """Asks the network about the last nodes of the paths, in one call, and backs up what it says."""
-    if not paths:
-        return
-    leaves = [path[-1] for path in paths]
-    with torch.inference_mode():
-        outputs = network(game.observe([leaf.position for leaf in leaves]))
-    logits, values = (output.float().tolist() for output in outputs)
-    for path, leaf, scores, value in zip(paths, leaves, logits, values, strict=True):
-        leaf.actions = game.legal(leaf.position)
+def expand(paths: list[list[Node]], judged: Judged) -> None:
+    """Gives the last nodes of the paths what the network says of them, and backs it up."""
+    actions, logits, values = judged
+    for path, allowed, scores, value in zip(paths, actions, logits.tolist(), values.tolist(), strict=True):
+        leaf = path[-1]
+        leaf.actions = list(allowed)
         most = max(scores[action] for action in leaf.actions)
         weights = [math.exp(scores[action] - most) for action in leaf.actions]
         total = sum(weights)
         leaf.priors = [weight / total for weight in weights]
         leaf.children = [None] * len(leaf.actions)
-        back_up(path, leaf.sign() * value)
+        back_up(path, value)
 
 
+@torch.inference_mode()
 def search(
-    network: Network, game: Game, positions: Sequence[Any], simulations: int = 128, batch: int = 8
+    network: Network, game: Game, positions: Sequence[Any], simulations: int = 128, batch: int = 8, device: str = "cpu"
 ) -> list[Node]:
     """The roots of a tree for each position; a call of the network takes up to `batch` leaves of each tree.
+
+    Args:
+        network: one with `represent`, `dynamics` and `predict` (`torch_module.MuZero`) looks ahead by these.
+        device: where the network is.
 
     Raises:
         ValueError: a game is over.
     """
     if any(position.result is not None for position in positions):
         raise ValueError("the game is over")
+    tree = (Learned if hasattr(network, "dynamics") else Rules)(network, game, device)
     roots = [Node(position) for position in positions]
-    evaluate(network, game, [[root] for root in roots])
+    if roots:
+        expand([[root] for root in roots], tree.judge_roots(roots))
     done = [0] * len(roots)
     while min(done, default=simulations) < simulations:
         waiting: list[list[Node]] = []
         for i, root in enumerate(roots):
             for _ in range(min(batch, simulations - done[i])):
-                path = descend(game, root)
+                path = descend(tree, root)
                 if path[-1].pending:  # a second time at the same leaf: better ask the network first
                     break
                 done[i] += 1
-                if path[-1].position.result is not None:
-                    back_up(path, path[-1].position.result)
+                if path[-1].discount == 0:  # the end of a game
+                    back_up(path, 0.0)
                     continue
                 waiting.append(path)
                 for node in path:
                     node.pending += 1
-        evaluate(network, game, waiting)
+        if waiting:
+            expand(waiting, tree.judge([path[-1] for path in waiting]))
         for path in waiting:
             for node in path:
                 node.pending -= 1
@@ -188,30 +249,45 @@ def report(game: Game, root: Node) -> dict[str, Any]:
 
 def rules(metadata: dict[str, Any], source: str | None) -> Game:
     """The game of a network. ValueError: it has no rules here, or they do not fit the network."""
-    name, options = metadata["game"]["name"], metadata["game"]["options"]
+    try:
+        name, options = metadata["game"]["name"], dict(metadata["game"]["options"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("the file does not say which game it is for") from error
+    sees, knows = metadata["observation_shape"], metadata["num_actions"]
+    if metadata["network"].get("codes"):
+        raise ValueError("the network models a game of chance; games without chance can be played here")
     if source:
-        file, _, attribute = source.partition(":")
-        spec = importlib.util.spec_from_file_location("rules", file)
-        if not pathlib.Path(file).is_file() or spec is None or spec.loader is None:
-            raise ValueError(f"--rules {source}: no such Python file; give FILE.py:NAME")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        if not hasattr(module, attribute):
-            raise ValueError(f"--rules {source}: {file} defines no {attribute!r}")
-        make = getattr(module, attribute)
-    elif name in GAMES:
+        make = own_rules(source)
+    elif name in list(GAMES):
         make = GAMES[name]
+        if any(isinstance(x, int) and x > max(sees) for x in options.values()):  # before a huge board is made
+            raise ValueError(f"the network sees {sees}, which are not positions of {name} with options {options}")
     else:
         raise ValueError(f"no rules of {name} here, only of {', '.join(GAMES)}; give yours as --rules FILE.py:NAME")
     try:
         game = make(**options)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise ValueError(f"the rules of {name} do not know its options {options}: {error}") from error
-    sees, knows = metadata["observation_shape"], metadata["num_actions"]
     if (sees, knows) != (list(game.observation_shape), game.num_actions):
         theirs = f"{list(game.observation_shape)} and {game.num_actions}"
         raise ValueError(f"the network sees {sees} and knows {knows} actions, the rules of {name} {theirs}")
     return game
+
+
+def own_rules(source: str) -> Callable[..., Game]:
+    """What FILE.py:NAME defines. ValueError: no such file or name, or an error in the file."""
+    file, _, attribute = source.partition(":")
+    spec = importlib.util.spec_from_file_location("rules", file)
+    if not pathlib.Path(file).is_file() or spec is None or spec.loader is None:
+        raise ValueError(f"--rules {source}: no such Python file; give FILE.py:NAME")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise ValueError(f"--rules {source}: {type(error).__name__}: {error}") from error
+    if not callable(getattr(module, attribute, None)):
+        raise ValueError(f"--rules {source}: {file} defines no {attribute!r}")
+    return getattr(module, attribute)
 
 
 def converse(game: Game, think: Callable[[Any], Node], human: int) -> None:
@@ -267,10 +343,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             position = game.play(position, parse(game, position, text))
 
         def think(position: Any) -> Node:
-            def on_device(seen: Tensor) -> tuple[Tensor, Tensor]:
-                return network(seen.to(options.device))
-
-            return search(on_device, game, [position], options.simulations, options.batch)[0]
+            return search(network, game, [position], options.simulations, options.batch, options.device)[0]
 
         if options.move is None:
             converse(game, think, int(options.second))

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 from envs import Env
 from jaxzero import metrics, runs, settings
+from jaxzero.checkpoint import check_writable
 from jaxzero.config import Config, NetworkConfig
-from jaxzero.export import formats, parity
+from jaxzero.export import FORMATS, formats, parity
 from jaxzero.export.formats import Format
 from jaxzero.export.model import ExportError, Model, find_kind, make
 
@@ -39,6 +40,8 @@ class Job(NamedTuple):
 def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8: bool = False) -> list[Format]:
     """The modules of formats. ExportError if this network cannot leave so, here: worth asking before a long run."""
     find_kind(config)
+    if not names:
+        raise ExportError(f"--format: give one or more of {', '.join(FORMATS)}")
     if half and int8:
         raise ExportError("--half and --int8 are two precisions; give one of them")
     modules = {name: formats.load(name) for name in names}
@@ -98,7 +101,7 @@ def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dic
 def rating(folder: Path, step: int) -> dict[str, Any] | None:
     """Elo of a checkpoint with its 95 % interval and the player whose Elo is 0, if `jaxzero rate` has found it."""
     try:
-        content = json.loads((folder / "ratings.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / runs.RATINGS).read_text(encoding="utf-8"))
         rows = [row for row in content["ratings"] if (row["run"], row["iteration"]) == (folder.resolve().name, step)]
         return {**{key: rows[0][key] for key in ("player", "elo", "interval")}, "zero": content["zero"]}
     except (OSError, ValueError, LookupError, TypeError):
@@ -118,17 +121,17 @@ def plan(folder: Path, version: str, modules: dict[str, Format], model: Model, p
 
 
 def publish(folder: Path, version: str, model: Model, jobs: list[Job], overwrite: bool) -> list[str]:
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder)
     with registry(folder) as book:
         entry = book.setdefault(version, {"card": None, "files": {}})
         refuse_overwriting(jobs, model, entry if not overwrite else None)
-        positions = parity.self_play(model, 0)
+        reference = parity.references(model)
         lines, files = [], {}
         with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as draft:
             for job in jobs:
                 path = Path(draft) / job.path.name
                 write(job, path, model)
-                proofs = prove(job, path, model, positions)
+                proofs = prove(job, path, model, reference)
                 files[job.path.name] = record(job, path, model, proofs)
                 lines.append(f"{job.path} ({'; '.join(map(str, proofs))})")
             for job in jobs:
@@ -143,10 +146,11 @@ def publish(folder: Path, version: str, model: Model, jobs: list[Job], overwrite
 
 
 def refuse_overwriting(jobs: list[Job], model: Model, entry: dict[str, Any] | None) -> None:
-    """ExportError if a file that is there holds anything but this network."""
+    """ExportError if a file that is there holds anything but this network, or is none."""
     for job in jobs:
         known = entry and entry["files"].get(job.path.name, {}).get("weights_sha256")
-        if entry is not None and job.path.exists() and known != model.metadata["weights_sha256"]:
+        other = entry is not None and job.path.exists() and known != model.metadata["weights_sha256"]
+        if other or job.path.is_dir():
             raise ExportError(
                 f"{job.path}: is there already and not known to hold this network; move it, or use --overwrite"
             )
@@ -161,14 +165,15 @@ def write(job: Job, path: Path, model: Model) -> None:
         job.format.write(path, model, job.function)
 
 
-def prove(job: Job, path: Path, model: Model, positions: parity.Positions) -> list[parity.Certificate]:
+def prove(job: Job, path: Path, model: Model, reference: parity.Reference) -> list[parity.Certificate]:
     """A certificate for each function that the file computes. ExportError: one does not hold."""
     names = [job.function] if job.format.PROGRAM else list(model.functions)
     proofs = []
     for name in names:
-        inputs, expected = parity.reference(model, model.functions[name], positions.observation)
+        inputs, expected = reference.functions[name]
         given = job.format.run(path, name, inputs)
-        proof = parity.compare(name, model.functions[name], job.precision, positions, expected, given)
+        points = model.metadata["network"]["value"] in ("transformed", "categorical")
+        proof = parity.compare(name, model.functions[name], job.precision, reference.positions, expected, given, points)
         if not proof.holds():
             bounds = ", ".join(f"{key} {bound:g}" for key, bound in proof.bounds.items())
             raise ExportError(f"{job.path} not written: it differs from the JAX network ({proof}; bounds: {bounds})")
@@ -207,7 +212,7 @@ def read_registry(path: Path) -> dict[str, Any]:
     try:
         return {name: {"card": dict(v["card"]), "files": dict(v["files"])}
                 for name, v in json.loads(path.read_text(encoding="utf-8"))["versions"].items()}  # fmt: skip
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ExportError(f"{path}: not a readable registry; move it aside and export again") from error
 
 

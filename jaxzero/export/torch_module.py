@@ -110,19 +110,12 @@ class Head(nn.Module):
         return self.out(x)
 
 
-def build_tower(module: nn.Module, planes: int, channels: int, blocks: int, pooling: bool) -> None:
-    """Gives the module a stem and residual blocks."""
-    module.stem = nn.Conv2d(planes, channels, 3, padding=1)
+def tower(planes: int, channels: int, blocks: int, pooling: bool) -> nn.Sequential:
+    """A stem and residual blocks, [B, planes, H, W] -> [B, C, H, W]."""
+    layers = OrderedDict[str, nn.Module](stem=nn.Conv2d(planes, channels, 3, padding=1), relu=nn.ReLU())
     for i in range(blocks):
-        module.add_module(f"block{i}", Block(channels, pooling))
-
-
-def tower(module: nn.Module, x: Tensor) -> Tensor:
-    """[B, planes, H, W] -> [B, C, H, W] through them."""
-    x = module.get_submodule("stem")(x).relu()
-    for name, part in module.named_children():
-        x = part(x) if name.startswith("block") else x
-    return x
+        layers[f"block{i}"] = Block(channels, pooling)
+    return nn.Sequential(layers)
 
 
 class ResNet(Network):
@@ -133,13 +126,17 @@ class ResNet(Network):
         network = metadata["network"]
         rows, columns, planes = self.observation_shape
         channels, head_channels = network["channels"], network["head_channels"]
-        build_tower(self, planes, channels, network["blocks"], network["pooling"])
+        for name, part in tower(planes, channels, network["blocks"], network["pooling"]).named_children():
+            self.add_module(name, part)
         self.policy = Head(channels, head_channels, rows * columns, 0, metadata["num_actions"])
         self.value = Head(channels, head_channels, rows * columns, network["value_hidden"], self.outputs)
 
     def heads(self, observation: Tensor) -> tuple[Tensor, Tensor]:
-        x = tower(self, observation.permute(0, 3, 1, 2))
-        return self.policy(x), self.value(x)
+        x = observation.permute(0, 3, 1, 2)
+        *layers, policy, value = self.children()
+        for layer in layers:
+            x = layer(x)
+        return policy(x), value(x)
 
 
 def trunk(inputs: int, sizes: list[int]) -> nn.Sequential:
@@ -170,24 +167,9 @@ class Mlp(Network):
         return self.policy(y), self.value(z)
 
 
-class Tower(nn.Module):
-    def __init__(self, planes: int, channels: int, blocks: int, pooling: bool):
-        super().__init__()
-        build_tower(self, planes, channels, blocks, pooling)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return tower(self, x)
-
-
-class Dense(nn.Module):
+def dense(inputs: int, sizes: list[int], outputs: int) -> nn.Sequential:
     """[B, inputs] -> [B, outputs] through hidden layers."""
-
-    def __init__(self, inputs: int, sizes: list[int], outputs: int):
-        super().__init__()
-        self.trunk, self.out = trunk(inputs, sizes), nn.Linear(sizes[-1], outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.out(self.trunk(x))
+    return nn.Sequential(OrderedDict(trunk=trunk(inputs, sizes), out=nn.Linear(sizes[-1], outputs)))
 
 
 class MuZero(Network):
@@ -207,8 +189,13 @@ class MuZero(Network):
         self.num_actions = self.metadata["num_actions"]
         self.policy = head(self.num_actions, False)
         self.value, self.reward, self.follows = (head(n, True) for n in (self.outputs, self.outputs, 3))
+        if codes := self.metadata["network"]["codes"]:
+            self.functions = (*self.functions, "settle")
+            self.codes = head(codes, True)
+            inputs, hidden = torch.Size(self.observation_shape).numel(), self.metadata["network"]["hidden_dim"]
+            self.coder = dense(2 * inputs, [hidden] * 2, codes)
         if width := self.metadata["network"]["projection"]:
-            self.projector, self.online = Dense(size, [width], width), Dense(width, [width], width)
+            self.projector, self.online = dense(size, [width], width), dense(width, [width], width)
 
     def forward(self, observation: Tensor) -> tuple[Tensor, Tensor]:
         return self.predict(*self.represent(observation))
@@ -222,6 +209,10 @@ class MuZero(Network):
         same, other, _ = self.read(self.follows, latent).softmax(-1).unbind(-1)
         return latent, self.number(self.read(self.reward, latent)), same - other
 
+    def settle(self, latent: Tensor, code: Tensor) -> tuple[Tensor]:
+        """The position after an outcome of chance, one of `codes`, as f32[B, codes]."""
+        return (scaled(latent + self.happen(latent, code)),)
+
     def predict(self, latent: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.read(self.policy, latent), self.number(self.read(self.value, latent))
 
@@ -233,6 +224,9 @@ class MuZero(Network):
         raise NotImplementedError
 
     def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def happen(self, latent: Tensor, code: Tensor) -> Tensor:
         raise NotImplementedError
 
     def read(self, head: nn.Module, latent: Tensor) -> Tensor:
@@ -253,13 +247,11 @@ class MuZeroMlp(MuZero):
         super().__init__(metadata)
         network, inputs = metadata["network"], torch.Size(self.observation_shape).numel()
         hidden, size = network["hidden_dim"], network["latent_dim"]
-        self.encoder = Dense(inputs, [hidden] * 2, size)
-        self.mover = Dense(size + metadata["num_actions"], [hidden] * 2, size)
+        self.encoder = dense(inputs, [hidden] * 2, size)
+        self.mover = dense(size + metadata["num_actions"], [hidden] * 2, size)
         if codes := network["codes"]:
-            self.functions = (*self.functions, "settle")
-            self.settler, self.codes = Dense(size + codes, [hidden] * 2, size), Dense(size, [hidden], codes)
-            self.coder = Dense(2 * inputs, [hidden] * 2, codes)
-        self.build(size, lambda outputs, _: Dense(size, [hidden], outputs))
+            self.settler = dense(size + codes, [hidden] * 2, size)
+        self.build(size, lambda outputs, _: dense(size, [hidden], outputs))
 
     def encode(self, observation: Tensor) -> Tensor:
         return self.encoder(observation.flatten(1))
@@ -267,9 +259,8 @@ class MuZeroMlp(MuZero):
     def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
         return self.mover(torch.cat([latent, chosen], -1))
 
-    def settle(self, latent: Tensor, code: Tensor) -> tuple[Tensor]:
-        """The position after an outcome of chance, one of `codes`, as f32[B, codes]."""
-        return (scaled(latent + self.settler(torch.cat([latent, code], -1))),)
+    def happen(self, latent: Tensor, code: Tensor) -> Tensor:
+        return self.settler(torch.cat([latent, code], -1))
 
     def read(self, head: nn.Module, latent: Tensor) -> Tensor:
         return head(latent)
@@ -282,9 +273,12 @@ class MuZeroConv(MuZero):
         super().__init__(metadata)
         network, (rows, columns, planes) = metadata["network"], self.observation_shape
         channels, self.shape = network["channels"], (rows, columns, network["action_planes"])
-        self.encoder = Tower(planes, channels, network["blocks"], network["pooling"])
-        self.mover = Tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
+        self.encoder = tower(planes, channels, network["blocks"], network["pooling"])
+        self.mover = tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
         self.action = nn.Linear(metadata["num_actions"], torch.Size(self.shape).numel(), bias=False)
+        if codes := network["codes"]:
+            self.settler = tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
+            self.code = nn.Linear(codes, torch.Size(self.shape).numel(), bias=False)
         head_channels, squares, hidden = network["head_channels"], rows * columns, network["value_hidden"]
         self.build(squares * channels, lambda n, deep: Head(channels, head_channels, squares, hidden * deep, n))
 
@@ -292,8 +286,14 @@ class MuZeroConv(MuZero):
         return self.encoder(observation.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
-        planes = self.action(chosen).unflatten(1, self.shape)
-        return self.mover(torch.cat([latent, planes], -1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.beside(self.mover, latent, self.action(chosen))
+
+    def happen(self, latent: Tensor, code: Tensor) -> Tensor:
+        return self.beside(self.settler, latent, self.code(code))
+
+    def beside(self, layers: nn.Module, latent: Tensor, planes: Tensor) -> Tensor:
+        seen = torch.cat([latent, planes.unflatten(1, self.shape)], -1)
+        return layers(seen.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def read(self, head: nn.Module, latent: Tensor) -> Tensor:
         return head(latent.permute(0, 3, 1, 2))

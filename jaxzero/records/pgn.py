@@ -1,7 +1,9 @@
 """PGN (Edwards 1994): records of chess. Of each game the main line is read, without comments and glyphs.
 
 A `FEN` tag gives the first position. A result that the moves do not reach (resigned, agreed, out of time) is kept. The
-rules are those of `envs.chess`: a third repetition or 50 moves end a game there, and moves after that are a problem.
+rules are those of `envs.chess`, where nobody has to claim a draw: a game ends with the third repetition, with 50 moves
+without capture or pawn move, with insufficient material and with ply 512. In a game that went on after that, the first
+such move is a problem, and the game is left out.
 """
 
 import dataclasses
@@ -140,7 +142,9 @@ def replayed(file: str, entries: list[tuple[Record, Game]]) -> list[Game | Probl
             return None
         try:
             if position.over:
-                raise ValueError(f"{record.words[played]} is after the end of the game")
+                drawn = "drawn at once by third repetition, 50 moves, ply 512, insufficient material or stalemate"
+                ended = "mate" if any(position.result) else drawn
+                raise ValueError(f"{record.words[played]} is after the end of the game ({ended})")
             game.moves.append(san.read(record.words[played], position.moves).action)
         except ValueError as error:
             found[i] = Problem(file, record.lines[played + 1], played + 1, f"{position.label} {error}")

@@ -1,13 +1,16 @@
 """SGF (https://www.red-bean.com/sgf, FF[4]): records of Go. Of each game tree the main line is read.
 
-Komi and size are those of the record; an `RE` of a game that its moves do not end (given up, agreed) is kept. Setup
-stones (handicap, problems) are refused: a game begins with the empty board.
+Komi and size are those of the record; an `RE` of a game that its moves do not end (given up, agreed) is kept. Stones
+set up before the first move (handicap, problems; `AB`, `AW`, `AE`) make the first position, with the player of `PL` or
+else of the first move to move; stones set up later are a problem. The first position counts as reached by moves: a
+handicap of 9 takes 17 plies of the move cap, and where the player before has no stone, that player has passed.
 """
 
 import re
 from collections.abc import Iterable, Iterator
 
 import envs
+from envs.go_text import PLAYERS, vertex
 from jaxzero.records.game import Entry, Game, Problem, RecordError, sift
 
 TOKEN = re.compile(r"\s*(?:([();])|([A-Za-z]+)((?:\s*\[(?:\\.|[^\]\\])*\])+))", re.DOTALL)
@@ -17,7 +20,9 @@ VALUE = re.compile(r"\[((?:\\.|[^\]\\])*)\]", re.DOTALL)
 ESCAPED, PREFIX = re.compile(r"([]\\])"), r"\\\1"
 RESULT = re.compile(r"([BW])\+.*|(0|Draw)", re.DOTALL)
 LETTERS = "abcdefghijklmnopqrs"
-HEADERS = ("PB", "PW", "BR", "WR", "DT", "EV", "RO", "RU", "PC", "RE")
+HEADERS = ("PB", "PW", "BR", "WR", "DT", "EV", "RO", "RU", "PC", "HA", "RE")
+COLORS = "BW"
+SETUP = {"AB": "X", "AW": "O", "AE": "."}
 Node = tuple[int, dict[str, list[str]]]  # line, properties
 
 
@@ -99,24 +104,72 @@ def entry(line: int, found: list[Node]) -> Entry:
         env = envs.make("go", **options)
     except ValueError as error:
         raise RecordError(line, 0, f"SZ[{size}] KM[{komi}]: {error}") from error
+    mover, start = beginning(found, int(size))
+    try:
+        if start is not None:
+            env.from_text(start)
+    except ValueError as error:
+        raise RecordError(line, 0, f"the stones set up: {error}") from error
     moves, lines = [], [line]
     for here, properties in found:
-        if set(properties) & {"AB", "AW", "AE"}:
-            raise RecordError(here, len(moves), "stones are set up; a game begins with the empty board")
-        for color in ("B", "W"):
+        for color in COLORS:
             for value in properties.get(color, []):
-                if color != "BW"[len(moves) % 2]:
-                    raise RecordError(here, len(moves) + 1, f"{color}[{value}], and {'BW'[len(moves) % 2]} is to move")
-                moves.append(action(here, len(moves) + 1, value.strip(), env.size))  # pyright: ignore
+                turn = COLORS[(mover + len(moves)) % 2]
+                if color != turn:
+                    raise RecordError(here, len(moves) + 1, f"{color}[{value}], and {turn} is to move")
+                moves.append(action(here, len(moves) + 1, value.strip(), int(size)))
                 lines.append(here)
     result = RESULT.fullmatch(first(root, "RE", "").strip())
     headers = {name: root[name][0] for name in HEADERS if name in root}
     rewards = None if not result else (0.0, 0.0) if result[2] else (1.0, -1.0) if result[1] == "B" else (-1.0, 1.0)
-    return lines, Game("go", options, moves, rewards, headers)
+    return lines, Game("go", options, moves, rewards, headers, start)
+
+
+def beginning(found: list[Node], size: int) -> tuple[int, str | None]:
+    """The player who moves first, and the first position, None for that of a new game."""
+    board, named, played = ["."] * size**2, "", 0
+    for here, properties in found:
+        if played and properties.keys() & SETUP.keys():
+            raise RecordError(here, played, "stones are set up after the first move")
+        for name, mark in SETUP.items():
+            for value in properties.get(name, []):
+                for point in region(here, value.strip(), size):
+                    board[point] = mark
+        if "PL" in properties and not played:
+            named = first(properties, "PL", "").strip()[:1].upper()
+            if named not in ("B", "W"):
+                raise RecordError(here, 0, f"PL[{properties['PL'][0]}] is neither B nor W")
+        played += moves_in((here, properties))
+    if not named and set(board) != {"."}:
+        named = next((color for _, properties in found for color in COLORS if color in properties), "")
+    mover = COLORS.index(named or "B")
+    return mover, position(board, mover, size)
+
+
+def position(board: list[str], mover: int, size: int) -> str | None:
+    """As `env.from_text` reads it, after as few plies as there can have been."""
+    black, white = (board.count(mark) for mark in PLAYERS)
+    ply = max(2 * black - 1, 2 * white)
+    ply += ply % 2 != mover
+    if ply == 0:
+        return None
+    stones = [point for point, mark in enumerate(board) if mark == PLAYERS[1 - mover]]
+    last = vertex(stones[0] if stones else size**2, size)  # not a pass if possible: a second one would end the game
+    rows = ["".join(board[i : i + size]) for i in range(0, size**2, size)]
+    return "\n".join([*rows, f"{PLAYERS[mover]} to move, ply {ply}, last {last}, ko -"])
 
 
 def first(properties: dict[str, list[str]], name: str, otherwise: str) -> str:
     return properties.get(name, [otherwise])[0]
+
+
+def region(line: int, value: str, size: int) -> list[int]:
+    """The points of `aa`, or of the rectangle `aa:cc`."""
+    corners = [action(line, 0, corner, size) for corner in value.split(":")]
+    if len(corners) > 2 or size**2 in corners:
+        raise RecordError(line, 0, f"[{value}] is no point of a board of size {size}")
+    (top, left), (bottom, right) = divmod(corners[0], size), divmod(corners[-1], size)
+    return [row * size + column for row in range(top, bottom + 1) for column in range(left, right + 1)]
 
 
 def action(line: int, number: int, point: str, size: int) -> int:
@@ -129,10 +182,10 @@ def action(line: int, number: int, point: str, size: int) -> int:
 
 
 def dump(games: Iterable[Game]) -> str:
-    """The games as text of a file.
+    """The games as text of a file. Of a first position the stones and the mover are written.
 
     Raises:
-        ValueError: a game of another kind.
+        ValueError: a game of another kind, or one that begins with a ko.
     """
     return "".join(map(dump_game, games))
 
@@ -140,15 +193,32 @@ def dump(games: Iterable[Game]) -> str:
 def dump_game(game: Game) -> str:
     if game.game != "go":
         raise ValueError(f"SGF records hold Go, not {game.game}")
-    if game.start is not None:
-        raise ValueError("SGF records begin with the empty board here")
     size, komi = game.options.get("size", 9), game.options.get("komi", 7.5)
+    mover, setup = dump_start(game.start, size)
     root = {"FF": "4", "GM": "1", "SZ": str(size), "KM": f"{komi:g}"} | game.headers
     if game.result is not None:
         said = "0" if game.result[0] == 0 else "B+" if game.result[0] > 0 else "W+"
         root["RE"] = root.get("RE", said) if root.get("RE", "").startswith(said) else said
     properties = "".join(f"{name}[{ESCAPED.sub(PREFIX, value)}]" for name, value in root.items())
-    points = ["" if move == size * size else LETTERS[move % size] + LETTERS[move // size] for move in game.moves]
-    moves = [f";{'BW'[i % 2]}[{point}]" for i, point in enumerate(points)]
+    points = ["" if move == size * size else written(move, size) for move in game.moves]
+    moves = [f";{COLORS[(mover + i) % 2]}[{point}]" for i, point in enumerate(points)]
     lines = ["".join(moves[i : i + 10]) for i in range(0, len(moves), 10)]
-    return "\n".join([f"(;{properties}", *lines]) + ")\n"
+    return "\n".join([f"(;{properties}{setup}", *lines]) + ")\n"
+
+
+def dump_start(start: str | None, size: int) -> tuple[int, str]:
+    """The player who moves first, and the properties that set up a first position."""
+    if start is None:
+        return 0, ""
+    *rows, status = start.split("\n")[: size + 1]
+    if "ko -" not in status:
+        raise ValueError(f"SGF records cannot begin with a ko, as in {status!r}")
+    board, mover, setup = "".join(rows), PLAYERS.index(status[0]), ""
+    for name, mark in SETUP.items():
+        points = [f"[{written(point, size)}]" for point, other in enumerate(board) if mark == other != "."]
+        setup += name + "".join(points) if points else ""
+    return mover, f"{setup}PL[{COLORS[mover]}]"
+
+
+def written(point: int, size: int) -> str:
+    return LETTERS[point % size] + LETTERS[point // size]

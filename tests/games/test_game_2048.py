@@ -16,6 +16,7 @@ from oracles import games
 import envs
 from envs.game_2048 import ACTIONS, exponents
 from envs.judges import compare, judge_of
+from envs.svg import frame
 
 
 def test_random_games_as_in_open_spiel():
@@ -148,6 +149,39 @@ def test_spawns():
     assert ((first != 0).sum(1) == 2).all()
     np.testing.assert_allclose((first != 0).mean(0), 1 / 8, atol=0.007)
     np.testing.assert_allclose((first == 2).mean(0), 1 / 80, atol=0.003)
+
+
+DRAWN = {  # the board before and after, (row, column) of the tiles made and of the one that appeared
+    "left": ("2 2 4 . 4 4 8 8 . . . 2 . . . .", "4 4 . . 8 16 . 4 2 . . . . . . .", [(0, 0), (1, 0), (1, 1)], [(1, 3)]),
+    "up": ("2 . . . 2 . . . 2 . . 8 2 . . .", "4 . . 8 4 . . . . . . . . 2 . .", [(0, 0), (1, 0)], [(3, 1)]),
+    "right, nothing merges": (
+        "2 4 . . . . . . . . . . . . . .",
+        ". . 2 4 . . . . . . 2 . . . . .",
+        [],
+        [(2, 2)],
+    ),
+    "down, nothing appears": (
+        ". 2 . . . 2 . . . 4 . . . . . .",
+        ". . . . . . . . . 4 . . . 4 . .",
+        [(2, 1)],
+        [],
+    ),
+    "no move": ("2 . . . . . . . . . . . . . . .", "2 . . . . . . . . . . . . . . 4", [], []),
+}
+
+
+@pytest.mark.parametrize("case", list(DRAWN))
+def test_drawing_marks_what_merged_and_what_appeared(case):
+    env = envs.make("2048")
+    before, after, made, appeared = DRAWN[case]
+    old, new = env.from_text(f"{before} ply 5"), env.from_text(f"{after} ply 6")
+    drawing, plain = env.to_svg(new, old), env.to_svg(new)
+    marks = [frame(r, c, "#4a3f35") for r, c in made] + [frame(r, c, "#d8432f") for r, c in appeared]
+    for mark in marks:
+        assert drawing.count(mark) == 1
+        drawing = drawing.replace(mark, "")
+    assert drawing == plain == env.to_svg(new, new)
+    assert not any(mark in plain for mark in marks)
 
 
 def test_longest_game():

@@ -199,7 +199,7 @@ def test_impossible_positions_are_refused(text, reason):
         envs.make("hex", size=3, swap=False).from_text("O..\n...\n...\nX a1")
 
 
-@pytest.mark.parametrize("size", [2, 20, 7.0, "7"])
+@pytest.mark.parametrize("size", [2, 20])
 def test_sizes(size):
     with pytest.raises(ValueError, match="size must be 3 to 19, got"):
         envs.make("hex", size=size)

@@ -88,6 +88,7 @@ export async function loadNetwork(ort, model) {
   const shape = session.inputMetadata[0].shape.slice(1);
   const game = GAMES[shape];
   if (!game) throw new Error(`This page plays tic-tac-toe and Connect Four; the network sees positions of [${shape}].`);
+  if (!session.outputNames.includes("logits")) throw new Error("This file is a part of a network: it gives no moves.");
 
   // Positions -> [{logits, value}], the value as the player to move sees it.
   async function evaluate(positions) {
