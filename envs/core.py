@@ -158,7 +158,7 @@ def where(condition: jax.Array, on_true: State, on_false: State) -> State:
 def appended(legal: jax.Array, last: jax.Array) -> jax.Array:
     """bool[N], bool[] -> bool[N + 1].
 
-    Written into a buffer: of a concatenation XLA on CPU computes every element by itself, which takes many times longer.
+    Written into a buffer: of a concatenation XLA on CPU computes every element by itself, many times more slowly.
     """
     both = jnp.full(len(legal) + 1, last)
     return jax.lax.dynamic_update_slice_in_dim(both, legal, 0, 0)
