@@ -17,6 +17,7 @@ are looked at, and added to, by a few operations on words.
 import dataclasses
 import itertools
 import re
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -145,6 +146,7 @@ class Backgammon(Env):
     max_plies: int = 1024
 
     name = "backgammon"
+    marks = ("X", "O")
     num_actions = PASS + 1
     observation_shape = (208,)
     max_legal = 30
@@ -262,6 +264,29 @@ class Backgammon(Env):
         pair = jnp.array([int(dice[0]), int(dice[-1 if len(dice) == 2 else 0])] if dice else [0, 0], jnp.uint8)
         flags = jnp.bool(due == "over"), jnp.zeros(2), jnp.bool(due == "rolls")
         return State(mover, other, pair, jnp.uint8(len(dice)), jnp.uint16(plies), jnp.int8(player), *flags)
+
+    def to_board(self, state: State) -> str:
+        """The points twice numbered, as X (player 0) and as O counts them."""
+        sides = (state.mover, state.other) if state.player == 0 else (state.other, state.mover)
+        own = [counts(checkers) for checkers in sides]
+
+        def mark(point: int) -> str:
+            x, o = own[0].get(point, 0), own[1].get(25 - point, 0)
+            return f"X{x}" if x else f"O{o}" if o else "."
+
+        def line(name: str, cells: list[Any]) -> str:
+            halves = ["".join(f"{cell:>4}" for cell in half) for half in (cells[:6], cells[6:])]
+            return f"{name:>4}{halves[0]}  |{halves[1]}"
+
+        upper, lower = list(range(13, 25)), list(range(12, 0, -1))
+        lines = [line("X:", upper), line("O:", lower), line("", [mark(p) for p in upper]), ""]
+        lines += [line("", [mark(p) for p in lower]), line("X:", lower), line("O:", upper)]
+        off = [CHECKERS - sum(side.values()) for side in own]
+        lines += [
+            f"{name}: {side.get(25, 0)} on the bar, {n} off" for name, side, n in zip("XO", own, off, strict=True)
+        ]
+        due = "" if state.terminated or state.chance else f"{'XO'[int(state.player)]} has {moves_left(state)}"
+        return "\n".join([*lines, due]).rstrip()
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         """As player 0 sees it, moving from the upper right to the lower right and off; 0 is light."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from envs.core import Env, Symmetry, identity_symmetry, parse_action
 from envs.svg import disc, dot, grid_board
-from envs.text import read_board, square_name, write_board
+from envs.text import letters, named_board, numbers, read_board, square_name, write_board
 
 
 @jax.tree_util.register_dataclass
@@ -44,6 +44,7 @@ class Breakthrough(Env):
     columns: int = 8
 
     name = "breakthrough"
+    marks = ("W (moves up)", "B (moves down)")
 
     def __post_init__(self):
         for option, least in (("rows", 4), ("columns", 2)):
@@ -166,6 +167,9 @@ class Breakthrough(Env):
         pieces = jnp.array([((board == mark) * weights).sum(1) for mark in (mine, yours)], self.word)
         over = yours in board[-1] or counts[mine] == 0
         return State(pieces, jnp.int16(last), jnp.int8(player), jnp.bool(over), jnp.zeros(2, jnp.float32))
+
+    def to_board(self, state: State) -> str:
+        return named_board(self.to_text(state).split()[: self.rows], numbers(self.rows, 1), letters(self.columns))
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         colors = {"W": "#f7f7f2", "B": "#33302a"}

@@ -21,6 +21,7 @@ from envs import chess_moves as rules
 from envs.chess_moves import KINDS, NO_FILE, PLANES
 from envs.core import Env, parse_action, where
 from envs.svg import chess_board
+from envs.text import letters, named_board, numbers
 
 START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"
 CLOCK = 100  # plies without capture or pawn move that end a game
@@ -154,6 +155,7 @@ class Chess(Env):
     history: int = 0
 
     name = "chess"
+    marks = ("White (capital letters)", "Black (small letters)")
     num_actions = 64 * PLANES
     max_legal = 218
 
@@ -322,6 +324,11 @@ class Chess(Env):
         if last[:2] == last[2:]:
             squares = [0, 0]
         return {"last": jnp.array(squares, jnp.uint8), "seen": jnp.asarray(marks), "past": boards}
+
+    def to_board(self, state: State) -> str:
+        """White below, in capital letters."""
+        rows = re.sub(r"\d", lambda digit: "." * int(digit[0]), fen_rows(np.asarray(state.board), int(state.player)))
+        return named_board(rows.split("/"), numbers(8, 1), letters(8))
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         """White below, the last move marked."""

@@ -12,7 +12,7 @@ import numpy as np
 
 from envs.core import Env, Symmetry, identity_symmetry, parse_action
 from envs.svg import disc, dot, grid_board
-from envs.text import changed
+from envs.text import changed, named_board, numbers
 
 ROWS, COLUMNS = 6, 7
 FULL = (1 << ROWS) - 1
@@ -50,6 +50,7 @@ def mirror(observation: jax.Array) -> jax.Array:
 @dataclasses.dataclass(frozen=True)
 class ConnectFour(Env):
     name = "connect_four"
+    marks = ("X", "O")
     num_actions = COLUMNS
     observation_shape = (ROWS, COLUMNS, 2)
     max_plies = ROWS * COLUMNS
@@ -111,6 +112,9 @@ class ConnectFour(Env):
             raise ValueError(f"connect_four: {text!r} goes on after four in a row")
         over = any(fours) or "." not in text
         return State(stones, jnp.int8(crosses - noughts), jnp.bool(over), jnp.zeros(2, jnp.float32))
+
+    def to_board(self, state: State) -> str:
+        return named_board(self.to_text(state).split(), [""] * ROWS, numbers(1, COLUMNS))
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         colors = {"X": "#f2c230", "O": "#d8432f", ".": "#f4f6fb"}

@@ -14,6 +14,7 @@ and otherwise holds only what the rules need, packed: the search keeps one state
 one for every position, so no observation, no legal mask, nothing derivable.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +37,7 @@ class Env:
         max_plies: no game is longer; the game's own rules end it there.
         max_legal: no position has more legal actions.
         num_outcomes: K, the number of chance outcomes; 0 for a deterministic game.
+        marks: who each player is on a board, such as "X" and "O".
         packed: states are as small as the contract asks; an adapter of another library's states may say False.
     """
 
@@ -46,6 +48,7 @@ class Env:
     max_plies: int
     max_legal: int
     num_outcomes: int = 0
+    marks: tuple[str, ...] = ()
     packed: bool = True
 
     def init(self, key: jax.Array) -> State:
@@ -86,6 +89,10 @@ class Env:
     def from_text(self, text: str) -> State:
         raise NotImplementedError
 
+    def to_board(self, state: State) -> str:
+        """The position for a person at a terminal, the squares named as moves name them; nothing reads it back."""
+        return self.to_text(state)
+
     def to_svg(self, state: State, before: State | None = None) -> str:
         """A drawing that marks the last move. Where the state does not tell it, it is what has changed since `before`,
         the position before it; without one nothing is marked."""
@@ -103,10 +110,7 @@ class Env:
 
     def advance(self, state: State, action: jax.Array, key: jax.Array) -> State:
         """`step`, then a sampled chance outcome where one is due: the next decision of any game."""
-        state = self.step(state, action)
-        if self.num_outcomes:
-            state = self.resolve(state, sample_outcome(key, self.outcome_logits(state)))
-        return state
+        return advance_and_tell(self, state, action, key)[0]
 
 
 def identity_symmetry(num_actions: int) -> Symmetry:
@@ -177,30 +181,49 @@ def parse_action(env: Env, state: State, text: str) -> int:
     """
     if bool(state.terminated):
         raise ValueError(f"{env.name}: move {text!r} after the end of the game")
-    names = {env.action_to_str(state, int(a)): int(a) for a in np.flatnonzero(np.asarray(env.legal_actions(state)))}
+    legal = env.legal_actions(jax.tree.map(jnp.asarray, state))  # a state may be numpy's, whose integers are stricter
+    names = {env.action_to_str(state, int(a)): int(a) for a in np.flatnonzero(np.asarray(legal))}
     if (move := text.strip().lower()) in names:
         return names[move]
     raise ValueError(f"{env.name}: {text!r} is not a legal move here; legal: {', '.join(names)}")
 
 
+def advance_and_tell(env: Env, state: State, action: jax.Array, key: jax.Array) -> tuple[State, jax.Array]:
+    """`step`, then a sampled outcome where one is due -> (state, outcome i32[], -1 where none was due)."""
+    state = env.step(state, action)
+    if not env.num_outcomes:
+        return state, jnp.int32(-1)
+    outcome = sample_outcome(key, env.outcome_logits(state))
+    return env.resolve(state, outcome), jnp.where(state.chance, outcome, -1)
+
+
+@functools.cache
+def begins_alike(env: Env) -> bool:
+    """Whether all games begin in one position: no roll, no drawn place."""
+    return len({env.to_text(env.init(jax.random.key(seed))) for seed in range(8)}) == 1
+
+
 def random_opening(env: Env, key: jax.Array, plies: int) -> tuple[State, jax.Array]:
     """A new game after 0 to `plies` (uniform) random legal plies, and their number i32[]; it never ends the game."""
-    state, moves = opening_moves(env, key, plies)
+    _, state, moves, _ = opening_moves(env, key, plies)
     return state, (moves >= 0).sum(dtype=jnp.int32)
 
 
-def opening_moves(env: Env, key: jax.Array, plies: int) -> tuple[State, jax.Array]:
-    """A random opening with its moves, i32[plies], -1 after the last."""
+def opening_moves(env: Env, key: jax.Array, plies: int) -> tuple[State, State, jax.Array, jax.Array]:
+    """A random opening: its first and last position, its moves and the outcomes of chance after them, i32[plies] both,
+    -1 after the last (and where no outcome was due)."""
     first, length, moves = jax.random.split(key, 3)
     wanted = jax.random.randint(length, (), 0, plies + 1)
+    start = env.init(first)
 
     def ply(i, carry):
-        state, played = carry
+        state, played, drawn = carry
         choose, chance = jax.random.split(jax.random.fold_in(moves, i))
         action = jax.random.categorical(choose, jnp.where(env.legal_actions(state), 0.0, -jnp.inf)).astype(jnp.int32)
-        after = env.advance(state, action, chance)
+        after, outcome = advance_and_tell(env, state, action, chance)
         keep = (i < wanted) & ~after.terminated
         here = keep & (jnp.arange(plies) == (played >= 0).sum())
-        return where(keep, after, state), jnp.where(here, action, played)
+        return where(keep, after, state), jnp.where(here, action, played), jnp.where(here, outcome, drawn)
 
-    return jax.lax.fori_loop(0, plies, ply, (env.init(first), jnp.full(plies, -1, jnp.int32)))
+    none = jnp.full(plies, -1, jnp.int32)
+    return start, *jax.lax.fori_loop(0, plies, ply, (start, none, none))

@@ -21,6 +21,7 @@ from envs.core import Env, Symmetry, appended, parse_action, square_symmetries
 from envs.go_board import area, label_type, legal_points, packed, place, points, rows, stones_of, wall
 from envs.go_superko import board_hash, repeating
 from envs.go_text import (
+    COLUMNS,
     PLAYERS,
     drawn,
     find_chains,
@@ -33,6 +34,7 @@ from envs.go_text import (
     vertex,
 )
 from envs.svg import cross, disc, line_board, ring
+from envs.text import named_board, numbers
 
 MINE, OTHER, KO, WHITE = 1, 2, 4, 8  # bits of a point as observed
 
@@ -73,6 +75,7 @@ class Go(Env):
     move_cap: int = 0
 
     name = "go"
+    marks = ("X (Black)", "O (White)")
 
     @property
     def packed(self) -> bool:
@@ -247,6 +250,9 @@ class Go(Env):
             hashes[ply : ply + 1] = board_hash(state.chains, n)
             state = dataclasses.replace(state, hashes=jnp.asarray(hashes))
         return state
+
+    def to_board(self, state: State) -> str:
+        return named_board(self.to_text(state).split("\n")[: self.size], numbers(self.size, 1), COLUMNS[: self.size])
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         n = self.size

@@ -11,7 +11,7 @@ import numpy as np
 
 from envs.core import Env, Symmetry, parse_action, square_symmetries
 from envs.svg import disc, dot, grid_board
-from envs.text import read_board, square_name, write_board
+from envs.text import letters, named_board, numbers, read_board, square_name, write_board
 
 
 @jax.tree_util.register_dataclass
@@ -55,6 +55,7 @@ class Gomoku(Env):
     exact_five: bool = False
 
     name = "gomoku"
+    marks = ("X", "O")
 
     def __post_init__(self):
         if not 5 <= self.size <= 19:
@@ -134,6 +135,9 @@ class Gomoku(Env):
         last = known[words[0]] if words else -1
         over = bool(has_five(stones[1], self.exact_five)) or "." not in board
         return State(stones, jnp.int16(last), jnp.int8(crosses - noughts), jnp.bool(over), jnp.zeros(2, jnp.float32))
+
+    def to_board(self, state: State) -> str:
+        return named_board(self.to_text(state).split()[: self.size], numbers(self.size, 1), letters(self.size))
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         colors = {"X": "#1c1c1c", "O": "#f7f7f2"}

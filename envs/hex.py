@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.core import Env, Symmetry, appended, identity_symmetry, parse_action
+from envs.text import letters, named_board, numbers
 
 FIRST, SECOND, PAIRS = 1, 2, 3  # labels of the two edges, and of the first pair of cells
 AROUND = ((-1, 0), (-1, 1), (0, 1), (1, 0), (1, -1), (0, -1))  # each of these touches the next
@@ -108,6 +109,7 @@ class Hex(Env):
     swap: bool = True
 
     name = "hex"
+    marks = ("X (top to bottom)", "O (left to right)")
 
     def __post_init__(self) -> None:
         if not 3 <= self.size <= 19:
@@ -178,7 +180,7 @@ class Hex(Env):
         return "\n".join(["".join(row) for row in marks] + [f"{'XO'[int(state.player)]} {newest}"])
 
     def from_text(self, text: str) -> State:
-        *rows, mover, newest = text.split() or [""] * 2
+        *rows, mover, newest = text.split() if len(text.split()) > 1 else ("", "")
         wrong = f"hex: {text!r} is no position of size {self.size}: "
         if len(rows) != self.size or any(len(row) != self.size for row in rows) or set("".join(rows)) - set("XO."):
             raise ValueError(f"{wrong}it begins with {self.size} rows of {self.size} characters X, O or '.'")
@@ -206,6 +208,10 @@ class Hex(Env):
             jnp.array(groups, kind), jnp.int16(last), jnp.int16(plies), jnp.int8(player), jnp.bool(over),
             jnp.zeros(2, jnp.float32),
         )  # fmt: skip
+
+    def to_board(self, state: State) -> str:
+        """X joins top and bottom, O left and right."""
+        return named_board(self.to_text(state).split()[: self.size], numbers(1, self.size), letters(self.size), skew=1)
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         stones = np.sign(np.asarray(state.groups)).reshape(self.size, self.size)

@@ -13,7 +13,7 @@ import numpy as np
 
 from envs.core import Env, Symmetry, appended, parse_action, square_symmetries
 from envs.svg import disc, dot, grid_board
-from envs.text import read_board, square_name, write_board
+from envs.text import letters, named_board, numbers, read_board, square_name, write_board
 
 Words = tuple[jax.Array, jax.Array]  # u32[] squares 0 to 31, u32[] squares 32 to 63
 
@@ -146,6 +146,7 @@ class Othello(Env):
     size: int = 8
 
     name = "othello"
+    marks = ("X", "O")
 
     def __post_init__(self):
         if self.size not in (6, 8):
@@ -247,6 +248,9 @@ class Othello(Env):
         over = stuck((own[0], own[1]), (other[0], other[1]), self.size)
         player = jnp.int8("XO".index(mine))
         return State(jnp.stack([own, other]), jnp.int8(last), player, over, jnp.zeros(2, jnp.float32))
+
+    def to_board(self, state: State) -> str:
+        return named_board(self.to_text(state).split()[: self.size], numbers(1, self.size), letters(self.size))
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         colors = {"X": "#1c1c1c", "O": "#f4f4f0"}

@@ -16,6 +16,29 @@ def write_board(board: np.ndarray, *words: str) -> str:
     return "\n".join(["".join(row) for row in board] + [" ".join(words)] * bool(words))
 
 
+def named_board(rows: Sequence[Sequence[str]], left: Sequence[str], columns: Sequence[str], skew: int = 0) -> str:
+    """A board for people: rows named on the left, columns below; or above, where each row stands `skew` further to the
+    right than the one before."""
+    width, margin = max(map(len, columns)) + 1, max(map(len, left))
+
+    def line(name: str, marks: Sequence[str], shift: int) -> str:
+        return " " * shift + f"{name:>{margin}} " + "".join(f"{mark:>{width}}" for mark in marks)
+
+    lines = [line(name, row, i * skew) for i, (name, row) in enumerate(zip(left, rows, strict=True))]
+    names = line("", columns, 0)
+    return "\n".join([names, *lines] if skew else [*lines, names])
+
+
+def letters(n: int) -> str:
+    return string.ascii_lowercase[:n]
+
+
+def numbers(first: int, last: int) -> list[str]:
+    """`first` to `last`, up or down."""
+    step = 1 if last >= first else -1
+    return [str(i) for i in range(first, last + step, step)]
+
+
 def read_board(
     game: str, text: str, shape: tuple[int, int], marks: str, words: Sequence[int] = (0,), then: str = ""
 ) -> tuple[np.ndarray, list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from envs.core import Env, Symmetry, parse_action, square_symmetries
 from envs.svg import cross, grid_board, ring, shade
-from envs.text import changed
+from envs.text import changed, named_board
 
 SQUARES = [f"{column}{row}" for row in "321" for column in "abc"]
 LINES = np.array([0b111, 0b111000, 0b111000000, 0b1001001, 0b10010010, 0b100100100, 0b100010001, 0b1010100], np.uint16)
@@ -36,6 +36,7 @@ def cells(stones: jax.Array) -> jax.Array:
 @dataclasses.dataclass(frozen=True)
 class TicTacToe(Env):
     name = "tic_tac_toe"
+    marks = ("X", "O")
     num_actions = 9
     observation_shape = (3, 3, 2)
     max_plies = 9
@@ -91,6 +92,9 @@ class TicTacToe(Env):
             raise ValueError(f"tic_tac_toe: {text!r} goes on after a line was complete")
         over = any(lines) or "." not in board
         return State(stones, jnp.int8(count), jnp.bool(over), jnp.zeros(2, jnp.float32))
+
+    def to_board(self, state: State) -> str:
+        return named_board(self.to_text(state).split(), "321", "abc")
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         marks = self.to_text(state).split()

@@ -123,6 +123,17 @@ class Treasure(Env):
             jnp.uint8(moves), jnp.int8(row), jnp.int8(column), jnp.uint8(left), jnp.int8(0), over, jnp.zeros(1)
         )
 
+    def to_board(self, state: State) -> str:
+        """The walker is `@`, treasures are what they hold."""
+        cells = np.full((self.size, self.size), ".", "<U2")
+        for i, place in enumerate(zip(*self.places, strict=True)):
+            if int(state.left) >> i & 1:
+                cells[place] = "3" if i < 4 else "1"
+        here = int(state.row), int(state.column)
+        cells[here] = "@" + cells[here].strip(".")
+        board = "\n".join("".join(f"{cell:>3}" for cell in row) for row in cells)
+        return f"{board}\nmoves left: {self.moves - int(state.moves)}"
+
     def to_svg(self, state: State, before: State | None = None) -> str:
         rows, columns = self.places
         shapes = [disc(int(state.row), int(state.column), "#1f6fb2")]

@@ -13,7 +13,8 @@ those waiting only piece 0 may), action `pieces` passes. Moves are written from-
 
 import dataclasses
 import re
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -100,6 +101,7 @@ class Ur(Env):
     max_plies: int = 512
 
     name = "ur"
+    marks = ("X", "O")
     observation_shape = (150,)
     num_outcomes = 5
 
@@ -186,7 +188,7 @@ class Ur(Env):
         """The board and the turn. X (above) and O come in on the fourth square of their row, walk left, then right,
         then left; `*` is an empty rosette.
 
-            *..X  *.  X: 5 waiting, 1 home
+            *..X  *.  X: 4 waiting, 1 home
             .X.*O...
             *...  OO  O: 4 waiting, 0 home
             X rolled 2 at ply 31
@@ -249,6 +251,21 @@ class Ur(Env):
             raise ValueError(f"ur: in this position at ply {plies} it cannot be that {mover} {turn}")
         if walked > 4 * plies or plies > self.max_plies or (mover == "O" and plies == 0):
             raise ValueError(f"ur: no game comes to this position in {plies} plies with {mover} to move")
+
+    def to_board(self, state: State) -> str:
+        """As `to_text`, with the numbers of the squares."""
+        sides, own = sides_of(state, self.pieces), [4, 3, 2, 1, "", "", 14, 13]
+
+        def line(cells: Iterable[Any]) -> str:
+            return "".join(f"{cell:>3}" for cell in cells)
+
+        upper, lower = (
+            line([*side.marks[3::-1], "", "", *side.marks[:11:-1]])
+            + f"   {name}: {side.waiting} waiting, {side.home} home"
+            for side, name in zip(sides, "XO", strict=True)
+        )
+        turn = self.to_text(state).split("\n")[-1]
+        return "\n".join([line(own), upper, line(sides[0].marks[4:12]), line(range(5, 13)), lower, line(own), turn])
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         """X has the upper row and light pieces; the gaps before 1 and after 14 count who waits and who is home."""

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_origin
+from typing import Annotated, Any, Literal, get_origin
 
 import jax
 import rich
@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from rich.table import Column, Table
 
 import jaxzero
-from envs import GAMES
+from envs import GAMES, suggest
 from jaxzero import settings
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.games import make_env
@@ -284,7 +284,7 @@ def match(
     out
         Folder of arena.csv, to which a line is added, and of last_arena.json.
     record
-        Write all games to this file: .pgn (chess), .sgf (Go), .trmph (Hex) or .json (lists of actions).
+        Write all games to this file: .jsonl (any game), .pgn (chess), .sgf (Go) or .trmph (Hex).
     overwrite
         Write over an existing file of --record.
     """
@@ -437,6 +437,40 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
 
 
 @app.command
+def play(
+    player: str,
+    /,
+    *,
+    game: str = "",
+    options: Annotated[dict[str, str] | None, Parameter(negative=())] = None,
+    side: Literal["first", "second"] = "first",
+    seed: Step = None,
+) -> None:
+    """Play at the terminal, or through pipes, against a network or any other player: moves in the game's notation,
+    hints, undo, records of the game.
+
+    Parameters
+    ----------
+    player
+        RUN[@STEP][:SIMULATIONS], a run's folder or name (0 simulations: its bare policy); or, with --game, another
+        player such as minimax:4, mcts:200, perfect or random.
+    game
+        A registered game, or FILE.py:FUNCTION for one of your own; a run knows its game.
+    options
+        Options of the game, such as --options.size 7.
+    side
+        Yours.
+    seed
+        Of the dice; drawn if not given.
+    """
+    at_least(0, seed=seed)
+    from jaxzero import play as playing
+
+    with notices():
+        playing.play(player, game, options or {}, ("first", "second").index(side), seed)
+
+
+@app.command
 def report(
     run: str,
     /,
@@ -479,6 +513,46 @@ def report(
     for notice in notices:
         print(f"{folder}: {notice}", file=sys.stderr)
     print(path)
+
+
+@app.command
+def compare(
+    *names: str,
+    key: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
+    file: Path = Path("comparison.png"),
+    overwrite: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
+    """Draw the curves of runs beside each other, by training time and by games played, and print the picture's path.
+
+    Parameters
+    ----------
+    names
+        Folders or names of runs.
+    key
+        One or more numbers of metrics.jsonl; the scores of all evaluations if not given.
+    file
+        The PNG file.
+    overwrite
+        Replace a file that is there.
+    """
+    from jaxzero import metrics, plot, runs
+    from jaxzero.checkpoint import check_writable
+
+    folders = [runs.find(name) for name in names]
+    rows = {folder.name: metrics.read(folder) for folder in folders}
+    if len(rows) < 2 or len(rows) < len(names):
+        raise ConfigError("compare: name two runs or more, of different names")
+    known = {name: None for run in rows.values() for row in run for name in row}
+    keys = key or [name for name in known if name.startswith("eval/") and name.endswith("/score")]
+    if unknown := [name for name in keys if name not in known]:
+        raise ConfigError(f"--key: {unknown[0]!r} is in none of these runs; {suggest(unknown[0], list(known))}")
+    if not keys:
+        raise ConfigError("compare: these runs have no evaluations yet; give a number of their metrics.jsonl as --key")
+    if file.exists() and not overwrite:
+        raise ConfigError(f"--file: {file} exists; choose another name or give --overwrite")
+    check_writable(file.parent)
+    plot.comparison(rows, keys, file)
+    print(file)
 
 
 def at_least(least: int, **options: int | None) -> None:

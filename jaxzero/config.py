@@ -36,12 +36,13 @@ class NetworkConfig:
     dynamics_blocks: int = 1
     """muzero_conv: residual blocks of the dynamics."""
     hidden_dim: int = 128
-    """muzero_mlp: width of the hidden layers, two in the representation and in the dynamics, one in each head."""
+    """muzero_mlp: width of the hidden layers, two in the representation and in the dynamics, one in each head; with
+    codes, of the two layers that tell them."""
     latent_dim: int = 64
     """muzero_mlp: numbers of a latent state."""
     codes: int = 0
-    """muzero_mlp: kinds of outcomes of chance that the model tells apart, such as 32 for 2048 (Stochastic MuZero); 0 =
-    an action leads to what is expected of it."""
+    """muzero: kinds of outcomes of chance that the model tells apart, such as 32 for 2048 (Stochastic MuZero); 0 = an
+    action leads to what is expected of it."""
     projection: int = 0
     """muzero: width in which latent states are compared (learner.consistency_weight); 0 = no such layers."""
     norm: Literal["batch", "none"] = "none"
@@ -185,6 +186,9 @@ class LearnerConfig:
     network.projection); 0 = off."""
     reanalyse: float = 0.0
     """Share of each batch whose policies and values are searched anew with the latest network; 0 = off."""
+    priority: float = 0.0
+    """Positions are sampled in proportion to |search value - value target| ^ priority, with weights that make up for it
+    (MuZero: 1); 0 = all alike."""
     ema: float = 0.99
     """Decay of the averaged parameters that play, are evaluated and exported; 0 = the latest parameters."""
     augment: bool = True

@@ -41,3 +41,14 @@ def smooth(y: np.ndarray) -> np.ndarray:
         near = slice(max(0, i - reach), i + reach + 1)
         means[i] = np.polyval(np.polyfit(here[near] - i, y[near], 1), 0)
     return means
+
+
+def elo_lines(rows: Rows) -> dict[str, Rows]:
+    """Ratings (rows of `jaxzero.evaluation.rate`) of the checkpoints of each run at each number of simulations, by
+    iteration; anchors are none."""
+    lines: dict[str, list[Mapping[str, Any]]] = {}
+    for row in sorted(rows, key=lambda row: (row["run"], row["iteration"])):
+        if row["run"]:
+            name = f"{row['run']}, {row['player'].partition(':')[2]} simulations"
+            lines.setdefault(name, []).append(row)
+    return dict(sorted(lines.items()))

@@ -6,17 +6,15 @@ from typing import Any
 import jax
 
 from envs import Env
-from jaxzero import networks, settings
+from jaxzero import iteration, networks, settings
 from jaxzero.config import Config
+from jaxzero.export.load import initial_weights
 
 
 def dry_run(config: Config, env: Env) -> str:
     """The resolved configuration as TOML, then parameters, memory and checkpoint size as comments."""
-    # Late: train imports this module.
-    from jaxzero import train
-
-    origin = train.initial_weights(config, env) if config.init_from else None
-    learner, data = train.abstract_state(config, env)
+    origin = initial_weights(config, env) if config.init_from else None
+    learner, data = iteration.abstract_state(config, env)
     params = jax.eval_shape(networks.make(config.network, env).init, jax.random.key(0))["params"]
     parts = {**top_level(learner), **top_level(data)}
     lines = [

@@ -150,6 +150,12 @@ def data_part(state: RunState) -> dict[str, Any]:
     return {"games": state.games, "replay": state.replay}
 
 
+def abstract_state(config: Config, env: Env) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Shapes and dtypes of what a checkpoint holds: (learner part, data part). Compiles nothing."""
+    abstract = make(config, env).abstract
+    return learner_part(abstract), data_part(abstract)
+
+
 def averages(config: Config, sums: dict[str, Any], metrics: dict[str, Any]) -> dict[str, float]:
     """The row of numbers that people read, from host values of `self_play`'s sums and `learn`'s metrics."""
     positions = config.selfplay.games * config.selfplay.plies

@@ -182,30 +182,31 @@ def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., 
 
 
 def make_update(network: Network, config: LearnerConfig, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
-    """The function `update(learned, batch, key) -> (learned, metrics)`, to be run under the mesh axis `AXIS`: each
-    device holds N positions, gradients and statistics are those of the whole batch."""
+    """The function `update(learned, batch, key, weight=1) -> (learned, metrics)`, to be run under the mesh axis `AXIS`:
+    each device holds N positions, which weigh f32[N]; gradients and statistics are those of the whole batch."""
 
-    def modelled(params, stats, window: Window, key):
+    def modelled(params, stats, window: Window, weight, key):
         assert network.latent is not None
         losses = muzero_loss(config, network.latent, params, window)
-        total = losses.pop("loss").mean()
+        total = (weight * losses.pop("loss")).mean()
         return total, (stats, {"loss": total} | by_depth(losses, window.alive))
 
-    def judged(params, stats, batch: Batch, key):
+    def judged(params, stats, batch: Batch, weight, key):
         prediction, stats = network.predict(
             {"params": params, "stats": stats}, batch.observation, train=True, key=key, axis_name=AXIS
         )
         losses = alphazero_loss(config, prediction, batch.moves, batch.weights, batch.policy_weight, batch.value)
-        means = {name: values.mean() for name, values in losses.items()}
+        means = {name: (weight * values).mean() for name, values in losses.items()}
         return means["loss"], (stats, means)
 
     loss = modelled if network.latent else judged
 
-    def update(learned: Learned, batch: Batch | Window, key: jax.Array):
+    def update(learned: Learned, batch: Batch | Window, key: jax.Array, weight: Any = 1.0):
         variables = learned.variables
         gradients, (stats, metrics) = jax.grad(loss, has_aux=True)(
-            variables["params"], variables["stats"], batch, jax.random.fold_in(key, jax.lax.axis_index(AXIS))
-        )
+            variables["params"], variables["stats"], batch, weight,
+            jax.random.fold_in(key, jax.lax.axis_index(AXIS)),
+        )  # fmt: skip
         gradients, metrics = jax.lax.pmean((gradients, metrics), AXIS)
         changes, state = optimizer.update(gradients, learned.optimizer, variables["params"])
         variables = {"params": optax.apply_updates(variables["params"], changes), "stats": stats}
@@ -230,14 +231,16 @@ def make_learn(
     steps = config.learner.unroll if network.latent else 0
 
     def draw(learned: Learned, replay: replays.Replay, table: jax.Array, key: jax.Array, count: int):
-        """Slots and their targets, [N] to judge or [N, K + 1] to unroll a model over."""
+        """Slots and their targets, [N] to judge or [N, K + 1] to unroll a model over, and weights [N]."""
         if not (network.latent or reanalyse):
             return replays.sample(replay, table, key, count)
         drawn, looked = jax.random.split(key)
-        slots, value = replays.sample_windows(replay, table, drawn, count, steps)
+        slots, value, weight = replays.sample_windows(replay, table, drawn, count, steps)
         if reanalyse:
             slots, value = reanalyse(learned.variables, slots, value, looked)
-        return (slots, value) if network.latent else jax.tree.map(lambda x: x[:, 0], (slots, value))
+        if not network.latent:
+            slots, value = jax.tree.map(lambda x: x[:, 0], (slots, value))
+        return slots, value, weight
 
     make = make_batch
     if network.latent:
@@ -247,14 +250,15 @@ def make_learn(
         devices = jax.lax.psum(1, AXIS)
         count = config.learner.batch // devices
         rows = window_rows(config.replay, positions, config.selfplay.games)
-        table = replays.sampling_table(replay, rows)
+        allowed = replays.sampleable(replay, rows)
+        table = replays.sampling_table(replay, allowed, config.learner.priority)
 
         def one(learned, k):
             sampled, turns, dropped = jax.random.split(jax.random.fold_in(key, k), 3)
             device = jax.lax.axis_index(AXIS)
-            slots, value = draw(learned, replay, table, jax.random.fold_in(sampled, device), count)
+            slots, value, weight = draw(learned, replay, table, jax.random.fold_in(sampled, device), count)
             batch = make(env, config.learner, slots, value, jax.random.fold_in(turns, device))
-            return update(learned, batch, dropped)
+            return update(learned, batch, dropped, weight)
 
         def run(learned):
             learned, metrics = jax.lax.scan(one, learned, jnp.arange(config.updates))
@@ -264,7 +268,7 @@ def make_learn(
             nothing = jax.eval_shape(run, learned)[1]
             return learned, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing)
 
-        enough = jax.lax.pmin(table[-1], AXIS) >= count
+        enough = jax.lax.pmin(allowed.sum(), AXIS) >= count
         learned, metrics = jax.lax.cond(enough, run, skip, learned)
         return learned, metrics | {"window": (rows * config.selfplay.games).astype(jnp.float32)}
 

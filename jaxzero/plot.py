@@ -1,8 +1,9 @@
-"""learning_curve.png: the course of a run in one picture."""
+"""The course of a run, or of several, in one picture."""
 
+import itertools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from jaxzero.curves import NOISY, Rows, known, series, smooth, thin
+from jaxzero.curves import NOISY, Rows, elo_lines, known, series, smooth, thin
 from jaxzero.progress import short_number
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
@@ -116,11 +117,7 @@ def _finish(axes: Axes, title: str, handles: list[Any], labels: list[str]) -> No
     columns = 4
     lines = max(1, -(-len(labels) // columns))
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold", color=INK, pad=8 + 17 * lines)
-    axes.grid(color="#E6E6E6", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(GREY)
-    axes.tick_params(colors=INK, length=0)
+    _frame(axes)
     if labels:
         place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "borderaxespad": 0.2}
         axes.legend(
@@ -131,10 +128,44 @@ def _finish(axes: Axes, title: str, handles: list[Any], labels: list[str]) -> No
         axes.text(0.5, 0.5, "nothing yet", transform=axes.transAxes, ha="center", va="center", color=GREY)
 
 
+def _frame(axes: Axes) -> None:
+    axes.grid(color="#E6E6E6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(GREY)
+    axes.tick_params(colors=INK, length=0)
+
+
 def _over_minutes(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
     """Minutes and values of the rows that have them."""
     seconds, values = series(rows, key, "seconds")
     return seconds / 60, values
+
+
+def comparison(runs: Mapping[str, Rows], keys: Sequence[str], path: str | os.PathLike[str]) -> None:
+    """Draw numbers of the rows of several runs, by name, over training time and over games played, into the PNG file
+    `path`, which appears whole or not at all. A run has a colour, a number a style."""
+    figure = Figure(figsize=(12, 5), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
+    panels = figure.subplots(1, 2, sharey=True)
+    colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
+    for axes, over, unit in ((panels[0], "seconds", "minutes of training"), (panels[1], "games", "games of self-play")):
+        for number, (name, rows) in enumerate(runs.items()):
+            for key, style in zip(keys, itertools.cycle(("-", "--", ":")), strict=False):
+                x, y = series(rows, key, over)
+                label = f"{name}: {key.removeprefix('eval/').removesuffix('/score')}"
+                _draw(axes, x / (60 if over == "seconds" else 1), y, label, colours[number % len(colours)], style)
+        axes.set_xlim(left=0)
+        axes.set_xlabel(unit, color=INK)
+        axes.xaxis.set_major_locator(MaxNLocator(6))
+        axes.xaxis.set_major_formatter(lambda x, _: short_number(x) if x else "0")
+        _frame(axes)
+    if all(key.endswith("/score") for key in keys):
+        panels[0].set_ylim(-0.03, 1.03)
+        panels[0].yaxis.set_major_formatter(PercentFormatter(1))
+    handles, labels = panels[0].get_legend_handles_labels()
+    place = {"loc": "outside upper left", "ncols": 3, "frameon": False, "fontsize": 9}
+    figure.legend(handles, labels, labelcolor=INK, **place)
+    _save(figure, path)
 
 
 def elo_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") -> None:
@@ -143,15 +174,12 @@ def elo_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") -> None
     figure = Figure(figsize=(9, 5.5), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     axes = figure.subplots()
     colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
-    names = sorted({(row["run"], row["player"].partition(":")[2]) for row in rows if row["run"]})
-    for number, (run, mode) in enumerate(names):
-        own = [row for row in rows if row["run"] == run and row["player"].partition(":")[2] == mode]
-        own.sort(key=lambda row: row["iteration"])
+    for number, (name, own) in enumerate(elo_lines(rows).items()):
         x, elo = (np.array([row[key] for row in own], float) for key in ("iteration", "elo"))
         low, high = np.array([row["interval"] for row in own]).T
         axes.errorbar(
             x, elo, (np.maximum(elo - low, 0), np.maximum(high - elo, 0)), color=colours[number % len(colours)],
-            linewidth=2, marker="o", markersize=4, elinewidth=1, capsize=2, label=f"{run}, {mode} simulations",
+            linewidth=2, marker="o", markersize=4, elinewidth=1, capsize=2, label=name,
         )  # fmt: skip
     for row in rows:
         if not row["run"]:

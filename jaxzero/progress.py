@@ -1,15 +1,17 @@
-"""Progress of a run on the terminal: a live bar, or plain lines where stdout is a file or a pipe."""
+"""Progress on the terminal: a live bar of a run, or plain lines where stdout is a file or a pipe; a bar of a match."""
 
 import collections
 import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
+import rich.progress
 from rich.console import Console, Group
 from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -33,8 +35,7 @@ class Progress:
         self._row: Mapping[str, Any] = {"iteration": 0}
         self._scores = ""
         self._live = None
-        # not rich's own test, which FORCE_COLOR overrides
-        if self._stream.isatty() and os.environ.get("TERM") != "dumb":
+        if is_terminal(self._stream):
             console = Console(file=self._stream)
             self._live = Live(get_renderable=self._render, console=console, refresh_per_second=4)
 
@@ -106,6 +107,55 @@ class Progress:
         bar.add_row(ProgressBar(total=max(1, self._total), completed=iteration), *cells)
         lines = ["  ".join(self._figures()), f"evaluation  {self._scores}" if self._scores else ""]
         return Group(bar, *(Text(line) for line in lines if line))
+
+
+class Watch:
+    """How matches go, as a bar of the games that are over. `tell` is what a match calls each turn; it is None where
+    `stream` is no terminal, so that nothing is computed for it."""
+
+    def __init__(self, stream: TextIO | None = None):
+        self.tell = self._tell if stream and is_terminal(stream) else None
+        self._console = Console(file=stream)
+        self._before, self._over = (
+            0,
+            dict[int, int](),
+        )  # games over: in earlier rounds; now, by the first pair of a device
+        self._bar: rich.progress.Progress | None = None
+
+    @contextlib.contextmanager
+    def match(self, title: str, games: int) -> Iterator[None]:
+        columns = [
+            TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
+        ]  # fmt: skip
+        self._before = 0
+        bar = rich.progress.Progress(
+            *columns, console=self._console, transient=True, redirect_stdout=False, disable=self.tell is None
+        )
+        with bar:
+            bar.add_task(title, total=games, note="compiling")
+            self._bar = bar
+            try:
+                yield
+            finally:
+                self._bar = None
+                self.end_round()
+
+    def end_round(self) -> None:
+        """The games told of so far are over."""
+        self._before, self._over = self._before + sum(self._over.values()), {}
+
+    def _tell(self, pair: Any, over: Any, plies: Any) -> None:
+        """Games that are over among those of a device, whose first pair is given, and the plies of the longest one."""
+        self._over[int(pair)] = int(over)
+        if self._bar:
+            done = self._before + sum(self._over.values())
+            self._bar.update(self._bar.task_ids[0], completed=done, note=f"ply {int(plies)}")
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Not rich's own test, which FORCE_COLOR overrides."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _is_score(key: str) -> bool:

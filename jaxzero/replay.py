@@ -129,28 +129,47 @@ def recent(cursor: jax.Array, num_rows: int, width: int) -> jax.Array:
     return (cursor - width + jnp.arange(width)) % num_rows
 
 
-def sampling_table(replay: Replay, window_rows: jax.Array) -> jax.Array:
-    """i32[T · B]: running count of the slots that may be sampled: ready and within the newest `window_rows` rows."""
+def sampleable(replay: Replay, window_rows: jax.Array) -> jax.Array:
+    """bool[T, B]: the slots that may be sampled: ready and within the newest `window_rows` rows."""
     num_rows = replay.ready.shape[0]
     age = (replay.cursor - 1 - jnp.arange(num_rows)) % num_rows
-    return jnp.cumsum((replay.ready & (age < window_rows)[:, None]).reshape(-1), dtype=jnp.int32)
+    return replay.ready & (age < window_rows)[:, None]
 
 
-def sample(replay: Replay, table: jax.Array, key: jax.Array, count: int) -> tuple[Slots, jax.Array]:
-    """`count` slots drawn uniformly with replacement, with their targets f32[N]. The table must not be empty."""
-    return window(replay, draw(table, key, count))
+def sampling_table(replay: Replay, allowed: jax.Array, priority: float = 0.0) -> jax.Array:
+    """i32[T · B]: running sum of the slots' shares of a sample: 1 for those allowed (bool[T, B]), or with a priority
+    |search value - target| ^ priority (Schrittwieser et al. 2020, appendix G; Schaul et al. 2016, equation 1), in whole
+    numbers so that no sum is rounded: the largest error counts as often as an i32 allows, the smallest once."""
+    share = allowed.astype(jnp.int32)
+    if priority:
+        error = jnp.where(allowed, jnp.abs(replay.slots.value - replay.target) ** priority, 0.0)
+        levels = 2**30 // allowed.size
+        share += jnp.where(allowed, error / jnp.maximum(error.max(), 1e-30) * levels, 0.0).astype(jnp.int32)
+    return jnp.cumsum(share.reshape(-1), dtype=jnp.int32)
 
 
-def sample_windows(replay: Replay, table: jax.Array, key: jax.Array, count: int, steps: int) -> tuple[Slots, jax.Array]:
-    """`count` slots drawn so and the `steps` plies after each: [N, steps + 1]. Beyond the end of a game they are those
-    of the lane's next one, or older ones."""
-    index = draw(table, key, count)[:, None] + jnp.arange(steps + 1)[None] * replay.ready.shape[1]
-    return window(replay, index % table.shape[0])
+def sample(replay: Replay, table: jax.Array, key: jax.Array, count: int) -> tuple[Slots, jax.Array, jax.Array]:
+    """`count` slots drawn by their shares with replacement, their targets f32[N] and the weights f32[N] that make up
+    for unequal shares, at most 1 (Schaul et al. 2016, section 3.4, β = 1). The table must not be empty."""
+    index, weight = draw(table, key, count)
+    return *window(replay, index), weight
 
 
-def draw(table: jax.Array, key: jax.Array, count: int) -> jax.Array:
+def sample_windows(
+    replay: Replay, table: jax.Array, key: jax.Array, count: int, steps: int
+) -> tuple[Slots, jax.Array, jax.Array]:
+    """The same with the `steps` plies after each slot: slots and targets [N, steps + 1]. Beyond the end of a game they
+    are those of the lane's next one, or older ones."""
+    first, weight = draw(table, key, count)
+    index = first[:, None] + jnp.arange(steps + 1)[None] * replay.ready.shape[1]
+    return *window(replay, index % table.shape[0]), weight
+
+
+def draw(table: jax.Array, key: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
     nth = jax.random.randint(key, (count,), 1, jnp.maximum(table[-1], 1) + 1)
-    return jnp.searchsorted(table, nth)
+    index = jnp.searchsorted(table, nth)
+    share = table[index] - jnp.where(index > 0, table[index - 1], 0)
+    return index, share.min() / share
 
 
 def window(replay: Replay, index: jax.Array) -> tuple[Slots, jax.Array]:

@@ -16,7 +16,7 @@ from jaxzero.checkpoint import Checkpointer, check_writable
 from jaxzero.config import Config, ConfigError
 from jaxzero.games import make_env
 
-CONFIG = "config.toml"
+CONFIG, RATINGS = "config.toml", "ratings.json"
 OURS = {".lock", CONFIG + ".tmp"}  # all that a start killed at once leaves
 
 

@@ -25,13 +25,13 @@ from jaxzero.dry_run import dry_run
 from jaxzero.evaluation import measures, promotion
 from jaxzero.export import parity, publish
 from jaxzero.export.load import Loaded as Origin
-from jaxzero.export.load import load as load_file
+from jaxzero.export.load import initial_weights
 from jaxzero.export.model import make as make_model
 from jaxzero.export.publish import export_run
 from jaxzero.games import make_env
 from jaxzero.validation import validate
 
-__all__ = ["abstract_state", "dry_run", "export_run", "load", "run"]
+__all__ = ["dry_run", "export_run", "load", "run"]
 
 Row = dict[str, Any]
 load = runs.load
@@ -85,17 +85,6 @@ def run(
             if message := explained(error, folder):
                 raise ConfigError(message) from error
             raise
-
-
-def initial_weights(config: Config, env: Env) -> Origin:
-    """What `init_from` holds. ConfigError: it cannot be used."""
-    return load_file(config.init_from, env, config.network, "init_from: ")
-
-
-def abstract_state(config: Config, env: Env) -> tuple[Any, Any]:
-    """Shapes and dtypes of what a checkpoint holds: (learner part, replay and games). Compiles nothing."""
-    abstract = iteration.make(config, env).abstract
-    return iteration.learner_part(abstract), iteration.data_part(abstract)
 
 
 def now() -> str:

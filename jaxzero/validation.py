@@ -43,7 +43,7 @@ RANGES = {
         "devices", "search.c_puct", "search.forced_playouts", "search.max_depth", "search.slots", "search.temperature",
         "search.temperature_plies", "selfplay.opening_plies", "learner.warmup", "learner.weight_decay", "learner.clip",
         "learner.value_weight", "learner.td_steps", "learner.reward_weight", "learner.follows_weight",
-        "learner.consistency_weight", "learner.codes_weight", "network.projection", "network.codes",
+        "learner.consistency_weight", "learner.codes_weight", "learner.priority", "network.projection", "network.codes",
         "promotion.simulations", "promotion.opening_plies", "evaluation.every", "evaluation.opening_plies",
     )),
     "above 0": (lambda x: x > 0, (
@@ -92,11 +92,6 @@ def validate_choices(config: Config, env: Env) -> None:
             raise ConfigError(f"{field}: unknown kind {kind!r}; {suggest(kind, known)}")
     if config.search.engine == "mctx" and env.num_outcomes:
         raise ConfigError(f"search.engine: stock mctx cannot search {env.name}, a game with chance; use tree")
-    if config.search.kind == "puct" and env.num_players == 1:
-        raise ConfigError(
-            f"search.kind: puct takes values to lie in [-1, 1], but the rewards of {env.name} add up without a bound, "
-            "as it has one player; use gumbel, which rescales values"
-        )
     if network.kind in ("resnet", "muzero_conv") and len(env.observation_shape) != 3:
         raise ConfigError(
             f"network.kind: {network.kind} needs observations [rows, columns, planes], {env.name} has shape "
@@ -131,9 +126,8 @@ def validate_model(config: Config) -> None:
             "learner.consistency_weight: latent states are compared in a projection; set network.projection too, such "
             "as 128, or leave it out"
         )
-    if network.codes and (network.kind != "muzero_mlp" or config.search.engine != "tree"):
-        field = 'network.kind = "muzero_mlp"' if network.kind != "muzero_mlp" else 'search.engine = "tree"'
-        raise ConfigError(f"network.codes: outcomes of chance need {field}; set it, or leave them out")
+    if network.codes and config.search.engine != "tree":
+        raise ConfigError('network.codes: outcomes of chance need search.engine = "tree"; set it, or leave them out')
     if network.codes and config.search.kind == "minimax":
         raise ConfigError("network.codes: minimax looks at no chance; use gumbel or puct, or leave them out")
     if config.search.reuse:

@@ -30,6 +30,10 @@ CASES = {
         ),
     ),
     "muzero-mlp": ("tic_tac_toe", NetworkConfig(kind="muzero_mlp", hidden_dim=24, latent_dim=12, value="transformed")),
+    "muzero-conv-codes": (
+        "2048",
+        NetworkConfig(kind="muzero_conv", channels=8, blocks=1, hidden_dim=12, value="categorical", support=4, codes=3),
+    ),
     "muzero-conv": ("connect_four", NetworkConfig(kind="muzero_conv", channels=8, blocks=1, value="wdl")),
 }
 

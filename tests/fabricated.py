@@ -23,7 +23,8 @@ def rows() -> list[metrics.Row]:
     for i in range(1, STEP + 1):
         row = {"iteration": i, "seconds": 2.0 * i, "games": 8 * i, "positions": 100 * i, "updates": i}
         row |= {"loss": None if i == 7 else 2 / i, "value_error": 0.5, "device": "2 CPU cores, 4 GiB memory"}
-        found.append(row | ({"eval/random/score": i / 50} if i in (20, STEP) else {}))
+        truth = {"oracle/policy_moves": i / 80, "oracle/search_moves": i / 40, "oracle/policy_value_error": 10 / i}
+        found.append(row | ({"eval/random/score": i / 50, "metric/mine": i, **truth} if i in (20, STEP) else {}))
     return found
 
 
@@ -31,6 +32,23 @@ def result(wins: int, losses: int) -> dict:
     side = {"games": 50, "wins": wins // 2, "draws": 0, "losses": losses // 2, "score": wins / 100}
     both = {"games": 100, "wins": wins, "draws": 0, "losses": losses, "score": wins / 100}
     return both | {"interval": [0.1, 0.9], "mean_length": 6.5, "as_first": side, "as_second": side}
+
+
+def ratings(name: str) -> list[metrics.Row]:
+    """As `jaxzero rate` writes them of two checkpoints and an anchor, strongest first."""
+    found = [
+        {
+            "player": f"{name}@{step}:4",
+            "run": name,
+            "iteration": step,
+            "elo": 10.0 * step,
+            "interval": [8.0 * step, 500.0],
+        }
+        for step in (STEP, 20)
+    ]
+    found[0]["gain"] = {"on": found[1]["player"], "elo": 200.0, "interval": [-20.0, 420.0]}
+    found.append({"player": "random", "run": "", "iteration": 0, "elo": 0.0, "interval": [0.0, 0.0]})
+    return [row | {"games": 200, "score": 0.5} for row in found]
 
 
 def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0, network: NetworkConfig = MLP) -> Config:
@@ -45,6 +63,7 @@ def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0, network: 
     for step, wins in ((20, 40), (STEP, 80)):
         found = {"random": result(wins, 100 - wins), "minimax:1": result(wins // 2, 100 - wins // 2)}
         write_results(folder, step, found, "2026-01-01T00:00:00+00:00")
+    (folder / runs.RATINGS).write_text(json.dumps({"zero": "random", "ratings": ratings(folder.name)}))
     rng = np.random.default_rng(seed)
 
     def drawn(leaf):

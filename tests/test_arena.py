@@ -1,6 +1,7 @@
 """Matches of any two players: rounds, stopping, books, records; the host's loop against the device's."""
 
 import csv
+import io
 import json
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from jaxzero.evaluation import arena, books, host, matches
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import Contestant, make_player, policy_player, random_player
 from jaxzero.evaluation.sprt import Sprt
+from jaxzero.progress import Watch
 
 GAME = GameConfig("tic_tac_toe")
 TINY = """
@@ -69,7 +71,7 @@ def test_runs_that_cannot_play(tiny: Path):
         (f"{tiny}@5", "tic_tac_toe", "no checkpoint of step 5; there are: 3, 7"),
         (f"{tiny}@bset", "tic_tac_toe", "STEP must be a whole number, 0 or more, got 'bset'"),
         (f"{tiny}:many", "tic_tac_toe", "SIMULATIONS must be a whole number, 0 or more, got 'many'"),
-        (f"{tiny}", "connect_four", r"the run plays TicTacToe\(\), the match is of ConnectFour\(\)"),
+        (f"{tiny}", "connect_four", r"the run plays TicTacToe\(\), not ConnectFour\(\)"),
     ):
         with pytest.raises(ConfigError, match=message):
             make_player(spec, envs.make(game))
@@ -79,13 +81,12 @@ def test_runs_that_cannot_play(tiny: Path):
 
 
 def test_both_loops_play_the_same_games():
-    """Extra turns, draws and random openings; players that depend on their keys."""
-    for env in (Countdown(), TIC_TAC_TOE):
+    """Extra turns, draws, dice and random openings; players that depend on their keys."""
+    for env in (Countdown(), TIC_TAC_TOE, envs.make("ur", pieces=1)):
         a, b = random_player(env), in_order(env, np.arange(env.num_actions))
         device = matches.play(env, a, b, 12, 3)(None, None, jax.random.key(5))
         outside = host.play(env, Contestant("a", a), Contestant("b", b), 12, 3)(jax.random.key(5))
-        for one, other in zip(device, outside, strict=True):
-            np.testing.assert_array_equal(one, other)
+        jax.tree.map(np.testing.assert_array_equal, device, outside)
 
 
 def test_moves_are_those_played():
@@ -110,7 +111,7 @@ def test_rounds_and_their_stop(monkeypatch: pytest.MonkeyPatch):
     """Rounds of equal size, cut to what was asked; a verdict ends them."""
     asked = []
 
-    def rounds(env, a, b, games, opening_plies):
+    def rounds(env, a, b, games, opening_plies, watch):
         asked.append(games)
         ones = MatchResult(np.ones((2, games // 2), np.int8), np.ones((2, games // 2)), np.zeros((2, games // 2, 9)))
         return lambda key: ones
@@ -133,11 +134,43 @@ def test_duplicates():
     assert arena.duplicates(moves) == 2 + 1
 
 
+def test_watching_changes_nothing():
+    """Told each turn how many games are over, by the device and by the host: at last all of them; the same games."""
+    a, b = random_player(TIC_TAC_TOE), in_order(TIC_TAC_TOE, np.arange(9))
+    plain = matches.play(TIC_TAC_TOE, a, b, 16, 3)(None, None, jax.random.key(5))
+    for loop in ("device", "host"):
+        told: list[tuple[int, ...]] = []
+        watch = lambda *numbers, told=told: told.append(tuple(map(int, numbers)))  # noqa: E731
+        if loop == "device":
+            watched = matches.play(TIC_TAC_TOE, a, b, 16, 3, watch)(None, None, jax.random.key(5))
+        else:
+            watched = host.play(TIC_TAC_TOE, Contestant("a", a), Contestant("b", b), 16, 3, watch)(jax.random.key(5))
+        jax.block_until_ready(watched)
+        jax.effects_barrier()
+        jax.tree.map(np.testing.assert_array_equal, plain, watched)
+        last = {pair: (over, plies) for pair, over, plies in sorted(told)}
+        assert sum(over for over, _ in last.values()) == 16
+        assert max(plies for _, plies in last.values()) == np.max(plain.plies)
+        assert len(told) > 2 * len(last)
+
+
+def test_a_terminal_shows_how_far_a_match_is(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("TERM", "xterm")
+    one, other = (Contestant(name, random_player(TIC_TAC_TOE)) for name in ("one", "other"))
+    for terminal in (True, False):
+        stream = io.StringIO()
+        stream.isatty = lambda terminal=terminal: terminal
+        arena.play(TIC_TAC_TOE, one, other, arena.Match(32, at_once=16), Watch(stream))
+        assert ("one against other" in stream.getvalue()) == terminal
+        assert ("32/32" in stream.getvalue()) == terminal
+        assert terminal or not stream.getvalue()
+
+
 # Books and records
 
 
 def test_match_command(run: Run, tmp_path: Path, tiny: Path):
-    tokens = ["match", "greedy", "random", "--game", "tic_tac_toe", "--games", "40", "--record", "games.json"]
+    tokens = ["match", "greedy", "random", "--game", "tic_tac_toe", "--games", "40", "--record", "games.jsonl"]
     status, text, error = run(*tokens)
     assert (status, error) == (0, "")
     assert text.startswith("greedy against random, 40 games of tic_tac_toe: ")
@@ -147,23 +180,20 @@ def test_match_command(run: Run, tmp_path: Path, tiny: Path):
     rows = list(csv.DictReader((tmp_path / "arena" / "arena.csv").open()))
     assert [row["wins"] for row in rows] == [str(facts["wins"])]
 
-    games = json.loads((tmp_path / "games.json").read_text())
-    outcomes = [game["result"][game["players"].index("greedy")] for game in games["games"]]
-    assert (outcomes.count(1), outcomes.count(0), outcomes.count(-1)) == (
-        facts["wins"],
-        facts["draws"],
-        facts["losses"],
-    )
-    replayed = records.replay(TIC_TAC_TOE, [game["actions"] for game in games["games"]])
-    assert [list(game.result) for game in replayed] == [game["result"] for game in games["games"]]
+    games, problems = records.read(tmp_path / "games.jsonl")
+    assert not problems
+    outcomes = [game.result[list(game.headers.values()).index("greedy")] for game in games if game.result]
+    assert [outcomes.count(sign) for sign in (1, 0, -1)] == [facts["wins"], facts["draws"], facts["losses"]]
+    replayed = records.replay(TIC_TAC_TOE, [game.moves for game in games])
+    assert [found.result for found in replayed] == [game.result for game in games]
 
-    assert run(*tokens)[2].startswith("error: record: games.json exists; ")
+    assert run(*tokens)[2].startswith("error: record: games.jsonl exists; ")
     assert run(*tokens, "--overwrite", "--seed", "1")[0] == 0
     rows = list(csv.DictReader((tmp_path / "arena" / "arena.csv").open()))
     assert [row["seed"] for row in rows] == ["0", "1"]
     # The same seed gives the same games, whoever else has played.
     assert run(*tokens, "--overwrite")[0] == 0
-    assert json.loads((tmp_path / "games.json").read_text()) == games
+    assert records.read(tmp_path / "games.jsonl") == (games, [])
 
 
 @pytest.mark.parametrize(("tokens", "message"), [
@@ -171,7 +201,7 @@ def test_match_command(run: Run, tmp_path: Path, tiny: Path):
     (["random", "rand", "--game", "hex"], "B: 'rand': no such player, and no run of that name; did you mean 'random'?"),
     (["random", "random", "--game", "hx"], "game: unknown game 'hx'; did you mean 'hex'?"),
     (["random", "random", "--game", "hex", "--games", "7"], "games: must be even, as each opening is played from both"),
-    (["random", "random", "--game", "hex", "--record", "x.pgn"], "record: x.pgn: games of hex are written as .json or"),
+    (["random", "random", "--game", "hex", "--record", "x.pgn"], "record: x.pgn: games of hex are written as .trmph"),
     (["random", "random", "--game", "hex", "--sprt", "--elo1", "-3"], "elo0, elo1: must be finite and elo0 below elo1"),
 ])  # fmt: skip
 def test_match_errors(run: Run, tokens: list[str], message: str):
@@ -202,6 +232,36 @@ def test_records_of_every_format(tmp_path: Path):
         assert not problems
         assert [(game.moves, game.result) for game in found] == [(moves, (1.0, -1.0))] * 2
     assert [(game.headers["PB"], game.headers["PW"]) for game in found] == [("A", "B"), ("B", "A")]
+
+
+@pytest.mark.parametrize(
+    ("game", "options"), [("ur", {"pieces": "1"}), ("2048", {"max_plies": "12"}), ("treasure", {})]
+)
+def test_records_of_chance(run: Run, tmp_path: Path, game: str, options: dict[str, str]):
+    """Dice, tiles and drawn beginnings are in the record: replayed through the rules it ends as the match did."""
+    given = [word for name, value in options.items() for word in (f"--options.{name}", value)]
+    status, _, error = run("match", "random", "greedy", "--game", game, *given, "--games", "6", "--record", "g.jsonl")
+    assert (status, error) == (0, "")
+    facts = json.loads((tmp_path / "arena" / "last_arena.json").read_text())
+    games, problems = records.read(tmp_path / "g.jsonl")
+    assert problems == []
+    assert len(games) == facts["games"] == 6
+    assert np.mean([len(game.moves) for game in games]) == facts["mean_length"]
+    assert [next(iter(one.headers.values())) for one in games[:2]] == ["random", "greedy"]
+    assert all(one.start == other.start for one, other in zip(games[::2], games[1::2], strict=True))
+    assert len({one.start for one in games}) > 1
+    if games[0].env.num_players == 2:
+        wins = [one.result[list(one.headers.values()).index("random")] for one in games if one.result]
+    else:
+        points = [one.result[0] for one in games if one.result]
+        wins = np.sign(np.subtract(points[::2], points[1::2])).repeat(2).tolist()
+    assert [wins.count(sign) for sign in (1, 0, -1)] == [facts["wins"], facts["draws"], facts["losses"]]
+    lines = (tmp_path / "g.jsonl").read_text().splitlines()
+    if games[0].env.num_outcomes:
+        other = json.loads(lines[0])
+        other["outcomes"] = other["outcomes"][1:] + other["outcomes"][:1]
+        (tmp_path / "g.jsonl").write_text("\n".join([json.dumps(other), *lines[1:]]))
+        assert [problem.line for problem in records.read(tmp_path / "g.jsonl")[1]] == [1]
 
 
 def test_pgn_of_a_match(tmp_path: Path):

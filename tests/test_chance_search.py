@@ -382,8 +382,6 @@ def test_the_tree_is_that_of_plain_python(env, plies, simulations):
 @each_mode
 @pytest.mark.parametrize("game", ["ur", "2048"])
 def test_rows_are_independent_and_legal(game, mode):
-    if (game, mode) == ("2048", "puct"):
-        pytest.skip("refused")
     env = envs.make(game)
     states, others = positions(env, 16, 150), positions(env, 16, 150, seed=2)
     run = searcher(env, simulator.make(env, look_up), explore=True, simulations=16, **MODES[mode])

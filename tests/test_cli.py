@@ -1,6 +1,7 @@
 """The command line, in process; `jaxzero.train` is replaced by a recorder, so nothing is compiled."""
 
 import dataclasses
+import json
 import sys
 import types
 from collections.abc import Callable
@@ -13,7 +14,8 @@ import pytest
 
 import envs
 import jaxzero
-from jaxzero import dry_run, settings
+import jaxzero.validation  # before the evaluation that it needs is replaced
+from jaxzero import dry_run, iteration, settings
 from jaxzero.config import Config, ConfigError
 
 Run = Callable[..., tuple[int, str, str]]
@@ -35,9 +37,9 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
 
     def run(config: Config, env: envs.Env, **options: Any):
         recorder.config, recorder.env, recorder.options = config, env, options
-        for iteration in range(2):
+        for done in range(2):
             recorder.rows += 1
-            yield {"iteration": iteration}
+            yield {"iteration": done}
 
     def abstract_state(config: Config, env: envs.Env) -> tuple[Any, Any]:
         learner = {"params": jax.ShapeDtypeStruct((500, 500), jnp.float32)}
@@ -48,7 +50,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         return [str(folder / "exports" / f"{step}.{name}") for name in names]
 
     module = types.ModuleType("jaxzero.train")
-    vars(module).update(run=run, abstract_state=abstract_state, export_run=export_run, dry_run=dry_run.dry_run)
+    vars(module).update(run=run, export_run=export_run, dry_run=dry_run.dry_run)
+    monkeypatch.setattr(iteration, "abstract_state", abstract_state)
     monkeypatch.setitem(sys.modules, "jaxzero.train", module)
     monkeypatch.setattr(jaxzero, "train", module, raising=False)
     players = types.ModuleType("jaxzero.evaluation.players")
@@ -314,3 +317,27 @@ def test_export_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run("export", "trail") == (
         2, "", "error: trail: no run there or in elsewhere (no config.toml); did you mean 'trial'? known: trial\n",
     )  # fmt: skip
+
+
+def test_compare(run: Run, tmp_path: Path):
+    for number, name in enumerate(("first", "second")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "config.toml").write_text("")
+        rows = [{"seconds": 60.0 * i, "games": 10 * i, "eval/random/score": number / i} for i in (1, 2)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run("compare", "first", "second") == (0, "comparison.png\n", "")
+    before = (tmp_path / "comparison.png").read_bytes()
+    for words, message in (
+        (("first",), "compare: name two runs or more"),
+        (("first", "third"), "third: no run there"),
+        (("first", "runs/first"), "of different names"),
+        (("first", "second", "--key", "gams"), "--key: 'gams' is in none of these runs; did you mean 'games'?"),
+        (("first", "second"), "--file: comparison.png exists; choose another name or give --overwrite"),
+    ):
+        status, out, error = run("compare", *words)
+        assert (status, out, error.count("\n")) == (2, "", 1)
+        assert message in error
+    assert (tmp_path / "comparison.png").read_bytes() == before
+    assert run("compare", "first", "second", "--key", "games", "--overwrite") == (0, "comparison.png\n", "")
+    assert (tmp_path / "comparison.png").read_bytes() != before

@@ -83,8 +83,8 @@ def test_valid_configuration():
         "128, or leave it out",
     ),
     (
-        {"network__kind": "muzero_conv", "network__codes": 8},
-        'network.codes: outcomes of chance need network.kind = "muzero_mlp"; set it, or leave them out',
+        {"network__kind": "muzero_conv", "network__codes": 8, "search__engine": "mctx"},
+        'network.codes: outcomes of chance need search.engine = "tree"; set it, or leave them out',
     ),
     (
         {"learner__reanalyse": 0.5, "learner__td_steps": 5},
@@ -158,12 +158,6 @@ def test_simulations_grow_in_equal_parts_of_the_run():
         envs.make("ur"),
         {"search__engine": "mctx"},
         "search.engine: stock mctx cannot search ur, a game with chance; use tree",
-    ),
-    (
-        envs.make("2048"),
-        {"search__kind": "puct"},
-        "search.kind: puct takes values to lie in [-1, 1], but the rewards of 2048 add up without a bound, as it has "
-        "one player; use gumbel, which rescales values",
     ),
     (
         envs.make("ur"),

@@ -267,7 +267,7 @@ def test_random_against_random():
 
 def test_both_games_of_a_pair_share_their_opening():
     player = in_order(CONNECT_FOUR, [3, 2, 4, 1, 5, 0, 6])
-    outcomes, plies, _ = run(CONNECT_FOUR, player, player, 64, opening_plies=6)
+    outcomes, plies, *_ = run(CONNECT_FOUR, player, player, 64, opening_plies=6)
     np.testing.assert_array_equal(outcomes[0], -outcomes[1])  # the same game, seen from both sides
     np.testing.assert_array_equal(plies[0], plies[1])
     assert len(set(plies[0].tolist())) > 4  # and the openings differ
@@ -303,7 +303,7 @@ def test_extra_turns(orders):
     """One side moves several times running; outcome and length against plain Python."""
     env = Countdown()
     agent, opponent = [in_order(env, [*order, 3, 4]) for order in orders]
-    outcomes, plies, _ = run(env, agent, opponent, 4)
+    outcomes, plies, *_ = run(env, agent, opponent, 4)
     for seat in (0, 1):
         position, over, length, winner = PythonCountdown.start, False, 0, None
         while not over:

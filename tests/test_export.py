@@ -105,6 +105,7 @@ def test_network_of_every_game_leaves(name, tmp_path):
 
 @pytest.mark.parametrize(("case", "functions"), [
     ("muzero-mlp-codes", ["represent", "dynamics", "predict", "settle"]),
+    ("muzero-conv-codes", ["represent", "dynamics", "predict", "settle"]),
     ("muzero-conv", ["represent", "dynamics", "predict"]),
 ])  # fmt: skip
 def test_every_function_of_a_model_is_certified(case, functions, tmp_path):

@@ -219,6 +219,17 @@ def test_two_accumulated_batches_are_one_step_of_their_mean():
     close(done.variables, wanted.variables, atol=1e-5)
 
 
+def test_a_position_counts_as_much_as_it_weighs():
+    start, update = setup(LearnerConfig(warmup=0, optimizer="sgd", lr=0.1, clip=0.0))
+    both, key = random_batch(0, 8), jax.random.key(0)
+    few = jax.tree.map(lambda x: x[:4], both)
+    weighed, metrics = update(start, both, key, jnp.repeat(jnp.array([2.0, 0.0]), 4))
+    wanted, expected = update(start, few, key)
+    close(weighed.variables, wanted.variables, atol=1e-6)
+    close(metrics, expected, rtol=1e-5)
+    assert not equal(wanted.variables, update(start, both, key)[0].variables)
+
+
 @pytest.mark.parametrize("ema", [0.0, 0.15, 0.9])
 def test_average_of_parameters(ema):
     learned, update = setup(LearnerConfig(warmup=0, lr=0.1, ema=ema))

@@ -290,6 +290,19 @@ def test_learning_curve_draws_what_there_is(tmp_path, count, every):
     assert [each.name for each in tmp_path.iterdir()] == ["learning_curve.png"]
 
 
+def test_comparison_has_a_colour_for_each_run_that_has_points(tmp_path):
+    path = tmp_path / "comparison.png"
+    runs = {name: [row | {"games": i} for i, row in enumerate(run_rows(40, 5))] for name in ("one", "two")}
+    plot.comparison(runs | {"none": []}, ["eval/random/score"], path)
+    picture = (imread(path)[..., :3] * 255).round().astype(int) @ [1 << 16, 1 << 8, 1]
+    for half in (picture[:, : picture.shape[1] // 2], picture[:, picture.shape[1] // 2 :]):
+        found = set(np.unique(half).tolist())
+        # The same numbers: the later run lies over the earlier.
+        assert rgb(plot.ORANGE) in found
+        assert rgb(plot.GREEN) not in found
+    assert [each.name for each in tmp_path.iterdir()] == ["comparison.png"]
+
+
 def test_learning_curve_without_rows_keys_or_numbers(tmp_path):
     path = tmp_path / "learning_curve.png"
     plot.learning_curve([], path)

@@ -84,8 +84,8 @@ def windows(slots, steps, **settings):
     @jax.jit
     def draw(slots):
         ring, new = replays.append(replays.init(ENV, count + 4, 1), slots, 9, config.td_lambda, config.td_steps)
-        table = replays.sampling_table(ring, jnp.int32(count + 4))
-        found, target = replays.sample_windows(ring, table, jax.random.key(0), 64, steps)
+        table = replays.sampling_table(ring, replays.sampleable(ring, jnp.int32(count + 4)))
+        found, target, _ = replays.sample_windows(ring, table, jax.random.key(0), 64, steps)
         return learner.make_window(ENV, config, found, target, jax.random.key(0)), found.action[:, 0], new.sum()
 
     made, begun, known = jax.device_get(draw(slots))

@@ -238,3 +238,64 @@ def test_what_is_no_sgf(tmp_path, text):
     games, problems = read_sgf(tmp_path, text)
     assert games == []
     assert len(problems) == 1
+
+
+# JSON lines
+
+UR = '"start": "*...  *.  X: 7 waiting, 0 home\\n...*....\\n*...  *.  O: 7 waiting, 0 home\\nX rolled 2 at ply 0"'
+
+
+def read_lines(tmp_path, text: str) -> tuple[list[Game], list[Problem]]:
+    path = tmp_path / "games.jsonl"
+    path.write_text(text)
+    return records.read(path)
+
+
+def test_lines_of_any_game_are_read_again(tmp_path):
+    games = [*played(5, 3, "go", komi=0.5), *played(3, 3)]
+    games.append(Game("tic_tac_toe", {}, [4], (-1, 1), {"player_1": "given up\u2028here"}, "X.. ... ..O"))
+    records.write(tmp_path / "games.jsonl", games)
+    assert records.read(tmp_path / "games.jsonl") == (games, [])
+
+
+def test_lines_with_dice(tmp_path):
+    """Worked by hand: X comes in with a 2, O rolls 0 and has to pass, X walks on from 2 to 3 with a 1."""
+    (game,), problems = read_lines(
+        tmp_path, f'{{"game": "ur", "moves": [0, 7, 0], "outcomes": [0, 1, 4], {UR}, "result": [1, -1]}}'
+    )
+    assert problems == []
+    assert (game.moves, game.outcomes, game.result) == ([0, 7, 0], [0, 1, 4], (1, -1))  # given up
+
+
+@pytest.mark.parametrize(("line", "move", "message"), [
+    ('{"game"', 0, "no JSON: "),
+    ("[]", 0, "a record is an object with a game and its moves"),
+    ('{"game": "ur"}', 0, "a record is an object with a game and its moves"),
+    ('{"game": "hx", "moves": []}', 0, "unknown game 'hx'; did you mean 'hex'?"),
+    ('{"game": ["hex"], "moves": []}', 0, "game is a name"),
+    ('{"game": "hex", "options": {"size": [3]}, "moves": []}', 0, "options are its options by name"),
+    ('{"game": "hex", "headers": {"a": 1}, "moves": []}', 0, "headers are texts by name"),
+    ('{"game": "hex", "moves": [], "reslt": [1, -1]}', 0, "unknown field 'reslt'; did you mean 'result'?"),
+    ('{"game": "hex", "moves": [0.5]}', 0, "lists of whole numbers"),
+    ('{"game": "hex", "moves": [], "result": 1}', 0, "not iterable"),
+    ('{"game": "hex", "moves": [], "result": [1]}', 0, "result is a list of 2 numbers"),
+    ('{"game": "hex", "moves": [], "outcomes": []}', 0, "outcomes are for games with chance"),
+    ('{"game": "hex", "moves": [], "start": "x"}', 0, "hex: "),
+    ('{"game": "tic_tac_toe", "moves": [4, 4]}', 2, "action 4 is not legal here"),
+    ('{"game": "tic_tac_toe", "moves": [4, 99]}', 2, "action 99 is not legal here"),
+    ('{"game": "tic_tac_toe", "moves": [0, 3, 1, 4, 2, 5]}', 6, "action 5 is after the end of the game"),
+    ('{"game": "tic_tac_toe", "moves": [0, 3, 1, 4, 2], "result": [-1, 1]}', 5, "its moves lead to (1.0, -1.0)"),
+    ('{"game": "treasure", "moves": []}', 0, "games of treasure do not all begin alike"),
+    ('{"game": "ur", "moves": []}', 0, "outcomes are for games with chance, and needed there"),
+    ('{"game": "ur", "moves": [], "outcomes": []}', 0, "games of ur do not all begin alike"),
+    (f'{{"game": "ur", "moves": [0], "outcomes": [], {UR}}}', 0, "an outcome for each move"),
+    (f'{{"game": "ur", "moves": [0, 0], "outcomes": [3, 5], {UR}}}', 2, "or its outcome 5 is impossible"),
+    (f'{{"game": "ur", "moves": [0], "outcomes": [-1], {UR}}}', 1, "or its outcome -1 is impossible"),
+    (f'{{"game": "ur", "moves": [0, 0], "outcomes": [0, 1], {UR}}}', 2, "action 0 is not legal here"),  # must pass
+])  # fmt: skip
+def test_lines_problems_name_line_and_move_and_the_rest_is_read(tmp_path, line, move, message):
+    good = '{"game": "hex", "moves": [3]}'
+    games, problems = read_lines(tmp_path, f"{good}\n{line}\n\n{good}\n")
+    assert [game.moves for game in games] == [[3], [3]]
+    assert [(problem.line, problem.move) for problem in problems] == [(2, move)]
+    assert message in problems[0].message

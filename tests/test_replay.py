@@ -127,16 +127,35 @@ def test_sampling_is_uniform_over_the_ready_slots_of_the_window(window, cursor):
     replay = filled(ready, cursor)
     newest = [(cursor - 1 - age) % ROWS for age in range(min(window, ROWS))]
     allowed = {row * LANES + lane for row in newest for lane in range(LANES) if ready[row, lane]}
-    table = replays.sampling_table(replay, jnp.int32(window))
+    table = replays.sampling_table(replay, replays.sampleable(replay, jnp.int32(window)))
     assert int(table[-1]) == len(allowed)
     draws = 400 * len(allowed)
-    slots, target = replays.sample(replay, table, jax.random.key(1), draws)
+    slots, target, weight = replays.sample(replay, table, jax.random.key(1), draws)
     assert np.array_equal(target, -slots.state.ply)
+    assert (weight == 1).all()
     counts = np.bincount(slots.state.ply, minlength=ROWS * LANES)
     assert set(np.flatnonzero(counts)) == allowed
     freedom = len(allowed) - 1
     chi_square = ((counts[list(allowed)] - 400) ** 2 / 400).sum()
     assert chi_square <= freedom + 4 * np.sqrt(2 * freedom)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 0.5])
+def test_samples_are_drawn_by_their_priorities(exponent):
+    """Errors 1, 4 and 9: shares by their power, and weights inverse to these; a slot without error is as good as never
+    drawn, one that is not ready never."""
+    replay = filled(np.arange(ROWS * LANES).reshape(ROWS, LANES) < 4, 4)
+    value = jnp.zeros((ROWS, LANES)).at[0].set(jnp.array([1.0, 3.0, 7.0])).at[1].set(jnp.array([-3.0, 99.0, 99.0]))
+    replay = dataclasses.replace(replay, slots=dataclasses.replace(replay.slots, value=value))  # target: - number
+    errors = np.array([1.0, 4.0, 9.0, 0.0])
+    table = replays.sampling_table(replay, replays.sampleable(replay, jnp.int32(ROWS)), exponent)
+    draws = 20_000
+    slots, _, weight = replays.sample(replay, table, jax.random.key(1), draws)
+    numbers, shares = np.asarray(slots.state.ply), errors**exponent / (errors**exponent).sum()
+    counts = np.bincount(numbers, minlength=4)
+    assert numbers.max() == 2
+    np.testing.assert_allclose(counts[:3] / draws, shares[:3], atol=0.015)
+    np.testing.assert_allclose(weight, (1 / errors[numbers]) ** exponent, rtol=1e-3)
 
 
 def test_legal_moves_are_never_dropped():

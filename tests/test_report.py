@@ -77,14 +77,28 @@ def test_curves_and_results(page: Page):
     data = json.loads(page.json)
     charts = {chart["title"]: chart["lines"] for chart in data["charts"]}
     assert list(charts) == [
-        "Evaluation score by opponent", "Losses", "Value of the search against the outcome",
+        "Evaluation score by opponent", "Right moves, by the solver", "Error of the value, by the solver", "Losses",
+        "Value of the search against the outcome", "mine",
     ]  # fmt: skip
+    truth = [{"name": "policy", "x": [20, 40], "y": [0.25, 0.5]}, {"name": "search", "x": [20, 40], "y": [0.5, 1]}]
+    assert charts["Right moves, by the solver"] == truth
+    assert charts["Error of the value, by the solver"] == [{"name": "network", "x": [20, 40], "y": [0.5, 0.25]}]
+    assert charts["mine"] == [{"name": "own metric", "x": [20, 40], "y": [20, 40]}]
     assert charts["Evaluation score by opponent"] == [{"name": "random", "x": [20, 40], "y": [0.4, 0.8]}]
     (loss,) = charts["Losses"]
     assert loss["x"] == [i for i in range(1, 41) if i != 7]
     assert loss["raw"] == pytest.approx([2 / x for x in loss["x"]], rel=1e-4)
     found = {result["opponent"]: (result["iteration"], result["wins"]) for result in data["results"]}
     assert found == {"random": (40, 80), "minimax:1": (40, 40)}
+
+
+def test_elo(page: Page):
+    elo = json.loads(page.json)["elo"]
+    assert [row["player"] for row in elo["rows"]] == [f"{NAME}@40:4", f"{NAME}@20:4", "random"]
+    assert elo["lines"] == [
+        {"name": f"{NAME}, 4 simulations", "x": [20, 40], "y": [200, 400], "low": [160, 320], "high": [500, 500]},
+        {"name": "random", "x": [0, 40], "y": [0, 0], "flat": True},
+    ]
 
 
 def test_sample_games_follow_the_rules(page: Page, folder: Path):
@@ -132,7 +146,8 @@ def test_a_browser_draws_it(page: Page, folder: Path, tmp_path: Path):
         capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert not [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    assert done.stdout.count('<svg viewBox="') == 4  # three curves, the value of the game
+    assert done.stdout.count('<svg viewBox="') == 8  # six curves, Elo, the value of the game
+    assert "<td>+200 (-20 to +420)</td>" in done.stdout
     assert "<h1>a &lt;b&gt;&amp;amp; 'run'</h1>" in done.stdout
     assert re.search(r'<img src="data:image/svg\+xml,[^"]*"', done.stdout)
 

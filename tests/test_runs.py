@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from envs.tic_tac_toe import TicTacToe
-from jaxzero import metrics, settings, train
+from jaxzero import iteration, metrics, settings, train
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.export import torch_module
 from jaxzero.export.load import load
@@ -67,7 +67,7 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 
 def arrays(folder: Path) -> tuple[int, dict[str, np.ndarray]]:
     """The newest checkpoint: learner, key, replay and games by name."""
-    templates = train.abstract_state(settings.load(folder / "config.toml"), TicTacToe())
+    templates = iteration.abstract_state(settings.load(folder / "config.toml"), TicTacToe())
     with Checkpointer(folder / "checkpoints") as checkpoints:
         restored = checkpoints.restore(*templates)
     assert restored is not None

@@ -187,6 +187,7 @@ def stack(states):
         ({"kind": "puct", "simulations": 32, "c_puct": 3.0}, "othello"),
         ({"kind": "puct", "simulations": 24, "max_depth": 2}, "connect_four"),
         ({"kind": "puct", "simulations": 60}, "nim"),
+        ({"kind": "puct", "simulations": 40}, "treasure"),  # rewards beyond [-1, 1]
     ],
     ids=str,
 )

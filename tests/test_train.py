@@ -84,7 +84,7 @@ def steps(config: Config) -> list[int]:
 
 def state_of(config: Config, step: int | None = None, env: Any = None) -> tuple[int, dict[str, np.ndarray]]:
     """Every array of a checkpoint by name: learner, key, replay and games."""
-    templates = train.abstract_state(config, env or TicTacToe())
+    templates = iteration.abstract_state(config, env or TicTacToe())
     with Checkpointer(folder_of(config) / "checkpoints") as checkpoints:
         restored = checkpoints.restore(*templates, step=step)
     assert restored is not None

@@ -8,6 +8,7 @@ import datetime
 import logging
 import math
 import re
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import Contestant, HostPlayer, checkpoint_step, make_player, search_agent
 from jaxzero.evaluation.sprt import Sprt, pair_counts
 from jaxzero.games import make_env
+from jaxzero.progress import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -51,34 +53,38 @@ def check(match: Match) -> None:
         raise ConfigError(f"seed: must be from 0 to {2**32 - 1}, got {match.seed}")
 
 
-def play(env: Env, a: Contestant, b: Contestant, match: Match) -> MatchResult:
+def play(env: Env, a: Contestant, b: Contestant, match: Match, watch: Watch | None = None) -> MatchResult:
     """Plays in rounds of equal size, all on the device if both players are."""
     check(match)
+    watch = watch or Watch()
     rounds = math.ceil(match.games / match.at_once)
     size = 2 * math.ceil(match.games / (2 * rounds))
-    play_round = player_of_rounds(env, a, b, size, match.opening_plies)
+    play_round = player_of_rounds(env, a, b, size, match.opening_plies, watch.tell)
     parts: list[MatchResult] = []
-    for i in range(rounds):
-        parts.append(jax.device_get(play_round(jax.random.fold_in(jax.random.key(match.seed), i))))
-        outcomes = joined(match, parts).outcomes
-        if rounds > 1:
-            _log.info("%d of %d games: score %.3f", outcomes.size, match.games, matches.tally(outcomes)["score"])
-        if match.sprt and match.sprt.verdict(pair_counts(np.asarray(outcomes))):
-            break
+    with watch.match(f"{a.name} against {b.name}", match.games):
+        for i in range(rounds):
+            parts.append(jax.device_get(play_round(jax.random.fold_in(jax.random.key(match.seed), i))))
+            jax.effects_barrier()  # until all has been told
+            watch.end_round()
+            outcomes = joined(match, parts).outcomes
+            if rounds > 1:
+                _log.info("%d of %d games: score %.3f", outcomes.size, match.games, matches.tally(outcomes)["score"])
+            if match.sprt and match.sprt.verdict(pair_counts(np.asarray(outcomes))):
+                break
     return joined(match, parts)
 
 
 def joined(match: Match, parts: Sequence[MatchResult]) -> MatchResult:
     """All rounds in one; the last may have played some pairs too many, as all are of one size."""
-    return MatchResult(*(np.concatenate(field, 1)[:, : match.games // 2] for field in zip(*parts, strict=True)))
+    return jax.tree.map(lambda *fields: np.concatenate(fields, 1)[:, : match.games // 2], *parts)
 
 
 def player_of_rounds(
-    env: Env, a: Contestant, b: Contestant, games: int, opening_plies: int
+    env: Env, a: Contestant, b: Contestant, games: int, opening_plies: int, watch: matches.Watch | None
 ) -> Callable[[jax.Array], MatchResult]:
     if isinstance(a.player, HostPlayer) or isinstance(b.player, HostPlayer):
-        return host.play(env, a, b, games, opening_plies)
-    on_device = matches.play(env, a.player, b.player, games, opening_plies)
+        return host.play(env, a, b, games, opening_plies, watch)
+    on_device = matches.play(env, a.player, b.player, games, opening_plies, watch)
     return lambda key: on_device(a.params, b.params, key)
 
 
@@ -176,7 +182,7 @@ def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record
     with contextlib.ExitStack() as stack:
         first, second = opened(stack, make_player(a, env, "A")), opened(stack, make_player(b, env, "B"))
         began = time.perf_counter()
-        result = play(env, first, second, match)
+        result = play(env, first, second, match, Watch(sys.stderr))
         facts = report(game, first, second, match, result, time.perf_counter() - began)
     if out:
         books.enter(out, facts)
@@ -228,7 +234,7 @@ def evaluate(
         ]
         for rival in rivals:
             began = time.perf_counter()
-            result = play(loaded.env, agent, rival, match)
+            result = play(loaded.env, agent, rival, match, Watch(sys.stderr))
             facts = report(config.game, agent, rival, match, result, time.perf_counter() - began)
             reports[rival.name] = facts
             name = f"evaluate_{stamp:%Y%m%dT%H%M%S}"

@@ -1,19 +1,22 @@
 """What matches leave behind: arena.csv, last_arena.json, and the games themselves."""
 
 import csv
+import dataclasses
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
+from envs.core import begins_alike
 from jaxzero import records
 from jaxzero.checkpoint import check_writable
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.evaluation.matches import MatchResult
+from jaxzero.games import make_env
 
-FORMATS = {"chess": (".pgn", "White", "Black"), "go": (".sgf", "PB", "PW"), "hex": (".trmph",)}  # names of the players
 COLUMNS: tuple[str, ...] = (
     "timestamp", "game", "a", "b", "games", "wins", "draws", "losses", "score", "low", "high", "mean_length",
     "first_wins", "first_draws", "first_losses", "second_wins", "second_draws", "second_losses", "duplicates",
@@ -68,7 +71,7 @@ def check_record(path: Path, game: GameConfig, overwrite: bool) -> None:
     """Raises:
     ConfigError: the file is there already, or its suffix is not the game's.
     """
-    fitting = [".json", *FORMATS.get(game.name if not game.source else "", ())[:1]]
+    fitting = records.suffixes(game.source or game.name)
     if path.suffix.lower() not in fitting:
         raise ConfigError(f"record: {path}: games of {game.name or game.source} are written as {' or '.join(fitting)}")
     if path.exists() and not overwrite:
@@ -77,29 +80,28 @@ def check_record(path: Path, game: GameConfig, overwrite: bool) -> None:
 
 
 def write_games(path: Path, game: GameConfig, a: str, b: str, result: MatchResult) -> None:
-    """All games of a match: PGN, SGF or TRMPH by the suffix, or JSON with the actions of each (which in a game of
-    chance do not tell what chance did)."""
-    outcomes, moves = np.asarray(result.outcomes), np.asarray(result.moves)
+    """All games of a match in the format of the suffix; the two of a pair follow each other."""
+    env, form = make_env(game), records.format_of(path)
+    outcomes, moves, chance = (np.asarray(field) for field in (result.outcomes, result.moves, result.chance))
     found = []
     for pair in range(outcomes.shape[1]):
+        start = None if begins_alike(env) else env.to_text(jax.tree.map(lambda x, pair=pair: x[0, pair], result.first))
         for seat, names in enumerate(((a, b), (b, a))):
-            reward = float(outcomes[seat, pair]) * (1 - 2 * seat)
             played = moves[seat, pair]
-            found.append((pair, names, played[played >= 0].tolist(), (reward, -reward)))
+            played = played[played >= 0].tolist()
+            drawn = chance[seat, pair, : len(played)].tolist() if env.num_outcomes else None
+            reward = float(outcomes[seat, pair]) * (1 - 2 * seat)
+            found.append(
+                records.Game(
+                    game.source or game.name, game.options, played, (reward, -reward)[: env.num_players],
+                    dict(zip(form.players[: env.num_players], names, strict=False)), start, drawn,
+                )
+            )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix.lower() == ".json":
-        games = [
-            {"pair": pair, "players": names, "actions": actions, "result": rewards}
-            for pair, names, actions, rewards in found
-        ]
-        kind = {"game": game.source or game.name, "options": game.options}
-        draft = path.with_name(path.name + ".tmp")
-        draft.write_text(json.dumps(kind | {"games": games}) + "\n", encoding="utf-8")
-        os.replace(draft, path)
-        return
-    _, *tags = FORMATS[game.name]
-    found = [
-        records.Game(game.name, game.options, actions, rewards, dict(zip(tags, names, strict=False)))
-        for _, names, actions, rewards in found
-    ]
-    records.write(path, found)
+    records.write(path, found if form.game else with_rewards(found))
+
+
+def with_rewards(games: list[records.Game]) -> list[records.Game]:
+    """The games with what each player earned where the moves reach the end, not always 1, 0 or -1."""
+    pairs = zip(games, records.replay_games(games), strict=True)
+    return [dataclasses.replace(game, result=found.result) if found.over else game for game, found in pairs]

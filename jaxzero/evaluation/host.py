@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env
+from envs.core import advance_and_tell
 from jaxzero.evaluation import matches
 from jaxzero.evaluation.exhaustive import batched, take
 from jaxzero.evaluation.matches import MatchResult
@@ -20,7 +21,12 @@ from jaxzero.evaluation.players import Contestant, HostPlayer, Player, Positions
 
 
 def play(
-    env: Env, agent: Contestant, opponent: Contestant, games: int, opening_plies: int
+    env: Env,
+    agent: Contestant,
+    opponent: Contestant,
+    games: int,
+    opening_plies: int,
+    watch: matches.Watch | None = None,
 ) -> Callable[[jax.Array], MatchResult]:
     """A match `(key) -> MatchResult`, as `matches.play`; a game that a side gives up is lost for it."""
     pairs = matches.num_pairs(games)
@@ -29,7 +35,8 @@ def play(
 
     def match(key: jax.Array) -> MatchResult:
         dealt = jax.device_get(deal(env, opening_plies, pairs, key))
-        states, keys, plies, lead, moves = jax.tree.map(lambda x: np.array(x).reshape(games, *x.shape[2:]), dealt)
+        flat = jax.tree.map(lambda x: np.array(x).reshape(games, *x.shape[2:]), dealt._replace(first=()))
+        states, keys, plies, lead, moves, chance, _ = flat
         names = name_openings(env, games, keys, plies, moves) if named else [[] for _ in range(games)]
         rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
         mine = np.arange(games) // pairs  # the agent's player number
@@ -48,10 +55,15 @@ def play(
                 name(env, names, states, actions)
             played = np.flatnonzero(actions >= 0)
             moves[played, plies[played]] = actions[played]
-            states, gained = jax.device_get(advance(env, states, actions, keys, plies))
+            states, gained, drawn = jax.device_get(advance(env, states, actions, keys, plies))
+            if env.num_outcomes:
+                chance[played, plies[played]] = drawn[played]
             lead, plies = lead + signs * gained, plies + (actions >= 0)
+            if watch:
+                watch(0, (~alive | states.terminated).sum(), plies.max())
         pair_up = lambda x: x.reshape(2, pairs, *x.shape[1:])  # noqa: E731
-        return MatchResult(np.asarray(matches.decided(env, pair_up(lead))), pair_up(plies), pair_up(moves))
+        outcomes = np.asarray(matches.decided(env, pair_up(lead)))
+        return MatchResult(outcomes, pair_up(plies), pair_up(moves), pair_up(chance), dealt.first)
 
     return match
 
@@ -94,15 +106,18 @@ def legal_actions(env: Env, states: Any) -> jax.Array:
 
 
 @partial(jax.jit, static_argnums=0)
-def advance(env: Env, states: Any, actions: jax.Array, keys: jax.Array, plies: jax.Array) -> tuple[Any, jax.Array]:
-    """One ply of the games with an action that is not -1 -> states, and what player 0 gained on the other."""
+def advance(
+    env: Env, states: Any, actions: jax.Array, keys: jax.Array, plies: jax.Array
+) -> tuple[Any, jax.Array, jax.Array]:
+    """One ply of the games with an action that is not -1 -> states, what player 0 gained on the other, outcomes of
+    chance."""
     chance = matches.move_keys(jax.random.wrap_key_data(keys), plies)[:, 1]
-    after = jax.vmap(env.advance)(states, jnp.maximum(actions, 0), chance)
+    after, drawn = jax.vmap(partial(advance_and_tell, env))(states, jnp.maximum(actions, 0), chance)
 
     def put(old, new):
         return jnp.where((actions >= 0).reshape(-1, *[1] * (new.ndim - 1)), new, old)
 
-    return jax.tree.map(put, states, after), jnp.where(actions >= 0, matches.gain(after), 0.0)
+    return jax.tree.map(put, states, after), jnp.where(actions >= 0, matches.gain(after), 0.0), drawn
 
 
 def name_openings(env: Env, games: int, keys: Any, plies: np.ndarray, moves: np.ndarray) -> list[list[str]]:

@@ -16,7 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from envs import Env
-from envs.core import opening_moves
+from envs.core import advance_and_tell, opening_moves
 from jaxzero.config import ConfigError
 from jaxzero.evaluation.players import Player
 
@@ -24,32 +24,38 @@ AXIS = "devices"
 SEATS = np.array([[0], [1]], np.int8)  # the agent's player number in the two games of a pair
 
 Array = jax.Array | np.ndarray
+Watch = Callable[[Any, Any, Any], None]
+"""`watch(number of the first pair, games that are over, plies of the longest)` of the games of one device."""
 
 
 class MatchResult(NamedTuple):
     outcomes: Array  # i8[2, G]  1, 0, -1: the agent won, drew, lost; row = the agent's player number
     plies: Array  # i32[2, G]  length of each game, opening included
     moves: Array = np.zeros((2, 0, 0), np.int16)  # i16[2, G, max_plies]  actions, -1 after the last
+    chance: Array = np.zeros((2, 0, 0), np.int16)  # likewise the outcomes after them; without chance i16[2, G, 0]
+    first: Any = None  # [1, G, …]  where both games of a pair began
 
 
 class Games(NamedTuple):
-    """The loop's carry; every field [2, G, …]."""
+    """The loop's carry; fields [2, G, …], but for `first`."""
 
     states: Any
     keys: jax.Array
     plies: jax.Array  # i32
     lead: jax.Array  # f32  the agent's rewards less the opponent's, since the opening
     moves: jax.Array  # i16[2, G, max_plies]  -1 where none is played yet
+    chance: jax.Array  # i16[2, G, max_plies]  -1 where no outcome was due; [2, G, 0] in games without chance
+    first: Any  # [1, G, …]  before the opening
 
 
 def play(
-    env: Env, agent: Player, opponent: Player, games: int, opening_plies: int
+    env: Env, agent: Player, opponent: Player, games: int, opening_plies: int, watch: Watch | None = None
 ) -> Callable[[Any, Any, jax.Array], MatchResult]:
     """A jitted match `(agent_params, opponent_params, key) -> MatchResult` of an even number of `games`, whose
     openings are 0 to `opening_plies` uniformly random plies. The pairs are shared out over the local devices.
 
     In a game of one player the agent plays the first game of a pair and the opponent the second, and who has earned
-    more has won both."""
+    more has won both. `watch` is told how far each device is after every turn."""
     pairs = num_pairs(games)
     devices = max(n for n in range(1, jax.local_device_count() + 1) if pairs % n == 0)
     mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
@@ -60,11 +66,11 @@ def play(
     def advance(carry: Games, player: Player, params: Any, waiting: jax.Array) -> Games:
         """One move by `player` in one game of each pair where `waiting` bool[2, G] says that it is to move."""
         index = waiting.argmax(0), jnp.arange(waiting.shape[1])
-        before = carry._replace(moves=())
-        state, key, ply, lead, _ = jax.tree.map(lambda x: x[index], before)
+        before = carry._replace(moves=(), chance=(), first=())
+        state, key, ply, lead, *_ = jax.tree.map(lambda x: x[index], before)
         sub = move_keys(key, ply)
         action = player(params, sub[:, 0], state)
-        after = jax.vmap(env.advance)(state, action, sub[:, 1])
+        after, outcome = jax.vmap(partial(advance_and_tell, env))(state, action, sub[:, 1])
         lead += jnp.where(index[0] == 0, 1, -1) * gain(after)
         moved = before._replace(states=after, keys=key, plies=ply + 1, lead=lead)
         chosen = waiting.any(0)
@@ -73,9 +79,14 @@ def play(
             kept = chosen.reshape(chosen.shape + (1,) * (new.ndim - 1))
             return old.at[index].set(jnp.where(kept, new, old[index]))
 
-        place = jnp.where(chosen, ply, env.max_plies)
-        moves = carry.moves.at[(*index, place)].set(action.astype(jnp.int16), mode="drop", unique_indices=True)
-        return jax.tree.map(put, before, moved)._replace(moves=moves)
+        place = (*index, jnp.where(chosen, ply, env.max_plies))
+
+        def noted(record, value):
+            new = value.astype(jnp.int16)
+            return record.at[place].set(new, mode="drop", unique_indices=True) if record.size else record
+
+        moves, chance = noted(carry.moves, action), noted(carry.chance, outcome)
+        return jax.tree.map(put, before, moved)._replace(moves=moves, chance=chance, first=carry.first)
 
     def turn(params, carry: Games) -> Games:
         """The agent moves in one game of each pair and the opponent in one, so that neither waits for the other."""
@@ -84,11 +95,18 @@ def play(
         carry = advance(carry, agent, params[0], first)
         return advance(carry, opponent, params[1], second)
 
+    def told(pair, carry: Games) -> Games:
+        if watch:
+            jax.debug.callback(watch, pair[0], (~live(carry)).sum(), carry.plies.max())
+        return carry
+
     def share(params, key, pair) -> MatchResult:
         """The pairs of one device, by their numbers i32[G]."""
         carry = deal(env, opening_plies, pairs, key, pair)
-        carry = jax.lax.while_loop(lambda carry: live(carry).any(), lambda carry: turn(params, carry), carry)
-        return MatchResult(decided(env, carry.lead), carry.plies, carry.moves)
+        carry = jax.lax.while_loop(
+            lambda carry: live(carry).any(), lambda carry: told(pair, turn(params, carry)), carry
+        )
+        return MatchResult(decided(env, carry.lead), carry.plies, carry.moves, carry.chance, carry.first)
 
     shared = (PartitionSpec(), PartitionSpec(), PartitionSpec(AXIS))
     run = jax.jit(
@@ -111,13 +129,19 @@ def num_pairs(games: int) -> int:
 def deal(env: Env, opening_plies: int, pairs: int, key: jax.Array, pair: jax.Array) -> Games:
     """The games of the pairs numbered i32[G] (out of `pairs`) after their openings."""
     opening_key, game_key = jax.random.split(key)
-    states, opening = jax.vmap(partial(opening_moves, env, plies=opening_plies))(fold(opening_key, pair))
-    states, opening = jax.tree.map(lambda x: jnp.stack([x, x]), (states, opening))
+    dealt = jax.vmap(partial(opening_moves, env, plies=opening_plies))(fold(opening_key, pair))
+    first, states, opening, outcomes = dealt
+    states, opening, outcomes = jax.tree.map(lambda x: jnp.stack([x, x]), (states, opening, outcomes))
     plies = (opening >= 0).sum(-1, dtype=jnp.int32)
-    moves = jnp.full((*plies.shape, env.max_plies), -1, jnp.int16)
-    moves = moves.at[..., :opening_plies].set(opening[..., : env.max_plies].astype(jnp.int16))
+
+    def noted(opening, width):
+        record = jnp.full((*plies.shape, width), -1, jnp.int16)
+        return record.at[..., :opening_plies].set(opening[..., :width].astype(jnp.int16))
+
+    moves, chance = noted(opening, env.max_plies), noted(outcomes, env.max_plies if env.num_outcomes else 0)
     keys = jnp.stack([fold(game_key, pair), fold(game_key, pairs + pair)])
-    return Games(states, keys, plies, jnp.zeros(plies.shape, jnp.float32), moves)
+    first = jax.tree.map(lambda x: x[None], first)
+    return Games(states, keys, plies, jnp.zeros(plies.shape, jnp.float32), moves, chance, first)
 
 
 def move_keys(keys: jax.Array, plies: jax.Array) -> jax.Array:

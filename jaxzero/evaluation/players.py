@@ -3,9 +3,10 @@
 Letters: B batch (games), N games that wait for a host player, A actions, M `env.max_legal` slots.
 """
 
+import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -227,35 +228,48 @@ def make_player(spec: str, env: Env, field: str = "player") -> Contestant:
         ConfigError: one line that names the field and the player, and says what is known.
     """
     name, colon, argument = spec.partition(":")
-    try:
-        if name not in KINDS:
-            return make_run(spec, env)
+    if name not in KINDS:
+        loaded, simulations = load_run(spec, env, field)
+        return Contestant(spec, search_agent(env, loaded.network, loaded.config, simulations), loaded.params)
+    with blamed(spec, field):
         kind = KINDS[name]
         if bool(colon) != (":" in kind.form):
             raise ValueError(f"it is written {kind.form}")
         return Contestant(spec, kind.make(argument, env))
+
+
+@contextlib.contextmanager
+def blamed(spec: str, field: str) -> Iterator[None]:
+    """Makes a ValueError a ConfigError that names the field and the player."""
+    try:
+        yield
     except ConfigError:
         raise
     except ValueError as error:
         raise ConfigError(f"{field}: {spec!r}: {error}") from error
 
 
-def make_run(spec: str, env: Env) -> Contestant:
-    parts = RUN_PARTS.fullmatch(spec)
-    try:
-        folder = runs.find(parts["run"] if parts else spec)
-    except ConfigError:
-        forms = [kind.form for kind in KINDS.values()]
-        raise ValueError(f"no such player, and no run of that name; {suggest(spec, [*forms, RUN])}") from None
-    assert parts is not None
-    config = settings.load(folder / runs.CONFIG)
-    if not config.game.source and (own := make_env(config.game)) != env:
-        raise ValueError(f"the run plays {own}, the match is of {env}")
-    simulations = config.evaluation.simulations
-    if parts["colon"]:
-        simulations = count(parts["simulations"], "SIMULATIONS", 0)
-    loaded = runs.load(folder, checkpoint_step(folder, parts["step"] or "latest"), env)
-    return Contestant(spec, search_agent(env, loaded.network, loaded.config, simulations), loaded.params)
+def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[runs.Loaded, int]:
+    """The network that RUN[@STEP][:SIMULATIONS] names, and its simulations a move; `env` must be the run's game.
+
+    Raises:
+        ConfigError: one line that names the field and the player.
+    """
+    with blamed(spec, field):
+        parts = RUN_PARTS.fullmatch(spec)
+        try:
+            folder = runs.find(parts["run"] if parts else spec)
+        except ConfigError:
+            forms = [kind.form for kind in KINDS.values()]
+            raise ValueError(f"no such player, and no run of that name; {suggest(spec, [*forms, RUN])}") from None
+        assert parts is not None
+        config = settings.load(folder / runs.CONFIG)
+        if env and not config.game.source and (own := make_env(config.game)) != env:
+            raise ValueError(f"the run plays {own}, not {env}")
+        simulations = config.evaluation.simulations
+        if parts["colon"]:
+            simulations = count(parts["simulations"], "SIMULATIONS", 0)
+        return runs.load(folder, checkpoint_step(folder, parts["step"] or "latest"), env), simulations
 
 
 def checkpoint_step(folder: Path, text: str) -> int | None:

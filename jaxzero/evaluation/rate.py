@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -26,8 +27,9 @@ from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError
 from jaxzero.evaluation import arena, host, matches, players, rating
 from jaxzero.evaluation.sprt import SCORES, pair_counts
+from jaxzero.progress import Watch
 
-FILE, PICTURE = "ratings.json", "elo.png"
+PICTURE = "elo.png"
 Row = dict[str, Any]
 Say = Callable[[str], None]
 
@@ -75,7 +77,7 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
             f"--opening-plies: must be 0 to {env.max_plies - 1} in {env.name}, got {options.opening_plies}"
         )
     lines = [checkpoints(folder, run, options.simulations) for folder, run in zip(folders, loaded, strict=True)]
-    kept = Kept(folders[0] / FILE, options)
+    kept = Kept(folders[0] / runs.RATINGS, options)
     with contextlib.ExitStack() as stack:
         anchors = [anchor(name, env, stack) for name in options.anchors]
         announce(folders, loaded, [*anchors, *itertools.chain(*lines)], kept, say)
@@ -150,18 +152,20 @@ def schedule(lines: Sequence[Sequence[Entrant]], anchors: Sequence[Entrant]) -> 
 def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", options: Options, say: Say) -> None:
     """Plays what is missing and keeps it, meeting by meeting."""
 
+    watch = Watch(sys.stderr)
+
     @functools.cache
     def params(entrant: Entrant) -> Any:
         return entrant.params()
 
     @functools.cache
     def on_device(agent: players.Player, opponent: players.Player, games: int) -> Callable[..., matches.MatchResult]:
-        return matches.play(env, agent, opponent, games, options.opening_plies)
+        return matches.play(env, agent, opponent, games, options.opening_plies, watch.tell)
 
     def match(a: Entrant, b: Entrant, games: int, key: jax.Array) -> matches.MatchResult:
         if isinstance(a.player, players.HostPlayer) or isinstance(b.player, players.HostPlayer):
             first, second = (players.Contestant(each.name, each.player, params(each)) for each in (a, b))
-            return host.play(env, first, second, games, options.opening_plies)(key)
+            return host.play(env, first, second, games, options.opening_plies, watch.tell)(key)
         return on_device(a.player, b.player, games)(params(a), params(b), key)
 
     due = [(a, b) for a, b in meetings if kept.pairs(a, b).sum() < options.games // 2]
@@ -169,8 +173,9 @@ def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", op
         played = kept.pairs(a, b)
         # Others for every two who meet, and anew for what is played on a later call.
         key = jax.random.fold_in(jax.random.key(zlib.crc32(f"{a.name} {b.name}".encode())), int(played.sum()))
-        result = match(a, b, options.games - 2 * int(played.sum()), key)
-        counts = played + pair_counts(result.outcomes)
+        games = options.games - 2 * int(played.sum())
+        with watch.match(f"{number}/{len(due)}  {a.name} against {b.name}", games):
+            counts = played + pair_counts(np.asarray(match(a, b, games, key).outcomes))
         kept.put(a, b, counts)
         say(f"{number}/{len(due)}  {a.name} against {b.name}: {counts @ SCORES / counts.sum():.1%}")
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import networks
-from jaxzero.config import ConfigError, NetworkConfig
+from jaxzero.config import Config, ConfigError, NetworkConfig
 from jaxzero.export import formats
 from jaxzero.export.model import (
     FORMAT,
@@ -34,6 +34,11 @@ KINDS = ("pt", "safetensors", "json")
 class Loaded(NamedTuple):
     params: Any  # folded, float32
     metadata: dict[str, Any]
+
+
+def initial_weights(config: Config, env: Env) -> Loaded:
+    """What `init_from` holds. ConfigError: it cannot be used."""
+    return load(config.init_from, env, config.network, "init_from: ")
 
 
 def load(path: str | Path, env: Env, config: NetworkConfig, what: str = "") -> Loaded:

@@ -118,7 +118,8 @@ KINDS: dict[str, Kind] = {
         lambda config: {
             "channels": config.channels, "blocks": config.blocks, "dynamics_blocks": config.dynamics_blocks,
             "pooling": config.pooling, "action_planes": ACTION_PLANES, "head_channels": HEAD_CHANNELS,
-            "value_hidden": VALUE_HIDDEN, "projection": config.projection,
+            "value_hidden": VALUE_HIDDEN, "hidden_dim": config.hidden_dim, "codes": config.codes,
+            "projection": config.projection,
         },
         of_model,
     ),

@@ -101,7 +101,7 @@ def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dic
 def rating(folder: Path, step: int) -> dict[str, Any] | None:
     """Elo of a checkpoint with its 95 % interval and the player whose Elo is 0, if `jaxzero rate` has found it."""
     try:
-        content = json.loads((folder / "ratings.json").read_text(encoding="utf-8"))
+        content = json.loads((folder / runs.RATINGS).read_text(encoding="utf-8"))
         rows = [row for row in content["ratings"] if (row["run"], row["iteration"]) == (folder.resolve().name, step)]
         return {**{key: rows[0][key] for key in ("player", "elo", "interval")}, "zero": content["zero"]}
     except (OSError, ValueError, LookupError, TypeError):

@@ -189,6 +189,11 @@ class MuZero(Network):
         self.num_actions = self.metadata["num_actions"]
         self.policy = head(self.num_actions, False)
         self.value, self.reward, self.follows = (head(n, True) for n in (self.outputs, self.outputs, 3))
+        if codes := self.metadata["network"]["codes"]:
+            self.functions = (*self.functions, "settle")
+            self.codes = head(codes, True)
+            inputs, hidden = torch.Size(self.observation_shape).numel(), self.metadata["network"]["hidden_dim"]
+            self.coder = dense(2 * inputs, [hidden] * 2, codes)
         if width := self.metadata["network"]["projection"]:
             self.projector, self.online = dense(size, [width], width), dense(width, [width], width)
 
@@ -204,6 +209,10 @@ class MuZero(Network):
         same, other, _ = self.read(self.follows, latent).softmax(-1).unbind(-1)
         return latent, self.number(self.read(self.reward, latent)), same - other
 
+    def settle(self, latent: Tensor, code: Tensor) -> tuple[Tensor]:
+        """The position after an outcome of chance, one of `codes`, as f32[B, codes]."""
+        return (scaled(latent + self.happen(latent, code)),)
+
     def predict(self, latent: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return self.read(self.policy, latent), self.number(self.read(self.value, latent))
 
@@ -215,6 +224,9 @@ class MuZero(Network):
         raise NotImplementedError
 
     def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def happen(self, latent: Tensor, code: Tensor) -> Tensor:
         raise NotImplementedError
 
     def read(self, head: nn.Module, latent: Tensor) -> Tensor:
@@ -238,9 +250,7 @@ class MuZeroMlp(MuZero):
         self.encoder = dense(inputs, [hidden] * 2, size)
         self.mover = dense(size + metadata["num_actions"], [hidden] * 2, size)
         if codes := network["codes"]:
-            self.functions = (*self.functions, "settle")
-            self.settler, self.codes = dense(size + codes, [hidden] * 2, size), dense(size, [hidden], codes)
-            self.coder = dense(2 * inputs, [hidden] * 2, codes)
+            self.settler = dense(size + codes, [hidden] * 2, size)
         self.build(size, lambda outputs, _: dense(size, [hidden], outputs))
 
     def encode(self, observation: Tensor) -> Tensor:
@@ -249,9 +259,8 @@ class MuZeroMlp(MuZero):
     def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
         return self.mover(torch.cat([latent, chosen], -1))
 
-    def settle(self, latent: Tensor, code: Tensor) -> tuple[Tensor]:
-        """The position after an outcome of chance, one of `codes`, as f32[B, codes]."""
-        return (scaled(latent + self.settler(torch.cat([latent, code], -1))),)
+    def happen(self, latent: Tensor, code: Tensor) -> Tensor:
+        return self.settler(torch.cat([latent, code], -1))
 
     def read(self, head: nn.Module, latent: Tensor) -> Tensor:
         return head(latent)
@@ -267,6 +276,9 @@ class MuZeroConv(MuZero):
         self.encoder = tower(planes, channels, network["blocks"], network["pooling"])
         self.mover = tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
         self.action = nn.Linear(metadata["num_actions"], torch.Size(self.shape).numel(), bias=False)
+        if codes := network["codes"]:
+            self.settler = tower(channels + self.shape[2], channels, network["dynamics_blocks"], network["pooling"])
+            self.code = nn.Linear(codes, torch.Size(self.shape).numel(), bias=False)
         head_channels, squares, hidden = network["head_channels"], rows * columns, network["value_hidden"]
         self.build(squares * channels, lambda n, deep: Head(channels, head_channels, squares, hidden * deep, n))
 
@@ -274,8 +286,14 @@ class MuZeroConv(MuZero):
         return self.encoder(observation.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def move(self, latent: Tensor, chosen: Tensor) -> Tensor:
-        planes = self.action(chosen).unflatten(1, self.shape)
-        return self.mover(torch.cat([latent, planes], -1).permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        return self.beside(self.mover, latent, self.action(chosen))
+
+    def happen(self, latent: Tensor, code: Tensor) -> Tensor:
+        return self.beside(self.settler, latent, self.code(code))
+
+    def beside(self, layers: nn.Module, latent: Tensor, planes: Tensor) -> Tensor:
+        seen = torch.cat([latent, planes.unflatten(1, self.shape)], -1)
+        return layers(seen.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
 
     def read(self, head: nn.Module, latent: Tensor) -> Tensor:
         return head(latent.permute(0, 3, 1, 2))

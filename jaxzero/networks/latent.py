@@ -35,13 +35,15 @@ class Dense(nnx.Module):
 
 
 class LatentModule(nnx.Module):
-    """What both forms share: their parts are `encoder`, `mover` and the heads by name."""
+    """What both forms share: their parts are `encoder`, `mover`, with codes `settler` and `coder`, and the heads by
+    name."""
 
     projector: Any
     online: Any
+    coder: Any
 
-    def __init__(self, num_actions: int, heads: dict[str, Callable[[], Any]], dtype: Any):
-        self.num_actions, self.dtype = num_actions, dtype
+    def __init__(self, num_actions: int, num_codes: int, heads: dict[str, Callable[[], Any]], dtype: Any):
+        self.num_actions, self.num_codes, self.dtype = num_actions, num_codes, dtype
         for name, head in heads.items():
             setattr(self, name, head())
 
@@ -50,13 +52,20 @@ class LatentModule(nnx.Module):
 
     def dynamics(self, latent: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, Any]:
         """The next latent, reward outputs, logits of who moves next and, if there are any, of codes."""
-        moved = scaled(latent + self.move(latent, action))
-        codes = self.of("codes", moved) if hasattr(self, "codes") else None
+        moved = scaled(latent + self.move(latent, self.one_hot(action)))
+        codes = self.of("codes", moved) if self.num_codes else None
         return moved, self.of("reward", moved), self.of("follows", moved), codes
 
     def predict(self, latent: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Policy logits and value outputs."""
         return self.of("policy", latent), self.of("value", latent)
+
+    def settle(self, latent: jax.Array, code: jax.Array) -> jax.Array:
+        return scaled(latent + self.happen(latent, code.astype(self.dtype)))
+
+    def outcome(self, before: jax.Array, after: jax.Array) -> jax.Array:
+        both = jnp.concatenate([x.reshape(len(x), -1) for x in (before, after)], -1)
+        return self.coder(both.astype(self.dtype)).astype(jnp.float32)
 
     def project(self, latent: jax.Array, online: bool) -> jax.Array:
         flat = self.projector(latent.reshape(len(latent), -1).astype(self.dtype))
@@ -72,6 +81,11 @@ class LatentModule(nnx.Module):
         raise NotImplementedError
 
     def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
+        """What an action changes; f32[B, A], one-hot."""
+        raise NotImplementedError
+
+    def happen(self, latent: jax.Array, code: jax.Array) -> jax.Array:
+        """What an outcome of chance changes; f32[B, M], one-hot."""
         raise NotImplementedError
 
     def read(self, head: Any, latent: jax.Array) -> jax.Array:
@@ -95,32 +109,27 @@ class DenseModel(LatentModule):
         self.encoder = Dense(math.prod(env.observation_shape), hidden, size, init=wide, **types)
         self.mover = Dense(size + env.num_actions, hidden, size, init=wide, **types)
         heads = {name: lambda n=n: Dense(size, hidden[:1], n, **types) for name, n in outputs.items()}
-        if codes := config.codes:
-            self.settler = Dense(size + codes, hidden, size, init=wide, **types)
-            self.coder = Dense(
-                2 * math.prod(env.observation_shape), hidden, codes, init=wide, **types
-            )  # near zero one code would win
-        super().__init__(env.num_actions, heads | projection(config, size, types), dtype)
+        if config.codes:
+            self.settler = Dense(size + config.codes, hidden, size, init=wide, **types)
+        more = coder(env, config, types) | projection(config, size, types)
+        super().__init__(env.num_actions, config.codes, heads | more, dtype)
 
     def encode(self, observation: jax.Array) -> jax.Array:
         return self.encoder(observation.reshape(len(observation), -1))
 
-    def settle(self, latent: jax.Array, code: jax.Array) -> jax.Array:
-        return scaled(latent + self.settler(jnp.concatenate([latent, code], -1).astype(self.dtype)))
-
-    def outcome(self, before: jax.Array, after: jax.Array) -> jax.Array:
-        both = jnp.concatenate([x.reshape(len(x), -1) for x in (before, after)], -1)
-        return self.coder(both.astype(self.dtype)).astype(jnp.float32)
-
     def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
-        return self.mover(jnp.concatenate([latent.astype(self.dtype), self.one_hot(action)], -1))
+        return self.mover(jnp.concatenate([latent.astype(self.dtype), action], -1))
+
+    def happen(self, latent: jax.Array, code: jax.Array) -> jax.Array:
+        return self.settler(jnp.concatenate([latent.astype(self.dtype), code], -1))
 
     def read(self, head: Any, latent: jax.Array) -> jax.Array:
         return head(latent.astype(self.dtype))
 
 
 class ConvModel(LatentModule):
-    """The convolutional form: latents [B, H, W, C]. An action is shown as planes that are learned for it."""
+    """The convolutional form: latents [B, H, W, C]. An action, and an outcome of chance, is shown as planes that are
+    learned for it."""
 
     def __init__(self, env: Env, config: NetworkConfig, outputs: dict[str, int], dtype: Any, rngs: nnx.Rngs):
         (rows, columns, planes), channels = env.observation_shape, config.channels
@@ -131,21 +140,40 @@ class ConvModel(LatentModule):
         self.mover = Tower(channels + ACTION_PLANES, channels, config.dynamics_blocks, **tower)
         drawn = {"kernel_init": nnx.initializers.normal(1.0), "use_bias": False, **types}
         self.action = nnx.Linear(env.num_actions, math.prod(self.shape), **drawn)
+        if config.codes:
+            self.settler = Tower(channels + ACTION_PLANES, channels, config.dynamics_blocks, **tower)
+            self.code = nnx.Linear(config.codes, math.prod(self.shape), **drawn)
         heads = {
             name: lambda name=name, n=n: Head(shape, 0 if name == "policy" else VALUE_HIDDEN, n, norm=False, **types)
             for name, n in outputs.items()
         }
-        super().__init__(env.num_actions, heads | projection(config, math.prod(shape), types), dtype)
+        more = coder(env, config, types) | projection(config, math.prod(shape), types)
+        super().__init__(env.num_actions, config.codes, heads | more, dtype)
 
     def encode(self, observation: jax.Array) -> jax.Array:
         return self.encoder.trunk(observation, False, None)
 
     def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
-        chosen = self.action(self.one_hot(action)).reshape(-1, *self.shape)
-        return self.mover.trunk(jnp.concatenate([latent.astype(self.dtype), chosen], -1), False, None)
+        return self.beside(self.mover, latent, self.action(action))
+
+    def happen(self, latent: jax.Array, code: jax.Array) -> jax.Array:
+        return self.beside(self.settler, latent, self.code(code))
+
+    def beside(self, tower: Tower, latent: jax.Array, planes: jax.Array) -> jax.Array:
+        seen = jnp.concatenate([latent.astype(self.dtype), planes.reshape(-1, *self.shape)], -1)
+        return tower.trunk(seen, False, None)
 
     def read(self, head: Any, latent: jax.Array) -> jax.Array:
         return head(latent.astype(self.dtype), False, None)
+
+
+def coder(env: Env, config: NetworkConfig, types: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    """What tells from two observations which code happened between them, where there are codes."""
+    if not config.codes:
+        return {}
+    inputs, sizes = 2 * math.prod(env.observation_shape), (config.hidden_dim,) * 2
+    wide = nnx.initializers.lecun_normal()  # near zero one code would win
+    return {"coder": lambda: Dense(inputs, sizes, config.codes, init=wide, **types)}
 
 
 def projection(config: NetworkConfig, size: int, types: dict[str, Any]) -> dict[str, Callable[[], Any]]:

@@ -5,22 +5,33 @@ import pathlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from jaxzero.records import pgn, sgf, trmph
-from jaxzero.records.game import Game, Problem, Replayed, replay
+from jaxzero.records import jsonl, pgn, sgf, trmph
+from jaxzero.records.game import Game, Problem, Replayed, replay, replay_games
 
-__all__ = ["FORMATS", "Format", "Game", "Problem", "Replayed", "read", "replay", "write"]
+__all__ = [
+    "FORMATS", "Format", "Game", "Problem", "Replayed", "format_of", "read", "replay", "replay_games", "suffixes",
+    "write",
+]  # fmt: skip
 
 
 class Format(NamedTuple):
     parse: Callable[[str, str], tuple[list[Game], list[Problem]]]  # (name of the file, text) -> sound games, problems
     dump: Callable[[Iterable[Game]], str]
+    game: str = ""  # the one that it holds; "" = every game
+    players: tuple[str, ...] = ()  # headers that name them
 
 
 FORMATS: dict[str, Format] = {
-    ".trmph": Format(trmph.parse, trmph.dump),
-    ".sgf": Format(sgf.parse, sgf.dump),
-    ".pgn": Format(pgn.parse, pgn.dump),
+    ".trmph": Format(trmph.parse, trmph.dump, "hex"),
+    ".sgf": Format(sgf.parse, sgf.dump, "go", ("PB", "PW")),
+    ".pgn": Format(pgn.parse, pgn.dump, "chess", ("White", "Black")),
+    ".jsonl": Format(jsonl.parse, jsonl.dump, "", ("player_1", "player_2")),
 }
+
+
+def suffixes(game: str) -> list[str]:
+    """Of the formats that hold a game."""
+    return [suffix for suffix, form in FORMATS.items() if form.game in ("", game)]
 
 
 def format_of(path: str | os.PathLike[str]) -> Format:

@@ -4,7 +4,7 @@ Letters: G games, T = the longest record that a game's rules allow, P players.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -13,22 +13,26 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
+from jaxzero.config import GameConfig
+from jaxzero.games import make_env
 
 CHUNK = 256  # games replayed at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Game:
-    game: str  # a name in `envs.GAMES`
+    game: str  # a name that `envs.make` takes, or FILE.py:FUNCTION for a game of one's own
     options: dict[str, Any]  # of that game
     moves: list[int]  # actions
     result: tuple[float, ...] | None = None  # reward of each player, None if not known
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     start: str | None = None  # first position as `env.from_text` reads it, None = that of a new game
+    outcomes: list[int] | None = None  # of chance, after each move (-1: none was due); None = a game without chance
 
     @property
     def env(self) -> envs.Env:
-        return envs.make(self.game, **self.options)
+        own = ".py:" in self.game
+        return make_env(GameConfig("" if own else self.game, self.game if own else "", self.options))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,23 +58,29 @@ class Replayed(NamedTuple):
 
 
 @partial(jax.jit, static_argnums=0)
-def follow(env: envs.Env, states: Any, actions: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """First positions [G, …], actions i32[G, T], -1 after the last -> (moves played i32[G], over bool[G],
-    rewards f32[G, P])."""
+def follow(
+    env: envs.Env, states: Any, actions: jax.Array, outcomes: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """First positions [G, …], actions i32[G, T], -1 after the last, outcomes of chance i32[G, T], -1 where none is due
+    -> (moves played i32[G], over bool[G], rewards f32[G, P])."""
 
-    def ply(carry, action):
-        state, sound, played, rewards = carry
+    def ply(carry, move):
+        (state, sound, played, rewards), (action, outcome) = carry, move
         sound &= (action >= 0) & ~state.terminated & env.legal_actions(state)[action]
         after = env.step(state, action)
+        if env.num_outcomes:
+            possible = (outcome < env.num_outcomes) & (env.outcome_logits(after)[outcome] > -jnp.inf)
+            sound &= (after.chance == (outcome >= 0)) & (~after.chance | possible)
+            after = env.resolve(after, outcome)
         state = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state)
         return (state, sound, played + sound, rewards + jnp.where(sound, after.rewards, 0)), None
 
-    def game(first, moves):
+    def game(first, *moves):
         carry = first, jnp.bool(True), jnp.int32(0), jnp.zeros(env.num_players, jnp.float32)
         state, _, played, rewards = jax.lax.scan(ply, carry, moves)[0]
         return played, state.terminated, rewards
 
-    return jax.vmap(game)(states, actions)
+    return jax.vmap(game)(states, actions, outcomes)
 
 
 def first_states(env: envs.Env, starts: Sequence[str | None]) -> Any:
@@ -80,18 +90,29 @@ def first_states(env: envs.Env, starts: Sequence[str | None]) -> Any:
     return jax.tree.map(lambda *leaves: np.stack(leaves), *states, *[new] * (CHUNK - len(states)))
 
 
-def replay(env: envs.Env, games: list[list[int]], starts: Sequence[str | None] = ()) -> list[Replayed]:
-    """Plays records of a game without chance from new games, or from positions in the words of `env.to_text`; a move
-    may be any integer, and one after the end is illegal."""
+def replay(
+    env: envs.Env,
+    games: list[list[int]],
+    starts: Sequence[str | None] = (),
+    outcomes: Sequence[list[int] | None] = (),
+) -> list[Replayed]:
+    """Plays records from new games, or from positions in the words of `env.to_text`, with the outcomes of chance after
+    each move; a move may be any integer, and one after the end is illegal."""
     found = []
     for first in range(0, len(games), CHUNK):
         part = games[first : first + CHUNK]
-        actions = np.full((CHUNK, env.max_plies + 1), -1, np.int32)
+        longest = max(map(len, part)) + 1
+        plies = min(env.max_plies + 1, 1 << max(8, longest.bit_length()))  # few lengths, as each is compiled
+        actions, chance = np.full((2, CHUNK, plies), -1, np.int32)
         for row, moves in zip(actions, part, strict=False):
-            kept = [move if 0 <= move < env.num_actions else -1 for move in moves[: len(row)]]
+            kept = [move if 0 <= move < env.num_actions else -1 for move in moves[:plies]]
+            row[: len(kept)] = kept
+        for row, drawn in zip(chance, outcomes[first : first + CHUNK], strict=False):
+            known = range(-1, env.num_outcomes)
+            kept = [outcome if outcome in known else env.num_outcomes for outcome in (drawn or [])[:plies]]
             row[: len(kept)] = kept
         states = first_states(env, starts[first : first + CHUNK])
-        played, over, rewards = jax.device_get(follow(env, states, actions))
+        played, over, rewards = jax.device_get(follow(env, states, actions, chance))
         found += [
             Replayed(int(n), bool(end), tuple(earned.tolist()))
             for n, end, earned, _ in zip(played, over, rewards, part, strict=False)
@@ -99,30 +120,45 @@ def replay(env: envs.Env, games: list[list[int]], starts: Sequence[str | None] =
     return found
 
 
+def replay_games(games: Sequence[Game]) -> list[Replayed]:
+    """`replay` of records of one game with the same options."""
+    columns = ([getattr(game, name) for game in games] for name in ("moves", "start", "outcomes"))
+    return replay(games[0].env, *columns)
+
+
 Entry = tuple[list[int], Game]  # lines of the record's begin and of each move, and the game that it claims
 
 
-def sift(file: str, entries: list[Entry]) -> tuple[list[Game], list[Problem]]:
+def written(game: Game, action: int) -> str:
+    """A move of a game whose moves are written alike in all positions."""
+    return game.env.action_to_str(None, action)
+
+
+def sift(
+    file: str, entries: list[Entry], write: Callable[[Game, int], str] = written
+) -> tuple[list[Game], list[Problem]]:
     """The records that replay through the rules, in order, with the results of their replay; what is wrong with the
-    others."""
+    others, whose moves are named by `write`."""
     alike: dict[tuple, list[int]] = {}
     for i, (_, game) in enumerate(entries):
         alike.setdefault((game.game, *game.options.items()), []).append(i)
     judged: dict[int, Game | Problem] = {}
     for group in alike.values():
         games = [entries[i][1] for i in group]
-        outcomes = replay(games[0].env, [game.moves for game in games], [game.start for game in games])
-        judged |= {i: judge(file, entries[i], outcome) for i, outcome in zip(group, outcomes, strict=True)}
+        pairs = zip(group, replay_games(games), strict=True)
+        judged |= {i: judge(file, entries[i], replayed, write) for i, replayed in pairs}
     found = [judged[i] for i in range(len(entries))]
     return [x for x in found if isinstance(x, Game)], [x for x in found if isinstance(x, Problem)]
 
 
-def judge(file: str, entry: Entry, outcome: Replayed) -> Game | Problem:
+def judge(file: str, entry: Entry, outcome: Replayed, write: Callable[[Game, int], str] = written) -> Game | Problem:
     """The game with the result of its replay, or what the rules object to."""
     lines, game = entry
     if outcome.played < len(game.moves):
-        move = game.env.action_to_str(None, game.moves[outcome.played])
+        move = write(game, game.moves[outcome.played])
         why = "after the end of the game" if outcome.over else "not legal here"
+        if game.outcomes is not None and not outcome.over:
+            why += f", or its outcome {game.outcomes[outcome.played]} is impossible"
         return Problem(file, lines[outcome.played + 1], outcome.played + 1, f"{move} is {why}")
     if not outcome.over:
         return game  # given up, agreed, or still going on

@@ -64,6 +64,7 @@ def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
         loaded = runs.load(folder, options.step)
         played = play(loaded, contents.results(evaluations), options)
     parameters = loaded and sum(np.size(x) for x in jax.tree.leaves(loaded.params))
+    iterations = max((row.get("iteration", 0) for row in rows), default=0)
     data = {
         "title": folder.resolve().name,
         "game": contents.game_of(config.game),
@@ -71,8 +72,9 @@ def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
         "facts": contents.facts(config, rows, parameters, loaded and loaded.step),
         "settings": contents.changed_settings(config),
         "config": settings.dump(config),
-        "iterations": max((row.get("iteration", 0) for row in rows), default=0),
+        "iterations": iterations,
         "charts": contents.charts(rows),
+        "elo": contents.elo(folder, iterations),
         "results": contents.results(evaluations),
         **played,
     }

@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 
 from envs import Env
-from jaxzero import settings
+from jaxzero import runs, settings
 from jaxzero.config import Config, ConfigError, GameConfig
-from jaxzero.curves import NOISY, Rows, known, series, smooth, thin
+from jaxzero.curves import NOISY, Rows, elo_lines, known, series, smooth, thin
 from jaxzero.progress import duration, short_number
 from jaxzero.report.samples import RANDOM, Ply, Sample
 
 CANDIDATES = 5  # moves shown in a position
+METRIC = "metric/"  # begins the names of what a function of the user's own measures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,10 @@ PANELS = (
     Panel("Right moves, by the solver", {
         "oracle/policy_moves": "policy", "oracle/search_moves": "search",
     }, percent=True),
+    Panel("Error of the value, by the solver", {
+        "oracle/policy_value_error": "network", "oracle/search_value_error": "search",
+    }),
+    Panel("Score of the latest network against the best", {"promotion/score": "score"}, percent=True),
     Panel("Losses", {
         "loss": "total", "policy_loss": "policy", "value_loss": "value", "reward_loss": "reward",
         "follows_loss": "who moves next", "consistency_loss": "consistency",
@@ -50,13 +55,35 @@ PANELS = (
 def charts(rows: Rows) -> list[dict[str, Any]]:
     """Those that have anything to show, over the iterations."""
     scores = {key: key.split("/", 1)[1].removesuffix("/score") for row in rows for key in row if is_score(key)}
+    own = sorted({key for row in rows for key in row if key.startswith(METRIC)})
     panels = [Panel("Evaluation score by opponent", scores, percent=True), *PANELS]
+    panels += [Panel(key.removeprefix(METRIC), {key: "own metric"}) for key in own]
     found = [
         {"title": panel.title, "percent": panel.percent, "lines": lines}
         for panel in panels
         if (lines := [line for key, name in panel.keys.items() if (line := curve(rows, key, name))])
     ]
     return found
+
+
+def elo(folder: Path, last: int) -> dict[str, Any]:
+    """What `jaxzero rate` found: the rows of all players, strongest first, and lines for a chart: of each run and, up
+    to iteration `last`, of each anchor. Empty if it was not run.
+
+    Raises:
+        ConfigError: ratings that cannot be read.
+    """
+    file = folder / runs.RATINGS
+    rows = read_json(file, ("ratings",))["ratings"] if file.exists() else []
+    lines: list[dict[str, Any]] = []
+    for name, own in elo_lines(rows).items():
+        low, high = zip(*(row["interval"] for row in own), strict=True)
+        x, y = [row["iteration"] for row in own], [row["elo"] for row in own]
+        lines.append({"name": name, "x": x, "y": y, "low": low, "high": high})
+    lines += [
+        {"name": row["player"], "x": [0, last], "y": [row["elo"]] * 2, "flat": True} for row in rows if not row["run"]
+    ]
+    return {"rows": rows, "lines": lines} if rows else {}
 
 
 def is_score(key: str) -> bool:

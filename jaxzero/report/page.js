@@ -36,12 +36,14 @@ function ticks(low, high, most) {
 }
 
 // A line chart from x = 0 to `last` at least, drawn anew for its width. `lines`: name, x, y and perhaps raw (y is its
-// moving average); `at()`: where the cursor rests; `pick(x)`: is told where the chart was clicked.
+// moving average), low and high (the ends of an interval), flat (a level, dashed); `at()`: where the cursor rests;
+// `pick(x)`: is told where the chart was clicked.
 function chart({title, lines, percent: shares, range, last, label, height = 200, at, pick}) {
   const legend = h("div", {class: "legend"}), place = h("div");
   const box = h("div", {class: "card"}, h("h3", {}, title), legend, place);
   const show = shares ? percent : number;
-  const xs = lines.flatMap(line => line.x), ys = lines.flatMap(line => [...line.y, ...(line.raw || [])]);
+  const xs = lines.flatMap(line => line.x);
+  const ys = lines.flatMap(line => [line.y, line.raw, line.low, line.high].flatMap(some => some || []));
   let [low, high] = range || (shares ? [0, 1] : [Math.min(0, ...ys), Math.max(...ys)]);
   if (high <= low) high = low + 1;
   const left = 0, right = Math.max(last || 0, ...xs, 1);
@@ -70,8 +72,10 @@ function chart({title, lines, percent: shares, range, last, label, height = 200,
       s("text", {x: X(x), y: height - 6, "text-anchor": "middle"}, number(x)));
     lines.forEach((line, i) => {
       if (line.raw) picture.append(s("path", {d: path(line.x, line.raw), fill: "none", stroke: color(i), opacity: 0.25}));
-      picture.append(s("path", {d: path(line.x, line.y), fill: "none", stroke: color(i), "stroke-width": 2, "stroke-linejoin": "round"}));
-      if (line.x.length < 30) line.x.forEach((x, j) => picture.append(s("circle", {cx: X(x), cy: Y(line.y[j]), r: 3, fill: color(i)})));
+      picture.append(s("path", {d: path(line.x, line.y), fill: "none", stroke: color(i), "stroke-width": 2,
+        "stroke-linejoin": "round", "stroke-dasharray": line.flat ? "5 4" : null}));
+      if (line.low) line.x.forEach((x, j) => picture.append(s("path", {d: `M${X(x)} ${Y(line.low[j])}V${Y(line.high[j])}`, stroke: color(i), opacity: 0.6})));
+      if (line.x.length < 30 && !line.flat) line.x.forEach((x, j) => picture.append(s("circle", {cx: X(x), cy: Y(line.y[j]), r: 3, fill: color(i)})));
     });
     cursor = s("path", {class: "cursor", fill: "none"});
     picture.append(cursor);
@@ -119,6 +123,15 @@ function results() {
     row(indented("moving first"), result.as_first), row(indented("moving second"), result.as_second)]);
   return [h("h2", {}, "Against opponents"),
     table(["opponent", "score", "95 % interval", "won · drawn · lost", "won", "drawn", "lost", "games"], rows)];
+}
+
+function elo() {
+  const signedWhole = x => (Math.round(x) > 0 ? "+" : "") + (Math.round(x) || 0);
+  const whole = x => String(Math.round(x) || 0);
+  const rows = data.elo.rows.map(row => [row.player, whole(row.elo), row.interval.map(whole).join(" to "), `${row.games}`, percent(row.score),
+    row.gain ? `${signedWhole(row.gain.elo)} (${row.gain.interval.map(signedWhole).join(" to ")})` : ""]);
+  return [h("h2", {}, "Elo"), chart({title: "Elo, with 95 % intervals", lines: data.elo.lines, last: data.iterations, label: "iteration", height: 260}),
+    table(["player", "Elo", "95 % interval", "games", "score", "gain on the checkpoint before"], rows)];
 }
 
 // Sample games
@@ -200,6 +213,7 @@ document.getElementById("page").replaceChildren(...[
   data.notices.map(notice => h("p", {class: "notice"}, notice)),
   h("dl", {class: "facts"}, data.facts.map(([name, value]) => h("div", {}, h("dt", {}, name), h("dd", {}, value)))),
   data.charts.length ? [h("h2", {}, "Learning curves"), h("div", {class: "charts"}, data.charts.map(each => chart({...each, last: data.iterations, label: "iteration"})))] : [],
+  data.elo.rows ? elo() : [],
   data.results.length ? results() : [],
   data.games && data.games.length ? games() : [],
   h("h2", {}, "Settings"),

@@ -1,7 +1,9 @@
 """AlphaZero's PUCT search (Silver et al. 2018, supplementary pseudocode) with Dirichlet noise, on our tree.
 
-Values are scaled to [0, 1] and an untried action counts as lost, as in the pseudocode. The noise is drawn over the
-legal actions only, with one key a game.
+Values are scaled to [0, 1] and an untried action counts as lost, as in the pseudocode. Returns of a game of one player
+have no bounds: they are stretched to [0, 1] by the least and greatest value of a node and its children, as mctx does
+for MuZero, and an untried action counts as the least. The noise is drawn over the legal actions only, with one key a
+game.
 """
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
@@ -22,16 +24,21 @@ from jaxzero.search.base import Finding, Search
 C_BASE = 19652.0  # visits after which exploration starts to grow
 
 
-def rule(c_puct: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
-    """Value + exploration, of the children [W, L, B] and of the likeliest untried action [L, B]."""
+def rule(c_puct: float, near: trees.Family, bounded: bool = True) -> tuple[jax.Array, jax.Array]:
+    """Value + exploration, of the children [W, L, B] and of the likeliest untried action [L, B]; `bounded`: values lie
+    in [-1, 1]."""
     explore = (c_puct + jnp.log((near.node_visits + C_BASE + 1) / C_BASE)) * jnp.sqrt(near.node_visits)
-    tried = (near.qvalue + 1) / 2 + explore[None] * jnp.exp(near.logit) / (near.visits + 1)
-    return tried, explore * jnp.exp(near.untried.logit)
+    low, high = jnp.float32(-1), jnp.float32(1)
+    if not bounded:
+        low = jnp.minimum(near.node_value, jnp.where(near.tried, near.qvalue, jnp.inf).min(0))[None]
+        high = jnp.maximum(near.node_value, jnp.where(near.tried, near.qvalue, -jnp.inf).max(0))[None]
+    value = (near.qvalue - low) / jnp.maximum(high - low, 1e-8)
+    return value + explore[None] * jnp.exp(near.logit) / (near.visits + 1), explore * jnp.exp(near.untried.logit)
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
     layout = trees.layout(env, config, simulations, model)
-    plain = partial(rule, config.c_puct)
+    plain = partial(rule, config.c_puct, bounded=env.num_players > 1)
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
         k = config.forced_playouts if explore else 0.0

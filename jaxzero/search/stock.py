@@ -52,7 +52,9 @@ def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Se
 
 
 def puct(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    qtransform = partial(mctx.qtransform_by_min_max, min_value=-1.0, max_value=1.0)
+    qtransform = mctx.qtransform_by_parent_and_siblings
+    if env.num_players > 1:
+        qtransform = partial(mctx.qtransform_by_min_max, min_value=-1.0, max_value=1.0)
 
     def select(key, tree, node_index, depth):
         del key  # it would depend on the batch; ties are broken by the game's own key

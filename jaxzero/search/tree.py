@@ -71,6 +71,7 @@ class Family(NamedTuple):
     visits: jax.Array  # f32[W, L, B]
     logit: jax.Array  # f32[W, L, B]
     raw: jax.Array  # f32[L, B]
+    node_value: jax.Array  # f32[L, B]
     node_visits: jax.Array  # f32[L, B]
     untried: Untried  # [L, B]
     complete: jax.Array  # bool[L, B]  every action of the game was tried
@@ -204,7 +205,8 @@ def family(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[F
     real = tree.raw.dtype
     return Family(
         tried=order < number[None], qvalue=at(tree.qvalue, child), visits=at(tree.visits, child).astype(real),
-        logit=at(tree.logit, child), raw=at(tree.raw, node), node_visits=at(tree.visits, node).astype(real),
+        logit=at(tree.logit, child), raw=at(tree.raw, node), node_value=at(tree.value, node),
+        node_visits=at(tree.visits, node).astype(real),
         untried=jax.tree.map(lambda field: at(field, node), tree.untried), complete=number >= num_actions,
     ), child  # fmt: skip
 
