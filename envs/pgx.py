@@ -47,7 +47,7 @@ def make_pgx(game: str) -> Any:
 
 def with_rules_mask(inner: Any, mask: Any) -> Any:
     """Pgx's state with the legal actions that the rules of some games (chess, shogi) keep once more."""
-    rules = getattr(inner, "_x", None)
+    rules: Any = getattr(inner, "_x", None)
     return inner.replace(_x=rules._replace(legal_action_mask=mask)) if hasattr(rules, "legal_action_mask") else inner
 
 
