@@ -198,19 +198,29 @@ def test_one_wrong_weight_fails_and_nothing_is_written(tmp_path, monkeypatch, ki
 def test_certificate_of_outputs_that_are_not_numbers_does_not_hold():
     going = model_of("mlp")
     function = going.functions["predict"]
-    positions = parity.Positions(np.zeros((2, 6, 7, 2), np.float32), np.ones((2, 7), bool))
     good = [np.zeros((2, 7), np.float32), np.zeros(2, np.float32)]
+    positions = parity.Positions(np.zeros((2, 6, 7, 2), np.float32), np.ones((2, 7), bool), *good)
     assert parity.compare("predict", function, "float32", positions, good, good).holds()
     for k, wrong in ((0, np.nan), (1, np.nan), (0, 1e-3), (1, 1e-3)):
         bad = [x.copy() for x in good]
         bad[k].flat[1] = wrong
         assert not parity.compare("predict", function, "float32", positions, good, bad).holds()
+    # Returns of any size: within 1e-4 of their size, or of 1.
+    scores = [good[0], np.float32([5000, 0.5])]
+    for error, holds in (([0.02, 5e-5], True), ([2, 0], False), ([0, 2e-4], False)):
+        near = [good[0], scores[1] + np.float32(error)]
+        assert parity.compare("predict", function, "float32", positions, scores, near, points=True).holds() == holds
+        assert not parity.compare("predict", function, "float32", positions, scores, near).holds()
     with pytest.raises(ExportError, match=r"predict gives value of shape \(2, 1\)"):
         parity.compare("predict", function, "float32", positions, good, [good[0], good[1][:, None]])
 
 
 def test_positions_are_of_self_play_and_reach_the_end():
-    positions = parity.self_play(model_of("resnet"), 0)
+    model = model_of("resnet")
+    positions = parity.self_play(model, 0)
+    answers = parity.reference(model, model.functions["predict"], positions.observation)[1]
+    for given, expected in zip((positions.logits, positions.value), answers, strict=True):
+        np.testing.assert_allclose(given, expected, atol=1e-5)
     stones = positions.observation.sum((1, 2))  # [N, 2] mover's, other's
     assert positions.observation.shape == (1536, 6, 7, 2)
     assert set(stones[:, 1] - stones[:, 0]) == {0, 1}

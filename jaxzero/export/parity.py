@@ -21,18 +21,20 @@ GAMES, PLIES = 128, 12  # N = 1,536 positions
 EXPLORATION = 0.25  # share of random moves, without which a trained network would show few positions
 
 BOUNDS = {
-    "float32": {"logits": 1e-4, "value": 1e-5, "other": 1e-4, "agreement": 0.999},
-    "float16": {"logits": 0.1, "value": 0.02, "other": 0.1, "agreement": 0.98},
-    "int8": {"logits": float("inf"), "value": 0.5, "other": float("inf"), "agreement": 0.8},
+    "float32": {"logits": 1e-4, "value": 1e-5, "points": 1e-4, "other": 1e-4, "agreement": 0.999},
+    "float16": {"logits": 0.1, "value": 0.02, "points": 0.1, "other": 0.1, "agreement": 0.98},
+    "int8": {"logits": float("inf"), "value": 0.5, "points": 0.5, "other": float("inf"), "agreement": 0.8},
 }
 """Largest differences and smallest share of equal best moves, beyond which a file is not handed out. Those of float16
-and int8 catch files that are broken, not merely coarse: how much a coarse one costs is for the certificate to say."""
-POINTS = ("value", "reward")  # may be of any size; those beyond ±1 differ by shares of themselves
+and int8 catch files that are broken, not merely coarse: how much a coarse one costs is for the certificate to say.
+"points": of values and rewards of any size; beyond ±1 they differ by shares of themselves: float32 has 7 digits."""
 
 
 class Positions(NamedTuple):
     observation: np.ndarray  # f32[N, …]
     legal: np.ndarray  # bool[N, A]
+    logits: np.ndarray  # f32[N, A]  what the JAX network played by
+    value: np.ndarray  # f32[N]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Certificate:
     precision: str  # of the file: float32, float16 or int8
     positions: int
     distinct: int  # of them different from each other
-    differences: dict[str, dict[str, float]]  # output: {"max", "mean"} of absolute differences; `POINTS`
+    differences: dict[str, dict[str, float]]  # output: {"max", "mean"} of absolute differences (`BOUNDS`)
     agreement: float | None  # share of positions with the same best legal action; None without logits
     bounds: dict[str, float]
 
@@ -85,18 +87,19 @@ def play(env: Env, keys: jax.Array, stops: jax.Array) -> tuple[Any, jax.Array]:
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def go_on(env: Env, infer: Callable[..., Any], params: Any, key: jax.Array, states: Any) -> tuple[jax.Array, ...]:
-    """Observations and legal actions of the next plies [T, B, …] of games that the network plays against itself by its
-    policy and some random moves; one that ends is followed by a new one."""
+    """`Positions` of the next plies [T, B, …] of games that the network plays against itself by its policy and some
+    random moves; one that ends is followed by a new one."""
 
     def ply(states: Any, key: jax.Array):
         observation, legal = jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)
         choose, chance, fresh, explore = jax.random.split(key, 4)
         random = jax.random.bernoulli(explore, EXPLORATION, (GAMES, 1))
-        logits = jnp.where(legal, jnp.where(random, 0.0, infer(params, observation).logits), -jnp.inf)
+        said = infer(params, observation)
+        logits = jnp.where(legal, jnp.where(random, 0.0, said.logits), -jnp.inf)
         action = jax.random.categorical(choose, logits).astype(jnp.int32)
         after = jax.vmap(env.advance)(states, action, jax.random.split(chance, GAMES))
         new = jax.vmap(env.init)(jax.random.split(fresh, GAMES))
-        return jax.vmap(where)(after.terminated, new, after), (observation, legal)
+        return jax.vmap(where)(after.terminated, new, after), (observation, legal, said.logits, said.value)
 
     return jax.lax.scan(ply, states, jax.random.split(key, PLIES))[1]
 
@@ -110,7 +113,8 @@ def self_play(model: Model, seed: int) -> Positions:
     anywhere = np.random.default_rng(seed).integers(0, lengths)
     stops = np.where(np.arange(GAMES) % 2 == 0, np.maximum(lengths - PLIES // 2, 0), anywhere).astype(np.int32)
     states, _ = play(env, keys, stops)
-    found = jax.device_get(go_on(env, model.network.infer, model.params, later, states))
+    with jax.default_matmul_precision("highest"):  # accelerators would multiply float32 in fewer bits
+        found = jax.device_get(go_on(env, model.network.infer, model.params, later, states))
     return Positions(*(np.ascontiguousarray(x.reshape(-1, *x.shape[2:])) for x in found))
 
 
@@ -123,28 +127,39 @@ class Reference(NamedTuple):
 
 def references(model: Model) -> Reference:
     positions = self_play(model, 0)
+    if not model.network.latent:  # self-play has asked its one function already
+        return Reference(positions, {"predict": ([positions.observation], [positions.logits, positions.value])})
     found = {name: reference(model, call, positions.observation) for name, call in model.functions.items()}
     return Reference(positions, found)
 
 
 def reference(model: Model, function: Function, observation: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Inputs and outputs of a function in JAX, float32."""
-    with jax.default_matmul_precision("highest"):  # accelerators would multiply float32 in fewer bits
+    with jax.default_matmul_precision("highest"):
         inputs = jax.device_get(function.example(model.params, observation))
         outputs = jax.device_get(jax.jit(function.call)(model.params, *inputs))
     return [np.asarray(x) for x in inputs], [np.asarray(x) for x in outputs]
 
 
 def compare(
-    name: str, function: Function, precision: str, positions: Positions, expected: list[np.ndarray], given: list[Any]
+    name: str,
+    function: Function,
+    precision: str,
+    positions: Positions,
+    expected: list[np.ndarray],
+    given: list[Any],
+    points: bool = False,
 ) -> Certificate:
-    """What the file gave beside what the JAX network gave. ExportError: outputs of other shapes."""
-    differences, agreement = {}, None
+    """What the file gave beside what the JAX network gave. `points`: values and rewards are returns of any size, not
+    outcomes in [-1, 1]. ExportError: outputs of other shapes."""
+    differences, agreement, bounds = {}, None, BOUNDS[precision]
+    if points:
+        bounds = bounds | dict.fromkeys(("value", "reward"), bounds["points"])
     for key, ours, theirs in zip(function.outputs, expected, given, strict=True):
         if ours.shape != theirs.shape:
             raise ExportError(f"{name} gives {key} of shape {theirs.shape} where the JAX network gives {ours.shape}")
         distance = np.abs(theirs.astype(np.float64) - ours)
-        if key in POINTS:
+        if points and key in ("value", "reward"):
             distance /= np.maximum(1, np.abs(ours))
         differences[key] = {"max": float(distance.max()), "mean": float(distance.mean())}
         if key == "logits":
@@ -152,4 +167,4 @@ def compare(
             agreement = float((best[0] == best[1]).mean())
     count = len(positions.legal)
     distinct = len(np.unique(positions.observation.reshape(count, -1), axis=0))
-    return Certificate(name, precision, count, distinct, differences, agreement, BOUNDS[precision])
+    return Certificate(name, precision, count, distinct, differences, agreement, bounds)

@@ -172,7 +172,8 @@ def prove(job: Job, path: Path, model: Model, reference: parity.Reference) -> li
     for name in names:
         inputs, expected = reference.functions[name]
         given = job.format.run(path, name, inputs)
-        proof = parity.compare(name, model.functions[name], job.precision, reference.positions, expected, given)
+        points = model.metadata["network"]["value"] in ("transformed", "categorical")
+        proof = parity.compare(name, model.functions[name], job.precision, reference.positions, expected, given, points)
         if not proof.holds():
             bounds = ", ".join(f"{key} {bound:g}" for key, bound in proof.bounds.items())
             raise ExportError(f"{job.path} not written: it differs from the JAX network ({proof}; bounds: {bounds})")
