@@ -109,7 +109,9 @@ def test_network_of_every_game_leaves(name, tmp_path):
     ("muzero-conv", ["represent", "dynamics", "predict"]),
 ])  # fmt: skip
 def test_every_function_of_a_model_is_certified(case, functions, tmp_path):
-    export(tmp_path, case)
+    export(tmp_path, case, ["pt", "stablehlo"])
+    for function in functions:
+        assert (tmp_path / f"n_step000007_{function}.stablehlo").is_file()
     record = json.loads((tmp_path / "n_step000007.pt.parity.json").read_text())
     assert [proof["function"] for proof in record["parity"]] == functions
     assert list(record["parity"][1]["differences"]) == ["next_latent", "reward", "discount"]

@@ -115,7 +115,7 @@ class DenseModel(LatentModule):
         super().__init__(env.num_actions, config.codes, heads | more, dtype)
 
     def encode(self, observation: jax.Array) -> jax.Array:
-        return self.encoder(observation.reshape(len(observation), -1))
+        return self.encoder(observation.reshape(observation.shape[0], -1))  # the batch may be symbolic
 
     def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
         return self.mover(jnp.concatenate([latent.astype(self.dtype), action], -1))
