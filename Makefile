@@ -29,7 +29,7 @@ check: $(STAMP)
 	$(BIN)/pyright
 
 conformance: $(STAMP)
-	CONFORMANCE=1 $(BIN)/pytest -n 2 tests/games
+	CONFORMANCE=1 $(BIN)/pytest -n 2 --dist worksteal -vv --durations=20 tests/games
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.games

@@ -65,7 +65,11 @@ class Anything(envs.Env):
 
     num_actions: int
     name = "anything"
-    max_plies = max_legal = 1 << 14
+    max_plies = 1 << 14
+
+    @property
+    def max_legal(self):
+        return self.num_actions
 
     def legal_actions(self, state):
         return jnp.ones(self.num_actions, bool)

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, parse_action, square_symmetries
+from envs.core import Env, Symmetry, appended, parse_action, square_symmetries
 from envs.go_board import area, label_type, legal_points, packed, place, points, rows, stones_of, wall
 from envs.go_superko import board_hash, repeating
 from envs.go_text import (
@@ -160,7 +160,7 @@ class Go(Env):
         if state.hashes is not None:
             now = state.hashes[state.ply]
             legal &= ~repeating(state.chains, state.atari, state.player, state.hashes, now, n)
-        return jnp.pad(legal.reshape(-1), (0, 1), constant_values=True) | state.terminated
+        return appended(legal.reshape(-1) | state.terminated, jnp.bool(True))
 
     def observe(self, state: State) -> jax.Array:
         """Planes: stones of the mover, stones of the other, the point that the ko rule forbids, ones where player 1

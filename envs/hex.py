@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, identity_symmetry, parse_action
+from envs.core import Env, Symmetry, appended, identity_symmetry, parse_action
 from envs.text import letters, named_board, numbers
 
 FIRST, SECOND, PAIRS = 1, 2, 3  # labels of the two edges, and of the first pair of cells
@@ -143,10 +143,8 @@ class Hex(Env):
         return state.plies == 1
 
     def legal_actions(self, state: State) -> jax.Array:
-        legal = state.groups == 0
-        if self.swap:
-            legal = jnp.append(legal, self.may_swap(state))
-        return state.terminated | legal
+        legal = state.terminated | (state.groups == 0)
+        return appended(legal, state.terminated | self.may_swap(state)) if self.swap else legal
 
     def observe(self, state: State) -> jax.Array:
         """Planes: stones of the mover, of the other; the mover joins top and bottom; may swap (only with that rule).

@@ -45,6 +45,12 @@ def make_pgx(game: str) -> Any:
     return pgx.make(game)  # pyright: ignore[reportArgumentType]
 
 
+def with_rules_mask(inner: Any, mask: Any) -> Any:
+    """Pgx's state with the legal actions that the rules of some games (chess, shogi) keep once more."""
+    rules: Any = getattr(inner, "_x", None)
+    return inner.replace(_x=rules._replace(legal_action_mask=mask)) if hasattr(rules, "legal_action_mask") else inner
+
+
 @functools.cache
 def beginning(game: str) -> Any:
     """Pgx's first position, in numpy."""
@@ -80,7 +86,7 @@ class Pgx(Env):
         first = int(beginning(self.game).current_player)
         rewards = inner.rewards.astype(jnp.float32)
         return State(
-            inner.replace(**dict.fromkeys(STORED)),
+            with_rules_mask(inner.replace(**dict.fromkeys(STORED)), None),
             jnp.packbits(inner.legal_action_mask),
             (inner.current_player != first).astype(jnp.int8),
             inner.terminated,
@@ -90,13 +96,14 @@ class Pgx(Env):
     def restore(self, state: State) -> Any:
         """Pgx's state, but for its observation."""
         first = int(beginning(self.game).current_player)
-        return state.inner.replace(
+        legal = self.legal_actions(state)
+        return with_rules_mask(state.inner, legal).replace(
             current_player=jnp.where(state.player == 0, first, 1 - first).astype(jnp.int32),
             observation=jnp.zeros(self.observation_shape, beginning(self.game).observation.dtype),
             rewards=state.rewards[::-1] if first else state.rewards,
             terminated=state.terminated,
             truncated=jnp.bool(False),
-            legal_action_mask=self.legal_actions(state),
+            legal_action_mask=legal,
         )
 
     def init(self, key: jax.Array) -> State:

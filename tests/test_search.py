@@ -209,10 +209,10 @@ TRAINED = pathlib.Path(__file__).parent.parent / "benchmarks" / "results" / "con
 
 
 def real_networks(env: envs.Env):
-    """A network, its trained parameters and random ones."""
+    """A network in double precision, which gives its value before tanh; its trained parameters and random ones."""
     contents = torch.load(TRAINED, weights_only=True)
     facts = {key: contents["metadata"]["network"][key] for key in ("channels", "blocks", "pooling")}
-    network = networks.make(NetworkConfig(**facts), env)
+    network = networks.make(NetworkConfig(value="transformed", dtype="float64", **facts), env)  # pyright: ignore
     blank = jax.jit(lambda: network.fold(network.init(KEY)))()
 
     def fill(path, leaf):
@@ -224,23 +224,31 @@ def real_networks(env: envs.Env):
     return network, jax.tree_util.tree_map_with_path(fill, blank), blank
 
 
-@pytest.mark.parametrize("kind", ["gumbel", "puct"])
-def test_the_tree_is_that_of_mctx_with_real_networks(kind):
-    """Trees of a trained network are deep; its values may differ by rounding between two programs. Values are taken as
-    they are, since stretching those of a position that is all but won or lost would stretch that rounding too."""
+@pytest.mark.parametrize("settings", [{}, {"rescale": False}, {"kind": "puct"}], ids=str)
+def test_the_tree_is_that_of_mctx_with_real_networks(settings):
+    """Trees of a trained network are deep. In double precision: stretching the values of a position that is all but won
+    or lost stretches the rounding too in which two programs differ."""
     env = envs.make("connect_four")
     network, *both = real_networks(env)
-    states, model = positions(env, ROWS), simulator.make(env, network.infer)
-    ours, theirs = (
-        searcher(env, model, True, kind=kind, engine=engine, simulations=32, rescale=False)
-        for engine in ("tree", "mctx")
-    )
-    for params in both:
-        result, expected = (run(params, keys(ROWS), states) for run in (ours, theirs))
-        np.testing.assert_array_equal(result.visits, expected.visits)
-        np.testing.assert_array_equal(result.action, expected.action)
-        np.testing.assert_allclose(result.policy, expected.policy, rtol=1e-3, atol=1e-5)
-        np.testing.assert_allclose(result.value, expected.value, atol=1e-4)
+    states = positions(env, ROWS)
+    with jax.enable_x64(True):
+
+        def evaluate(params, key, states):
+            said = network.infer(params, jax.vmap(env.observe)(states))
+            logits, value = (x.astype(jnp.float64) for x in (said.logits, said.heads["transformed"]))
+            return simulator.mask(logits, jax.vmap(env.legal_actions)(states)), jnp.tanh(value)
+
+        model = simulator.make_judged(env, evaluate)
+        ours, theirs = (
+            searcher(env, model, True, engine=engine, simulations=32, **settings) for engine in ("tree", "mctx")
+        )
+        for params in both:
+            result, expected = (run(params, keys(ROWS), states) for run in (ours, theirs))
+            assert result.value.dtype == np.float64
+            np.testing.assert_array_equal(result.visits, expected.visits)
+            np.testing.assert_array_equal(result.action, expected.action)
+            np.testing.assert_allclose(result.policy, expected.policy, rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(result.value, expected.value, atol=1e-9)
 
 
 @pytest.mark.parametrize(("simulations", "considered"), [(32, 16), (24, 4)])

@@ -136,10 +136,9 @@ def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> si
 
 def with_new(at_root: Candidates, chosen: jax.Array, start: simulation.Start, new: jax.Array) -> Candidates:
     """Notes the nodes `new` [L, B] of candidates that had none."""
-    node = jnp.where(start.child > 0, start.child, new)
-    where = jnp.where(start.active, chosen, at_root.child.shape[0])
-    game = jnp.broadcast_to(jnp.arange(chosen.shape[1]), chosen.shape)
-    return at_root._replace(child=at_root.child.at[where, game].set(node, mode="drop", unique_indices=True))
+    order = jnp.arange(at_root.child.shape[0])[:, None, None]
+    here = (order == chosen[None]) & (start.active & (start.child == 0))[None]  # [M, L, B]
+    return at_root._replace(child=jnp.where(here, new[None].astype(jnp.int32), at_root.child[:, None]).max(1))
 
 
 def one_at_a_time(

@@ -69,6 +69,12 @@ def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> j
     return jax.lax.switch(index, [lambda width=width: pick(width) for width in widths])
 
 
+def levels_at_once(tree: Tree, lanes: int) -> int:
+    """Levels that are backed up together, fewer where there are lanes enough to keep a step of the loop busy. What a
+    chance node is worth depends on its children, so there it is one."""
+    return max(1, 4 // lanes) if tree.chance is None else 1
+
+
 class Descent(NamedTuple):
     """Where lanes have come to."""
 
@@ -76,12 +82,12 @@ class Descent(NamedTuple):
     node: jax.Array  # i32[L, B]
     running: jax.Array  # bool[L, B]
     expand: jax.Array  # bool[L, B]  an untried action of `node` is to be tried
-    path: jax.Array  # i32[N, L, B]  node at each depth; N: none
+    path: jax.Array  # i32[N + levels - 1, L, B]  node at depth d in row d + levels - 1; N: none
 
 
 def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
     """Down to where an untried action is chosen, or to a node that is not expanded: an end, or as deep as allowed."""
-    batch = tree.raw.shape[1]
+    batch, ahead = tree.raw.shape[1], levels_at_once(tree, 1 if start is None else len(start.child)) - 1
 
     def stays(node, depth):
         deepest = depth >= search.max_depth
@@ -91,18 +97,18 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
 
     if start is None:
         node = jnp.zeros((1, batch), jnp.int32)
-        begin = Descent(jnp.int32(0), node, node == 0, node != 0, jnp.full((tree.size, 1, batch), tree.size))
+        begin = Descent(jnp.int32(0), node, node == 0, node != 0, jnp.full((tree.size + ahead, 1, batch), tree.size))
     else:
         node = jnp.where(start.active, start.child, 0)
         first = jnp.where(node > 0, node, tree.size)
-        path = jnp.full((tree.size, *node.shape), tree.size).at[1].set(first)
+        path = jnp.full((tree.size + ahead, *node.shape), tree.size).at[1 + ahead].set(first)
         begin = Descent(jnp.int32(1), node, (node > 0) & ~stays(node, 1), start.active & (node == 0), path)
 
     def step(now: Descent) -> Descent:
         child = choose(search, tree, now.node, now.running)
         deeper = now.running & (child > 0)
         node, depth = jnp.where(deeper, child, now.node), now.depth + 1
-        path = now.path.at[depth].set(jnp.where(deeper, child, tree.size))
+        path = now.path.at[depth + ahead].set(jnp.where(deeper, child, tree.size))
         return Descent(depth, node, deeper & ~stays(node, depth), now.expand | (now.running & ~deeper), path)
 
     return jax.lax.while_loop(lambda now: now.running.any(), step, begin)
@@ -126,7 +132,7 @@ def simulate(
 
     logit, raw = at(tree.untried.logit, parent), at(tree.raw, parent)
     linked = jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size)
-    later = new + zero_after(down.depth, slot, logit, raw)
+    later = new + zero_after(slot, logit, raw).max()
     twig = Twig(parent, expand, slot, action, logit, linked, later, later + jnp.arange(len(parent))[:, None])
     tree, gain, node = (grow if search.model.chance is None else grow_by_chance)(search, tree, key, twig)
     active = jnp.ones_like(expand) if start is None else start.active
@@ -204,26 +210,33 @@ def back_up(search: Search, tree: Tree, down: Descent, gain: jax.Array, active: 
     What chance nodes are worth is computed anew, and what this changes counts for all their visits: a mean above them
     is always one of what its children are worth now.
     """
+    levels = levels_at_once(tree, len(gain))
 
     def step(i, carry):
         tree, gain = carry
-        node = down.path[down.depth - i]
+        node = jax.lax.dynamic_slice_in_dim(down.path, down.depth - i * levels, levels)  # [levels, L, B]
         here = node < tree.size
         where = jnp.where(here, node, 0)
         visits, reward, discount = at(tree.visits, where), at(tree.reward, where), at(tree.discount, where)
-        value = (at(tree.value, where) * visits + gain) / (visits + 1)
-        if tree.chance is not None:
-            width = min(tree.child.shape[1], search.num_outcomes)
-            due, mean = at(tree.chance, where), chance.expectation(family(tree, where, width, search.num_actions)[0])
-            gain = jnp.where(due, mean + visits * (mean - at(tree.value, where)), gain)
-            value = jnp.where(due, mean, value)
+        before, after = at(tree.value, where), []
+        for j in reversed(range(levels)):
+            value = (before[j] * visits[j] + gain) / (visits[j] + 1)
+            if tree.chance is not None:
+                width = min(tree.child.shape[1], search.num_outcomes)
+                near, _ = family(tree, where[j], width, search.num_actions)
+                due, mean = at(tree.chance, where[j]), chance.expectation(near)
+                gain = jnp.where(due, mean + visits[j] * (mean - before[j]), gain)
+                value = jnp.where(due, mean, value)
+            gain = jnp.where(here[j], reward[j] + discount[j] * gain, gain)
+            after.append(value)
+        value = jnp.stack(after[::-1])
         tree = dataclasses.replace(
             tree, value=put_at(tree.value, node, value), visits=put_at(tree.visits, node, visits + 1),
             qvalue=put_at(tree.qvalue, node, reward + discount * value),
         )  # fmt: skip
-        return tree, jnp.where(here, reward + discount * gain, gain)
+        return tree, gain
 
-    tree, gain = jax.lax.fori_loop(0, down.depth, step, (tree, gain))
+    tree, gain = jax.lax.fori_loop(0, -(-down.depth // levels), step, (tree, gain))
     visits, more = tree.visits[0], active.sum(0, dtype=jnp.int32)
     value = (tree.value[0] * visits + jnp.where(active, gain, 0.0).sum(0)) / (visits + more)
     return dataclasses.replace(tree, value=tree.value.at[0].set(value), visits=tree.visits.at[0].set(visits + more))

@@ -14,6 +14,8 @@ nowhere: what is written there is dropped. With chance, the second half of the n
 # pyright: reportGeneralTypeIssues=false
 
 import dataclasses
+import functools
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -212,9 +214,9 @@ def family(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[F
 
 
 def zero_after(*read: jax.Array) -> jax.Array:
-    """0 that cannot be known before all these values are: an index plus this writes after they were read, and XLA,
-    which cannot see that an order would do, need not copy what is read and written."""
-    return sum(((x.astype(jnp.float32) > 3e38).any() for x in read), jnp.bool(False)).astype(jnp.int32)
+    """0 [L, B] that cannot be known before all these values [L, B] are: an index plus this writes after they were read,
+    and XLA, which cannot see that an order would do, need not copy what is read and written."""
+    return functools.reduce(operator.or_, (x.astype(jnp.float32) > 3e38 for x in read)).astype(jnp.int32)
 
 
 def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tree:

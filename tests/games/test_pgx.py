@@ -68,6 +68,8 @@ def test_facts(game):
     view, legal = first(jax.random.key(0))
     assert view.shape == env.observation_shape
     assert 0 < legal.sum() <= env.max_legal <= env.num_actions
+    stored = jax.tree.leaves(jax.eval_shape(env.init, jax.random.key(0)))
+    assert not [leaf for leaf in stored if leaf.dtype == bool and leaf.size == env.num_actions]  # no mask
 
 
 @pytest.mark.parametrize(("name", "said"), [
