@@ -1,5 +1,6 @@
 """Losses of one batch. Letters: N batch, L legal-move slots, A actions, K unrolled steps, S support."""
 
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -82,7 +83,7 @@ class Window(NamedTuple):
     alive: jax.Array  # bool[N, K + 1]  this position belongs to the game
 
 
-COMMITMENT = 0.1  # weight of the encoder's distance from its codes
+COMMITMENT = 0.1  # weight of the encoder's distance from its codes, and of their uneven use
 
 
 class Outcomes(NamedTuple):
@@ -91,18 +92,23 @@ class Outcomes(NamedTuple):
     happened: jax.Array  # f32[K, N, M]  one-hot, without gradient
     code: jax.Array  # f32[K, N, M]  the same with the gradient of the probabilities (straight through)
     distance: jax.Array  # f32[K, N]  how far the encoder's probabilities are from it
+    uneven: jax.Array  # f32[]  KL divergence of their mean from equal use of all codes, in nats
 
 
-def outcomes(network: Latent, params: Any, observation: jax.Array) -> Outcomes:
+def outcomes(network: Latent, params: Any, observation: jax.Array, seen: jax.Array) -> Outcomes:
     """The code that the encoder finds likeliest between each two observations f32[N, K + 1, …] (Antonoglou et al. 2022,
-    section 4.2: a VQ-VAE whose codebook is the unit vectors)."""
+    section 4.2: a VQ-VAE whose codebook is the unit vectors). Without a pull to equal use, over those that `seen`
+    bool[N, K + 1] says are of the game, one code soon stands for everything."""
     assert network.encode is not None
     steps, count = observation.shape[1] - 1, len(observation)
     before, after = (x.reshape(-1, *x.shape[2:]) for x in (observation[:, :-1], observation[:, 1:]))
     share = jax.nn.softmax(network.encode(params, before, after))
     happened = jax.lax.stop_gradient(jax.nn.one_hot(share.argmax(-1), network.num_codes))
     found = happened, happened + share - jax.lax.stop_gradient(share), jnp.square(share - happened).sum(-1)
-    return Outcomes(*(jnp.moveaxis(x.reshape(count, steps, *x.shape[1:]), 1, 0) for x in found))
+    weight = seen[:, 1:].reshape(-1, 1).astype(jnp.float32)
+    use = (weight * share).sum(0) / jnp.maximum(weight.sum(), 1.0)
+    uneven = math.log(network.num_codes) - entropy(use)
+    return Outcomes(*(jnp.moveaxis(x.reshape(count, steps, *x.shape[1:]), 1, 0) for x in found), uneven)
 
 
 def unroll(network: Latent, params: Any, window: Window) -> tuple[Prediction, Transition, Outcomes | None]:
@@ -110,7 +116,7 @@ def unroll(network: Latent, params: Any, window: Window) -> tuple[Prediction, Tr
     each. Half of the gradient goes on from each step to the one before."""
     action = jnp.moveaxis(window.action[:, :-1], 1, 0).astype(jnp.int32)
     latent = network.represent(params, window.observation[:, 0])
-    codes = outcomes(network, params, window.observation) if network.num_codes else None
+    codes = outcomes(network, params, window.observation, window.alive) if network.num_codes else None
 
     def step(latent, now):
         action, code = now
@@ -155,7 +161,8 @@ def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Win
     }  # fmt: skip
     if codes is not None and moved.codes is not None:
         # Nobody has seen what came after the end.
-        error = optax.softmax_cross_entropy(moved.codes, codes.happened) + COMMITMENT * codes.distance
+        error = optax.softmax_cross_entropy(moved.codes, codes.happened)
+        error += COMMITMENT * (codes.distance + codes.uneven)
         rows["codes_loss"] = here(jnp.pad(error, ((1, 0), (0, 0))))
         weights["codes_loss"] = config.codes_weight
     if config.consistency_weight:
