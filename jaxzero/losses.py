@@ -108,7 +108,8 @@ def outcomes(network: Latent, params: Any, observation: jax.Array, seen: jax.Arr
     weight = seen[:, 1:].reshape(-1, 1).astype(jnp.float32)
     use = (weight * share).sum(0) / jnp.maximum(weight.sum(), 1.0)
     uneven = math.log(network.num_codes) - entropy(use)
-    return Outcomes(*(jnp.moveaxis(x.reshape(count, steps, *x.shape[1:]), 1, 0) for x in found), uneven)
+    happened, code, distance = (jnp.moveaxis(x.reshape(count, steps, *x.shape[1:]), 1, 0) for x in found)
+    return Outcomes(happened, code, distance, uneven)
 
 
 def unroll(network: Latent, params: Any, window: Window) -> tuple[Prediction, Transition, Outcomes | None]:

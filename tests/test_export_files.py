@@ -206,9 +206,9 @@ def test_certificate_of_outputs_that_are_not_numbers_does_not_hold():
         bad[k].flat[1] = wrong
         assert not parity.compare("predict", function, "float32", positions, good, bad).holds()
     # Returns of any size: within 1e-4 of their size, or of 1.
-    scores = [good[0], np.float32([5000, 0.5])]
+    scores = [good[0], np.array([5000, 0.5], np.float32)]
     for error, holds in (([0.02, 5e-5], True), ([2, 0], False), ([0, 2e-4], False)):
-        near = [good[0], scores[1] + np.float32(error)]
+        near = [good[0], scores[1] + np.array(error, np.float32)]
         assert parity.compare("predict", function, "float32", positions, scores, near, points=True).holds() == holds
         assert not parity.compare("predict", function, "float32", positions, scores, near).holds()
     with pytest.raises(ExportError, match=r"predict gives value of shape \(2, 1\)"):
