@@ -96,7 +96,7 @@ def test_outcomes_are_visited_by_their_probability():
         left = jnp.where(visits > 0, -jnp.inf, padded)
         untried = trees.Untried(left.argmax(0), left.max(0), left.max(0))
         blank = jnp.zeros(len(odds))
-        near = trees.Family(visits > 0, visits, visits, padded, blank, visits.sum(0), untried, blank > 0)
+        near = trees.Family(visits > 0, visits, visits, padded, blank, blank, visits.sum(0), untried, blank > 0)
         scores, first = chance.rule(near)
         scores = jnp.where(near.tried, scores, -jnp.inf)
         best = jnp.where(scores.max(0) >= first, scores.argmax(0), untried.slot)
