@@ -4,16 +4,14 @@ onnxruntime-web comes from `npm install` into `.cache`, or from the folder that 
 """
 
 import functools
-import http.server
 import json
 import os
 import pathlib
 import random
 import shutil
 import subprocess
-import threading
-from typing import Any
 
+import browser
 import fabricated
 import jax
 import numpy as np
@@ -30,7 +28,6 @@ WEB = pathlib.Path(jaxzero.export.__file__).parent / "web"
 CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "npm"
 PACKAGE = "onnxruntime-web@1.30.0"
 GAMES = {"3,3,2": "tic_tac_toe", "6,7,2": "connect_four"}
-SECONDS = 300
 MODEL = f"c4_step{fabricated.STEP:06d}"
 
 CHECK = """<!doctype html><script type="module">
@@ -91,14 +88,6 @@ await fetch("said", { method: "POST", body: JSON.stringify(said) });
 """
 
 
-def browser() -> str:
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if not found:
-        pytest.skip("no Chromium on PATH (Debian: apt install chromium)")
-    return found
-
-
 def onnxruntime_web() -> pathlib.Path:
     """The folder of its files."""
     if "ONNXRUNTIME_WEB" in os.environ:
@@ -109,50 +98,10 @@ def onnxruntime_web() -> pathlib.Path:
             pytest.skip("no npm on PATH to install onnxruntime-web")
         CACHE.mkdir(parents=True, exist_ok=True)
         command = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=0", PACKAGE]
-        run = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, timeout=SECONDS, check=False)
+        run = subprocess.run(command, cwd=CACHE, capture_output=True, text=True, timeout=browser.SECONDS, check=False)
         if run.returncode:
             pytest.skip(f"npm install {PACKAGE} failed: {run.stderr.strip().splitlines()[-1:]}")
     return dist
-
-
-class Server(http.server.ThreadingHTTPServer):
-    said: dict | None = None
-    done: threading.Event
-
-
-class Handler(http.server.SimpleHTTPRequestHandler):
-    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
-
-    def do_POST(self):
-        self.server.said = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.send_response(204)
-        self.end_headers()
-        self.server.done.set()
-
-    def log_message(self, format: str, *args: Any):
-        pass
-
-
-def visit(chromium: str, folder: pathlib.Path, profile: pathlib.Path) -> dict:
-    """What `check.html` in the folder posts, opened in Chromium that can reach nothing but this server."""
-    with Server(("127.0.0.1", 0), functools.partial(Handler, directory=folder)) as server:
-        server.done = threading.Event()
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        command = [
-            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", f"--user-data-dir={profile}",
-            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-            f"http://127.0.0.1:{server.server_port}/check.html",
-        ]  # fmt: skip
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        try:
-            assert server.done.wait(SECONDS), f"nothing came from the page in {SECONDS} s"
-        finally:
-            process.terminate()
-            process.wait(30)
-            server.shutdown()
-    assert server.said is not None
-    assert "failed" not in server.said, server.said["failed"]
-    return server.said
 
 
 def random_line(game: torch_games.Game, rng: random.Random) -> list[int]:
@@ -166,7 +115,7 @@ def random_line(game: torch_games.Game, rng: random.Random) -> list[int]:
 @pytest.fixture(scope="module")
 def visited(tmp_path_factory):
     """What was asked of the page, what it said, and the network in question."""
-    chromium, dist, folder = browser(), onnxruntime_web(), tmp_path_factory.mktemp("web")
+    dist, folder = onnxruntime_web(), tmp_path_factory.mktemp("web")
     torch.set_num_threads(1)
     for file in WEB.iterdir():
         shutil.copy(file, folder)
@@ -180,7 +129,8 @@ def visited(tmp_path_factory):
     asked = {"lines": lines, "positions": [line[: rng.randrange(len(line))] for line in played]}
     (folder / "asked.json").write_text(json.dumps(asked))
     (folder / "check.html").write_text(CHECK.replace("model.onnx", f"{MODEL}.onnx"))
-    said = visit(chromium, folder, tmp_path_factory.mktemp("profile"))
+    said = browser.visit(folder, "check.html", tmp_path_factory.mktemp("profile")).said
+    assert "failed" not in said, said["failed"]
     return asked, said, runs.load(run), torch_module.load(run / "exports" / f"{MODEL}.pt")
 
 
