@@ -94,9 +94,9 @@ def main() -> None:
     pairs = options.games // 2
     match, alone = matches.play(env, player, player, options.games, options.opening_plies), jax.jit(player)
     dealt = matches.deal(env, options.opening_plies, pairs, jax.random.key(1), jnp.arange(pairs))
-    jax.block_until_ready(match(*params, jax.random.key(0)))
+    jax.block_until_ready(match(params[0], params[1], jax.random.key(0)))
     play_alone(env, alone, params, dealt, range(2))
-    result, fast = timed(lambda: match(*params, jax.random.key(1)))
+    result, fast = timed(lambda: match(params[0], params[1], jax.random.key(1)))
     searched, slow = timed(lambda: play_alone(env, alone, params, dealt, range(options.alone)))
     moves = int((np.asarray(result.plies) - np.asarray(dealt.plies)).sum())
     infer = forwards(env, config, params[0], moves * (options.simulations + 1))
