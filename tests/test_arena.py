@@ -80,8 +80,10 @@ def test_runs_that_cannot_play(tiny: Path):
 # The two loops
 
 
-def test_both_loops_play_the_same_games():
-    """Extra turns, draws, dice and random openings; players that depend on their keys."""
+@pytest.mark.parametrize("lanes", [2, 6])
+def test_both_loops_play_the_same_games(monkeypatch: pytest.MonkeyPatch, lanes: int):
+    """Extra turns, draws, dice and random openings; players that depend on their keys; games that wait for a lane."""
+    monkeypatch.setitem(matches.LANES, jax.default_backend(), lanes)
     for env in (Countdown(), TIC_TAC_TOE, envs.make("ur", pieces=1)):
         a, b = random_player(env), in_order(env, np.arange(env.num_actions))
         device = matches.play(env, a, b, 12, 3)(None, None, jax.random.key(5))
