@@ -66,11 +66,18 @@ class Certificate:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def ply(env: Env, states: Any, fresh: Any, logits: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
+def look(env: Env, states: Any) -> tuple[jax.Array, jax.Array]:
+    """Observations f32[B, …] and legal actions bool[B, A]."""
+    return jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def ply(
+    env: Env, states: Any, fresh: Any, legal: jax.Array, logits: jax.Array, key: jax.Array
+) -> tuple[Any, jax.Array]:
     """One move in each game, drawn by logits [B, A] of its legal ones: states [B] and bool[B], where a game has ended;
-    its `fresh` one follows it. Compiled once: rules such as those of chess take seconds."""
+    its `fresh` one follows it. Compiled once, without legal moves: rules such as those of chess take seconds."""
     choose, chance = jax.random.split(key)
-    legal = jax.vmap(env.legal_actions)(states)
     action = jax.random.categorical(choose, jnp.where(legal, logits, -jnp.inf)).astype(jnp.int32)
     after = jax.vmap(env.advance)(states, action, jax.random.split(chance, GAMES))
     return jax.vmap(where)(after.terminated, fresh, after), after.terminated
@@ -85,7 +92,7 @@ def entered(env: Env, key: jax.Array) -> tuple[Any, list[Any]]:
     while not lengths.all():
         if played % STRIDE == 0:
             trail.append(jax.device_get(states))
-        states, ended = ply(env, states, fresh, logits, jax.random.fold_in(random, played))
+        states, ended = ply(env, states, fresh, look(env, states)[1], logits, jax.random.fold_in(random, played))
         played += 1
         lengths = np.where((lengths == 0) & ended, played, lengths)
     chance = np.random.default_rng(int(jax.random.bits(first)))
@@ -101,19 +108,18 @@ def self_play(model: Model, seed: int) -> Positions:
     """1,280 positions of games that the network plays against itself by its policy and some random moves, entered after
     random ones at any ply and near the end; one that ends is followed by a new one."""
     env, infer = model.env, jax.jit(model.network.infer)
-    see = jax.jit(lambda states: (jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)))
     begin, later = jax.random.split(jax.random.key(seed))
     fresh, roots = entered(env, begin)
     found = []
     for i, states in enumerate(roots):
         for key in jax.random.split(jax.random.fold_in(later, i), PLIES):
             explore, key = jax.random.split(key)
-            observation, legal = see(states)
+            observation, legal = look(env, states)
             with jax.default_matmul_precision("highest"):  # accelerators would multiply float32 in fewer bits
                 said = infer(model.params, observation)
             found.append(jax.device_get((observation, legal, said.logits, said.value)))
             logits = jnp.where(jax.random.bernoulli(explore, EXPLORATION, (GAMES, 1)), 0.0, said.logits)
-            states, _ = ply(env, states, fresh, logits, key)
+            states, _ = ply(env, states, fresh, legal, logits, key)
     return Positions(*(np.ascontiguousarray(np.concatenate(parts)) for parts in zip(*found, strict=True)))
 
 
