@@ -69,11 +69,15 @@ def enter(folder: Path, facts: dict[str, Any]) -> None:
 
 def check_record(path: Path, game: GameConfig, overwrite: bool) -> None:
     """Raises:
-    ConfigError: the file is there already, or its suffix is not the game's.
+    ConfigError: the file is there already, or its format cannot hold the game with its options.
     """
     fitting = records.suffixes(game.source or game.name)
     if path.suffix.lower() not in fitting:
         raise ConfigError(f"record: {path}: games of {game.name or game.source} are written as {' or '.join(fitting)}")
+    try:
+        records.format_of(path).dump([records.Game(game.source or game.name, game.options, [])])
+    except ValueError as error:
+        raise ConfigError(f"record: {path}: {error}") from error
     if path.exists() and not overwrite:
         raise ConfigError(f"record: {path} exists; choose another name or give --overwrite")
     check_writable(path.parent)
