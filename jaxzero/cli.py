@@ -163,7 +163,7 @@ def export(
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     promoted: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
-    """Write the network of a run to files in its folder exports/, each compared with the JAX network on 1,536 positions
+    """Write the network of a run to files in its folder exports/, each compared with the JAX network on 1,280 positions
     of self-play before it appears, and print their paths and certificates.
 
     Parameters

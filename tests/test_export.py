@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
@@ -64,7 +65,7 @@ def test_loaded_network_computes_what_the_trained_one_does(case, tmp_path):
     variables = scrambled(network)
     module = write(tmp_path / "n.pt", case, params=fold(network, variables))
 
-    states, _ = parity.play(env, jax.random.split(jax.random.key(5), 256), np.arange(256) % 40)
+    states = jax.tree.map(lambda *x: jnp.concatenate(x), *parity.entered(env, jax.random.key(5))[1])
     observation, legal = (np.asarray(jax.vmap(read)(states)) for read in (env.observe, env.legal_actions))
     with jax.default_matmul_precision("highest"):
         expected, _ = jax.jit(network.predict)(variables, observation)

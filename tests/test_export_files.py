@@ -1,7 +1,11 @@
 """Files of every format: certificates, what proves them wrong, card, registry, and what is never overwritten."""
 
+import contextlib
+import errno
 import json
+import os
 import re
+import resource
 import shutil
 
 import fabricated
@@ -41,9 +45,9 @@ def test_each_file_has_a_certificate_that_is_printed_too(folder):
         name = f"n_step000007.{kind}"
         certificate = entry(folder, name)
         (proof,) = certificate["parity"]
-        assert line.startswith(f"{folder / name} (parity over 1536 positions: logits max ")
+        assert line.startswith(f"{folder / name} (parity over 1280 positions: logits max ")
         assert certificate["bytes"] == (folder / name).stat().st_size
-        assert (proof["function"], proof["precision"], proof["positions"]) == ("predict", "float32", 1536)
+        assert (proof["function"], proof["precision"], proof["positions"]) == ("predict", "float32", 1280)
         assert proof["distinct"] > 1000
         assert proof["agreement"] == 1.0
         for output in ("logits", "value"):
@@ -190,9 +194,55 @@ def test_one_wrong_weight_fails_and_nothing_is_written(tmp_path, monkeypatch, ki
     from jaxzero.export.model import digest
 
     monkeypatch.setattr(module, "write", wrong)
-    with pytest.raises(ExportError, match=r"not written: it differs from the JAX network \(parity over 1536"):
+    with pytest.raises(ExportError, match=r"not written: it differs from the JAX network \(parity over 1280"):
         export(tmp_path, "mlp", [kind])
     assert {path.name for path in tmp_path.iterdir()} == {".lock"}
+
+
+@contextlib.contextmanager
+def room(size):
+    """No file can become larger than this many bytes: a disk that is full, by the system itself."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch, kind):
+    module, right = formats.load(kind), formats.load(kind).write
+
+    def full(*words):
+        with room(2048):
+            right(*words)
+
+    (tmp_path / f"n_step000007.{kind}").write_bytes(b"older")
+    monkeypatch.setattr(module, "write", full)
+    with pytest.raises(ExportError, match=rf"{tmp_path}: File too large; nothing was written, make room") as found:
+        export(tmp_path, "mlp", [kind], overwrite=True)
+    assert "\n" not in str(found.value)
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", f"n_step000007.{kind}"}
+    assert (tmp_path / f"n_step000007.{kind}").read_bytes() == b"older"
+
+
+@pytest.mark.parametrize("name", ["n_step000007.json.parity.json", "model.json", "registry.json"])
+def test_disk_full_at_the_last_leaves_all_as_it_was(tmp_path, monkeypatch, name):
+    export(tmp_path, "mlp", ["json"])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    right = publish.write_json
+
+    def full(path, content):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        right(path, content)
+
+    monkeypatch.setattr(publish, "write_json", full)
+    params = jax.tree.map(lambda x: x * 0.9, model_of("mlp").params)
+    with pytest.raises(ExportError, match="No space left on device"):
+        export(tmp_path, "mlp", ["json"], params=params, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_certificate_of_outputs_that_are_not_numbers_does_not_hold():
@@ -222,7 +272,7 @@ def test_positions_are_of_self_play_and_reach_the_end():
     for given, expected in zip((positions.logits, positions.value), answers, strict=True):
         np.testing.assert_allclose(given, expected, atol=1e-5)
     stones = positions.observation.sum((1, 2))  # [N, 2] mover's, other's
-    assert positions.observation.shape == (1536, 6, 7, 2)
+    assert positions.observation.shape == (1280, 6, 7, 2)
     assert set(stones[:, 1] - stones[:, 0]) == {0, 1}
     assert (positions.legal == (positions.observation[:, 0].sum(-1) == 0)).all()
     assert stones.sum(-1).min() == 0, "games begin anew"

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -49,7 +50,7 @@ def test_unfolded_network_computes_the_same_and_trains_from_there(case):
     network = networks.make(config, env)
     variables = scrambled(network)
     params = fold(network, variables)
-    states, _ = parity.play(env, jax.random.split(jax.random.key(5), 256), np.arange(256) % 40)
+    states = jax.tree.map(lambda *x: jnp.concatenate(x), *parity.entered(env, jax.random.key(5))[1])
     observation = jax.vmap(env.observe)(states)
     assert network.unfold is not None
     with jax.numpy_rank_promotion("allow"):
@@ -356,13 +357,36 @@ def test_refusals_say_what_to_change(tmp_path):
         load(path, envs.make("connect_four"), MLP)
 
 
+def test_conversion_that_goes_wrong_names_the_users_file(tmp_path, monkeypatch):
+    formats.load("json").write(source := tmp_path / "x.json", model_of("mlp"), "")
+    (target := tmp_path / "y.pt").write_bytes(b"older")
+    right = parity.compare
+
+    def off(name, function, precision, positions, expected, given, points=False):
+        return right(name, function, precision, positions, expected, [x + 1 for x in given], points)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parity, "compare", off)
+        with pytest.raises(ConfigError, match=rf"^{target} not written: it differs"):
+            convert(source, target, test=True, overwrite=True)
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(formats.load("pt"), "write", full)
+    with pytest.raises(ConfigError, match=rf"^{target}: No space left on device"):
+        convert(source, target, overwrite=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.json", "y.pt"}
+    assert target.read_bytes() == b"older"
+
+
 def test_convert_and_its_test(tmp_path):
     going = model_of("mlp-dropout")
     formats.load("json").write(source := tmp_path / "x.json", going, "")
     (line,) = convert(source, None, test=True)
-    assert line.startswith(f"{source}: parity over 1536 positions: ")
+    assert line.startswith(f"{source}: parity over 1280 positions: ")
     (line,) = convert(source, tmp_path / "x.pt", test=True)
-    assert line.startswith(f"{tmp_path / 'x.pt'} (parity over 1536")
+    assert line.startswith(f"{tmp_path / 'x.pt'} (parity over 1280")
     convert(tmp_path / "x.pt", tmp_path / "x.safetensors")
     convert(tmp_path / "x.safetensors", tmp_path / "y.json")
     assert (tmp_path / "y.json").read_bytes() == source.read_bytes()
@@ -375,7 +399,7 @@ def test_convert_and_its_test(tmp_path):
         convert(several, tmp_path / "y.stablehlo")
     several.unlink()
     (line,) = convert(source, tmp_path / "y.stablehlo")
-    assert line.startswith(f"{tmp_path / 'y.stablehlo'} (parity over 1536")
+    assert line.startswith(f"{tmp_path / 'y.stablehlo'} (parity over 1280")
     with pytest.raises(ConfigError, match="give a file to write, or --test"):
         convert(source, None)
     weights, metadata = small()

@@ -147,7 +147,7 @@ def test_train_resume_and_export(run: Run, tmp_path: Path):
     check_folder(tmp_path / "runs" / "tic_tac_toe_test")
     bundle = torch.load(tmp_path / weights, weights_only=True)
     assert all(tensor.isfinite().all() for tensor in bundle["state_dict"].values())
-    parity = re.search(r"parity over 1536 positions: logits max (\S+) .* value max (\S+) ", last)
+    parity = re.search(r"parity over 1280 positions: logits max (\S+) .* value max (\S+) ", last)
     assert parity is not None
     assert all(float(difference) < 1e-5 for difference in parity.groups())
     check_rows(tmp_path / "runs" / "tic_tac_toe_test")

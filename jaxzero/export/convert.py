@@ -24,7 +24,7 @@ def convert(source: str | Path, target: str | Path | None, *, test: bool = False
     if target is None:
         if not test:
             raise ConfigError("give a file to write, or --test")
-        return [f"{source}: {certificate(source, model)}"]
+        return [f"{source}: {certificate(source, model, source)}"]
     target = Path(target)
     kind = target.suffix.removeprefix(".")
     if kind not in FORMATS:
@@ -35,12 +35,13 @@ def convert(source: str | Path, target: str | Path | None, *, test: bool = False
     if target.exists() and not overwrite:
         raise ConfigError(f"{target}: is there already; move it, or use --overwrite")
     try:
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-") as folder:
+        place = tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-")
+        with publish.unless_full(target), place as folder:
             draft = Path(folder) / target.name
             module.write(draft, model, function)
             if not module.PROGRAM:
                 rebuild(draft)
-            line = f" ({certificate(draft, model)})" if test or module.PROGRAM else ""
+            line = f" ({certificate(draft, model, target)})" if test or module.PROGRAM else ""
             publish.replace(draft, target)
     except OSError as error:
         raise ConfigError(f"{target}: {os.strerror(error.errno or 0)}; give a file that can be written") from error
@@ -76,8 +77,8 @@ def configuration(description: dict[str, Any], most: int) -> NetworkConfig:
     return NetworkConfig(**{**known, "dtype": "float32"})
 
 
-def certificate(path: Path, model: Model) -> str:
-    """Compares a file with the JAX network. ConfigError: it computes something else."""
+def certificate(path: Path, model: Model, named: Path) -> str:
+    """Compares a file with the JAX network. ConfigError: it computes something else; the line speaks of `named`."""
     module, (function, *_) = formats.load(path.suffix.removeprefix(".")), model.functions
-    job = publish.Job(module, "", path, function, model.metadata["dtype"])
+    job = publish.Job(module, "", named, function, model.metadata["dtype"])
     return "; ".join(map(str, publish.prove(job, path, model, parity.references(model))))

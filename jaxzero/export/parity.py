@@ -1,12 +1,12 @@
 """Proof that an exported file computes what the JAX network does, on positions of self-play.
 
-Letters: N positions, B games, A actions.
+Letters: N positions, B games at once, A actions.
 """
 
 import dataclasses
 import functools
 import json
-from collections.abc import Callable
+import operator
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +17,8 @@ from envs import Env
 from envs.core import where
 from jaxzero.export.model import ExportError, Function, Model
 
-GAMES, PLIES = 128, 12  # N = 1,536 positions
+GAMES, ROUNDS, PLIES = 32, 4, 10  # N = 1,280 positions
+STRIDE = 4  # plies between the states of a game at which it may be entered
 EXPLORATION = 0.25  # share of random moves, without which a trained network would show few positions
 
 BOUNDS = {
@@ -65,57 +66,55 @@ class Certificate:
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def play(env: Env, keys: jax.Array, stops: jax.Array) -> tuple[Any, jax.Array]:
-    """One random game a key, halted after stops i32[B] plies or at its end: states [B] and plies played i32[B]."""
-
-    def one(key: jax.Array, stop: jax.Array):
-        first, later = jax.random.split(key)
-
-        def ply(carry):
-            state, length = carry
-            choose, chance = jax.random.split(jax.random.fold_in(later, length))
-            action = jax.random.categorical(choose, jnp.where(env.legal_actions(state), 0.0, -jnp.inf))
-            return env.advance(state, action, chance), length + 1
-
-        def going(carry):
-            return (carry[1] < stop) & ~carry[0].terminated
-
-        return jax.lax.while_loop(going, ply, (env.init(first), jnp.int32(0)))
-
-    return jax.vmap(one)(keys, stops)
+def ply(env: Env, states: Any, fresh: Any, logits: jax.Array, key: jax.Array) -> tuple[Any, jax.Array]:
+    """One move in each game, drawn by logits [B, A] of its legal ones: states [B] and bool[B], where a game has ended;
+    its `fresh` one follows it. Compiled once: rules such as those of chess take seconds."""
+    choose, chance = jax.random.split(key)
+    legal = jax.vmap(env.legal_actions)(states)
+    action = jax.random.categorical(choose, jnp.where(legal, logits, -jnp.inf)).astype(jnp.int32)
+    after = jax.vmap(env.advance)(states, action, jax.random.split(chance, GAMES))
+    return jax.vmap(where)(after.terminated, fresh, after), after.terminated
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def go_on(env: Env, infer: Callable[..., Any], params: Any, key: jax.Array, states: Any) -> tuple[jax.Array, ...]:
-    """`Positions` of the next plies [T, B, …] of games that the network plays against itself by its policy and some
-    random moves; one that ends is followed by a new one."""
-
-    def ply(states: Any, key: jax.Array):
-        observation, legal = jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)
-        choose, chance, fresh, explore = jax.random.split(key, 4)
-        random = jax.random.bernoulli(explore, EXPLORATION, (GAMES, 1))
-        said = infer(params, observation)
-        logits = jnp.where(legal, jnp.where(random, 0.0, said.logits), -jnp.inf)
-        action = jax.random.categorical(choose, logits).astype(jnp.int32)
-        after = jax.vmap(env.advance)(states, action, jax.random.split(chance, GAMES))
-        new = jax.vmap(env.init)(jax.random.split(fresh, GAMES))
-        return jax.vmap(where)(after.terminated, new, after), (observation, legal, said.logits, said.value)
-
-    return jax.lax.scan(ply, states, jax.random.split(key, PLIES))[1]
+def entered(env: Env, key: jax.Array) -> tuple[Any, list[Any]]:
+    """Random games: their first states [B], and `ROUNDS` times one state of each [B], by turns of any ply and some
+    plies before the end."""
+    first, random = jax.random.split(key)
+    fresh = states = jax.jit(jax.vmap(env.init))(jax.random.split(first, GAMES))
+    logits, lengths, trail, played = jnp.zeros((GAMES, env.num_actions)), np.zeros(GAMES, int), [], 0
+    while not lengths.all():
+        if played % STRIDE == 0:
+            trail.append(jax.device_get(states))
+        states, ended = ply(env, states, fresh, logits, jax.random.fold_in(random, played))
+        played += 1
+        lengths = np.where((lengths == 0) & ended, played, lengths)
+    chance = np.random.default_rng(int(jax.random.bits(first)))
+    found = []
+    for i in range(ROUNDS):
+        stops = np.maximum(lengths - PLIES // 2, 0) if i % 2 else chance.integers(0, lengths)
+        chosen = [jax.tree.map(operator.itemgetter(game), trail[stop // STRIDE]) for game, stop in enumerate(stops)]
+        found.append(jax.tree.map(lambda *leaves: jnp.stack(leaves), *chosen))
+    return fresh, found
 
 
 def self_play(model: Model, seed: int) -> Positions:
-    """1,536 positions of self-play: 128 games, entered after random moves at any ply, every second one near its end."""
-    env = model.env
-    key, later = jax.random.split(jax.random.key(seed))
-    keys = jax.random.split(key, GAMES)
-    lengths = jax.device_get(play(env, keys, jnp.full(GAMES, env.max_plies, jnp.int32))[1])
-    anywhere = np.random.default_rng(seed).integers(0, lengths)
-    stops = np.where(np.arange(GAMES) % 2 == 0, np.maximum(lengths - PLIES // 2, 0), anywhere).astype(np.int32)
-    states, _ = play(env, keys, stops)
-    with jax.default_matmul_precision("highest"):  # accelerators would multiply float32 in fewer bits
-        found = jax.device_get(go_on(env, model.network.infer, model.params, later, states))
-    return Positions(*(np.ascontiguousarray(x.reshape(-1, *x.shape[2:])) for x in found))
+    """1,280 positions of games that the network plays against itself by its policy and some random moves, entered after
+    random ones at any ply and near the end; one that ends is followed by a new one."""
+    env, infer = model.env, jax.jit(model.network.infer)
+    see = jax.jit(lambda states: (jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)))
+    begin, later = jax.random.split(jax.random.key(seed))
+    fresh, roots = entered(env, begin)
+    found = []
+    for i, states in enumerate(roots):
+        for key in jax.random.split(jax.random.fold_in(later, i), PLIES):
+            explore, key = jax.random.split(key)
+            observation, legal = see(states)
+            with jax.default_matmul_precision("highest"):  # accelerators would multiply float32 in fewer bits
+                said = infer(model.params, observation)
+            found.append(jax.device_get((observation, legal, said.logits, said.value)))
+            logits = jnp.where(jax.random.bernoulli(explore, EXPLORATION, (GAMES, 1)), 0.0, said.logits)
+            states, _ = ply(env, states, fresh, logits, key)
+    return Positions(*(np.ascontiguousarray(np.concatenate(parts)) for parts in zip(*found, strict=True)))
 
 
 class Reference(NamedTuple):

@@ -6,6 +6,7 @@ In the run's folder `exports/`: `<job>_stepXXXXXX.<format>`, beside each `<file>
 
 import contextlib
 import datetime
+import errno
 import fcntl
 import hashlib
 import json
@@ -24,6 +25,7 @@ from jaxzero.export.formats import Format
 from jaxzero.export.model import ExportError, Model, find_kind, make
 
 PRIVATE = ("root", "devices", "game.source", "evaluation.metric", "init_from")  # facts of the machine
+REGISTRY = {"format": "jaxzero registry", "format_version": 1}
 CALIBRATION = 1  # seed of the positions that int8 ranges are taken from; those of the certificate have 0
 
 
@@ -121,27 +123,30 @@ def plan(folder: Path, version: str, modules: dict[str, Format], model: Model, p
 
 
 def publish(folder: Path, version: str, model: Model, jobs: list[Job], overwrite: bool) -> list[str]:
+    """Everything is written and proven elsewhere in the folder first: an error, as of a full disk, changes nothing."""
     check_writable(folder)
-    with registry(folder) as book:
+    with locked(folder), unless_full(folder):
+        book = read_registry(folder / "registry.json")
         entry = book.setdefault(version, {"card": None, "files": {}})
         refuse_overwriting(jobs, model, entry if not overwrite else None)
         reference = parity.references(model)
         lines, files = [], {}
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as draft:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as place:
+            draft = Path(place)
             for job in jobs:
-                path = Path(draft) / job.path.name
-                write(job, path, model)
-                proofs = prove(job, path, model, reference)
-                files[job.path.name] = record(job, path, model, proofs)
+                name = job.path.name
+                write(job, draft / name, model)
+                proofs = prove(job, draft / name, model, reference)
+                files[name] = record(job, draft / name, model, proofs)
                 lines.append(f"{job.path} ({'; '.join(map(str, proofs))})")
-            for job in jobs:
-                replace(Path(draft) / job.path.name, job.path)
-                certificate = {"file": job.path.name, **files[job.path.name]}
-                write_json(job.path.with_name(f"{job.path.name}.parity.json"), certificate)
-        card = {"version": version, **model.metadata, "parameters": sum(x.size for x in model.weights.values())}
-        kept = {name: file for name, file in entry["files"].items() if (folder / name).is_file()}
-        book[version] = {"card": card, "files": kept | files}
-        write_json(folder / "model.json", card)
+                write_json(draft / f"{name}.parity.json", {"file": name, **files[name]})
+            card = {"version": version, **model.metadata, "parameters": sum(x.size for x in model.weights.values())}
+            kept = {name: file for name, file in entry["files"].items() if (folder / name).is_file()}
+            ordered = dict(sorted((book | {version: {"card": card, "files": kept | files}}).items()))
+            write_json(draft / "model.json", card)
+            write_json(draft / "registry.json", {**REGISTRY, "versions": ordered})
+            for name in [*files, *(f"{name}.parity.json" for name in files), "model.json", "registry.json"]:
+                replace(draft / name, folder / name)
     return lines
 
 
@@ -195,15 +200,25 @@ def record(job: Job, path: Path, model: Model, proofs: list[parity.Certificate])
 
 
 @contextlib.contextmanager
-def registry(folder: Path) -> Iterator[dict[str, Any]]:
-    """The registered versions by name, to be changed; written back when the block ends well. One process at a time."""
-    path = folder / "registry.json"
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time."""
     with open(folder / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        versions = read_registry(path)
-        yield versions
-        ordered = dict(sorted(versions.items()))
-        write_json(path, {"format": "jaxzero registry", "format_version": 1, "versions": ordered})
+        yield
+
+
+@contextlib.contextmanager
+def unless_full(path: Path) -> Iterator[None]:
+    """A system that cannot write becomes an ExportError. Libraries tell of it by errors of their own, in words."""
+    try:
+        yield
+    except Exception as error:
+        codes = errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES
+        told = [code for code in codes if code == getattr(error, "errno", None) or os.strerror(code) in str(error)]
+        if not told:
+            raise
+        reason = os.strerror(told[0])
+        raise ExportError(f"{path}: {reason}; nothing was written, make room or choose another folder") from error
 
 
 def read_registry(path: Path) -> dict[str, Any]:
@@ -217,9 +232,7 @@ def read_registry(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, content: Any) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    draft.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-    replace(draft, path)
+    path.write_text(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def replace(draft: Path, path: Path) -> None:

@@ -9,6 +9,7 @@
 
 import ctypes
 import hashlib
+import io
 import os
 import sys
 import zipfile
@@ -321,8 +322,10 @@ def write(state_dict: dict[str, Tensor], metadata: dict[str, Any], path: str | o
     state_dict = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in state_dict.values()}
     facts = {"format": FORMAT, "format_version": VERSION, "dtype": min(kinds), "weights_sha256": digest(state_dict)}
-    with open(path, "wb") as file:  # by its name the file would differ
-        torch.save({"state_dict": state_dict, "metadata": metadata | facts}, file)
+    whole = io.BytesIO()  # by its name the file would differ, and on a full disk torch's writer ends the process
+    torch.save({"state_dict": state_dict, "metadata": metadata | facts}, whole)
+    with open(path, "wb") as file:
+        file.write(whole.getbuffer())
 
 
 def load(path: str | os.PathLike[str]) -> Network:

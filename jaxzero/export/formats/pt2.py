@@ -1,5 +1,6 @@
 """PyTorch program of `torch.export`: runs where PyTorch is, without our code, with any batch."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,9 @@ def program(model: Model, function: str) -> tuple[Program, tuple[torch.Tensor, .
 def write(path: Path, model: Model, function: str) -> None:
     module, inputs, axes = program(model, function)
     exported = torch.export.export(module, inputs, dynamic_shapes=axes)
-    torch.export.save(exported, path, extra_files={"metadata.json": json.dumps(model.metadata)})
+    whole = io.BytesIO()  # on a full disk torch's writer ends the process
+    torch.export.save(exported, whole, extra_files={"metadata.json": json.dumps(model.metadata)})
+    path.write_bytes(whole.getbuffer())
 
 
 def run(path: Path, function: str, inputs: list[np.ndarray]) -> list[np.ndarray]:
