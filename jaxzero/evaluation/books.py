@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,28 @@ def enter(folder: Path, facts: dict[str, Any]) -> None:
     draft = folder / "last_arena.json.tmp"
     draft.write_text(json.dumps(facts, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(draft, folder / "last_arena.json")
+
+
+def cut_back(folder: Path, iteration: int) -> None:
+    """Removes the matches of checkpoints after `iteration` of the run in this folder, which plays them again."""
+    book = folder / "arena.csv"
+    if not book.exists():
+        return
+    with open(book, encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    if rows[:1] != [list(COLUMNS)]:
+        return  # not ours
+    own = re.compile(rf"{re.escape(folder.name)}@(\d+):\d+")
+
+    def later(row: list[str]) -> bool:
+        match = own.fullmatch(dict(zip(COLUMNS, row, strict=False)).get("a", ""))
+        return match is not None and int(match[1]) > iteration
+
+    if any(map(later, rows)):
+        draft = folder / "arena.csv.tmp"
+        with open(draft, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(row for row in rows if not later(row))
+        os.replace(draft, book)
 
 
 # Records
