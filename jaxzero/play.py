@@ -15,13 +15,14 @@ from rich.console import Console
 from rich.text import Text
 
 from envs import GAMES, Env
+from envs.chess import Chess
 from envs.core import advance_and_tell, begins_alike
 from jaxzero import records, runs
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.evaluation import analysis, arena, players
 from jaxzero.evaluation.analysis import Analysis
 from jaxzero.games import make_env
-from jaxzero.records import Game
+from jaxzero.records import Game, san
 
 CANDIDATES = 8  # shown by a hint
 WIDTH = 160  # of a line that says what is wrong with a move; what it lists beyond is left out
@@ -34,6 +35,7 @@ class Rival(NamedTuple):
     name: str
     about: str
     think: Callable[[jax.Array, Any, list[str]], tuple[int | None, Analysis | None]]
+    at: Callable[[int], "Rival"] | None = None  # the same with so many simulations a move, where it has any
 
 
 class Turn(NamedTuple):
@@ -64,6 +66,31 @@ class Table:
     @property
     def legal(self) -> list[int]:
         return np.flatnonzero(jax.device_get(legal_actions(self.env, self.state))).tolist()
+
+    @property
+    def chess(self) -> dict[int, san.Move]:
+        """The legal moves of chess; none in other games."""
+        if not isinstance(self.env, Chess):
+            return {}
+        return san.legal_moves(self.state.board, jax.device_get(legal_actions(self.env, self.state)), self.mover)
+
+    def name(self, action: int) -> str:
+        """A legal move as people write it: in chess SAN, else by the game's own name."""
+        moves = self.chess
+        return san.write(moves[action], moves) if moves else self.env.action_to_str(self.state, action)
+
+    def read(self, text: str) -> int:
+        """The action that a person means, by the game's own name or in SAN.
+
+        Raises:
+            ValueError: one line that says why there is none.
+        """
+        try:
+            return self.env.action_from_str(self.state, text)
+        except ValueError:
+            if not (moves := self.chess):
+                raise
+        return san.read(text, moves).action
 
     def dice(self) -> jax.Array:
         """The key of this ply: a move taken back and played again meets the same dice."""
@@ -152,7 +179,7 @@ class Conversation:
         if self.table.over:
             return None, f"{self.env.name}: move {text!r} after the end of the game"
         try:
-            return self.env.action_from_str(self.table.state, text), ""
+            return self.table.read(text), ""
         except ValueError as error:
             return None, textwrap.shorten(str(error), WIDTH, placeholder=" …")
 
@@ -166,7 +193,7 @@ class Conversation:
         if found is None:
             return self.say(f"{self.rival.name} gives no hints.")
         visits, prior, qvalues = (np.asarray(x)[0] for x in (found.visits, found.prior, found.qvalues))
-        name = partial(self.env.action_to_str, self.table.state)
+        name = self.table.name
         best = [a for a in np.lexsort((-prior, -visits)) if a in self.table.legal][:CANDIDATES]
         width = max(4, *(len(name(int(a))) for a in best))
         searched = bool(visits.any())
@@ -192,7 +219,7 @@ class Conversation:
     def moves(self, _: str) -> None:
         """list the legal moves"""
         legal = [] if self.table.over else self.table.legal
-        self.say(" ".join(self.env.action_to_str(self.table.state, action) for action in legal) or "The game is over.")
+        self.say(" ".join(self.table.name(action) for action in legal) or "The game is over.")
 
     def go(self, _: str) -> None:
         """let the network play this move for you"""
@@ -204,6 +231,16 @@ class Conversation:
         """change sides"""
         self.side = (self.side + 1) % self.env.num_players
         self.say(self.seat())
+
+    def strength(self, text: str) -> None:
+        """SIMULATIONS: how many the network has for a move from now on; 0 = its bare policy"""
+        if self.rival.at is None:
+            return self.say(f"{self.rival.name} has no simulations to change.")
+        try:
+            self.rival = self.rival.at(players.count(text, "SIMULATIONS", 0))
+        except ValueError as error:
+            return self.say(f"strength: {error}")
+        self.say(f"{self.rival.name} ({self.rival.about})")
 
     def resign(self, _: str) -> None:
         """give the game up"""
@@ -276,7 +313,8 @@ class Conversation:
         self.move(action, who, "" if found is None else f" (value for it {float(found.value[0]):+.2f})")
 
     def move(self, action: int, who: str, remark: str = "") -> None:
-        self.say(f"{who}: {self.table.play(action).name}{remark}")
+        self.say(f"{who}: {self.table.name(action)}{remark}")
+        self.table.play(action)
         self.show_board()
         if self.table.over:
             self.say_result()
@@ -294,7 +332,7 @@ class Conversation:
     def ask(self) -> str:
         only = ""
         if not self.table.over and len(self.table.legal) == 1:
-            only = f" (only {self.env.action_to_str(self.table.state, self.table.legal[0])}: Enter plays it)"
+            only = f" (only {self.table.name(self.table.legal[0])}: Enter plays it)"
         prompt = "> " if self.table.over else f"move {len(self.table.turns) + 1}{only}> "
         if sys.stdin.isatty():
             return input(prompt)
@@ -346,8 +384,11 @@ def network_rival(spec: str, loaded: runs.Loaded, simulations: int) -> Rival:
         found = jax.device_get(analyse(loaded.params, key[None], alone(state)))
         return int(found.action[0]), found
 
+    def other_strength(simulations: int) -> Rival:
+        return network_rival(f"{spec.partition(':')[0]}:{simulations}", loaded, simulations)
+
     strength = f"{simulations} simulations" if simulations else "bare policy"
-    return Rival(spec, f"iteration {loaded.step}, {strength}", think)
+    return Rival(spec, f"iteration {loaded.step}, {strength}", think, other_strength)
 
 
 def other_rival(contestant: players.Contestant, env: Env) -> Rival:
@@ -376,7 +417,7 @@ COMMANDS: dict[str, Callable[[Conversation, str], None]] = {
     command.__name__: command
     for command in (
         Conversation.hint, Conversation.undo, Conversation.moves, Conversation.go, Conversation.swap,
-        Conversation.resign, Conversation.save, Conversation.new, Conversation.board, Conversation.help,
-        Conversation.quit,
+        Conversation.strength, Conversation.resign, Conversation.save, Conversation.new, Conversation.board,
+        Conversation.help, Conversation.quit,
     )
 }  # fmt: skip

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import chess
 import fabricated
 import numpy as np
 import pytest
@@ -82,6 +83,17 @@ def test_a_game_with_every_command(talk, folder: Path, tmp_path: Path):
     assert game.headers == {"player_1": "you", "player_2": f"{folder}:4"}
 
 
+def test_another_strength(talk, folder: Path):
+    script = "strength\nstrength -1\nstrength 6\nhint\nstrength 0\nhint\na1\nresign\nsave g.jsonl\n"
+    text = talk(f"{folder}@40:4", lines=script)
+    assert text.count("strength: SIMULATIONS must be a whole number, 0 or more, got ") == 2
+    assert f"{folder}@40:6 (iteration 40, 6 simulations)" in text
+    assert sum(int(visits) for visits in re.findall(r"^[abc]\d +(\d+) .*%", text, re.MULTILINE)) == 6
+    assert f"{folder}@40:0 (iteration 40, bare policy)" in text
+    assert f"{folder}@40:0 would play" in text
+    assert "random has no simulations to change." in talk("random", "--game", "tic_tac_toe", lines="strength 6\n")
+
+
 def test_second_player_and_bare_policy(talk, folder: Path):
     text = talk(f"{folder}@40:0", "--side", "second", lines="undo\nhint\n")
     assert boards(text)[1].count("X") == 1
@@ -125,6 +137,30 @@ def test_backgammon(talk):
     legal = next(line for line in text.splitlines() if line.startswith("6/5 "))
     assert f"'6/5/4' is not a legal move here; legal: {legal.replace(' ', ', ')}; commands" in text
     assert "you: 24/18" in text
+
+
+def test_chess_in_the_notation_of_people(talk):
+    text = talk("random", "--game", "chess", lines="moves\nNd5\nNx\nNf3\ne2e4\n")
+    legal = next(line for line in text.splitlines() if len(line.split()) == 20)
+    assert sorted(legal.split()) == sorted(map(chess.Board().san, chess.Board().legal_moves))
+    assert "Nd5 is not legal here; commands: " in text
+    assert "'Nx' is no move such as e4, Nbd7, exd8=Q, O-O; commands: " in text
+    assert "you: Nf3" in text
+    assert "you: e4" in text
+
+
+def test_chess_moves_as_python_chess_reads_them():
+    """En passant, a promotion to a knight, castling, one of two knights; by squares too."""
+    table, board = play.Table(envs.make("chess"), 0), chess.Board()
+    words = "e4 e6 e5 d5 exd6 Nf6 dxc7 Nc6 cxd8=N Nxd8 Nf3 Bd7 Be2 Rc8 O-O Be7 d4 O-O Nbd2 a6"
+    for word in words.split():
+        assert table.name(table.read(word)) == word
+        assert table.read(board.parse_san(word).uci()) == table.read(word)
+        table.play(table.read(word))
+        board.push_san(word)
+        assert sorted(table.name(action) for action in table.legal) == sorted(
+            board.san(move).rstrip("+#") for move in board.legal_moves
+        )
 
 
 def test_one_player(talk):

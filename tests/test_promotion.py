@@ -126,8 +126,12 @@ def test_a_resumed_run_promotes_what_the_undisturbed_one_does(tiny):
     best, promoted = told(wanted)
     assert 0 < len(promoted) < 6
     assert best == promoted[-1]["iteration"]
-    with open(whole.folder_of(wanted) / "arena.csv") as file:
-        rows = list(csv.DictReader(file))
+
+    def book(config):
+        return list(csv.DictReader((whole.folder_of(config) / "arena.csv").read_text().splitlines()))
+
+    assert [row["a"] for row in book(cut)] == [f"cut@{n}:0" for n in range(1, 7)]
+    rows = book(wanted)
     assert [row["a"] for row in rows] == [f"wanted@{n}:0" for n in range(1, 7)]
     assert [float(row["score"]) > 0.5 for row in rows] == [n in [e["iteration"] for e in promoted] for n in range(1, 7)]
     last = json.loads((whole.folder_of(wanted) / "last_arena.json").read_text())

@@ -119,6 +119,10 @@ def test_refusals(tmp_path):
     path.write_text("kept")
     with pytest.raises(ValueError, match="TRMPH records hold Hex, not connect_four"):
         records.write(path, [Game("connect_four", {}, [3])])
+    with pytest.raises(ValueError, match=r"TRMPH records are of Hex with the swap rule; choose \.jsonl"):
+        records.write(path, [Game("hex", {"size": 3, "swap": False}, [3])])
+    with pytest.raises(ValueError, match=r"SGF records have no word for the move_cap of a game; choose \.jsonl"):
+        records.write(tmp_path / "games.sgf", [Game("go", {"size": 5, "move_cap": 9}, [3])])
     assert path.read_text() == "kept"
 
 
@@ -156,6 +160,29 @@ def test_sgf_main_line_headers_and_escapes(tmp_path):
     assert game == Game("go", {"size": 5, "komi": 6.5}, [12, 25, 0], (-1, 1), {"PB": "Someone [1d]", "RE": "W+R"})
     records.write(tmp_path / "again.sgf", [game])
     assert records.read(tmp_path / "again.sgf") == ([game], [])
+
+
+def test_sgf_superko(tmp_path):
+    """Komi to the last digit too; sgfmill reads the same."""
+    games = [*played(5, 20, "go", komi=7.125, ko="positional"), *played(5, 2, "go", komi=123.4375)]
+    records.write(tmp_path / "games.sgf", games)
+    again, problems = records.read(tmp_path / "games.sgf")
+    assert problems == []
+    assert [(g.options, g.moves, g.result) for g in again] == [(g.options, g.moves, g.result) for g in games]
+    other = sgf.Sgf_game.from_bytes((tmp_path / "games.sgf").read_bytes())
+    assert (other.get_root().get("RU"), other.get_komi()) == ("Tromp-Taylor", 7.125)
+
+
+@pytest.mark.parametrize(
+    ("rules", "superko"), [("Tromp-Taylor", True), ("koPOSITIONALscoreAREA", True), ("Japanese", False)]
+)
+def test_sgf_rules_of_ko(tmp_path, rules, superko):
+    """Black sends two stones and takes one back, as drawn in `test_go`: the board is that of the begin."""
+    tree = f"(;GM[1]SZ[5]RU[{rules}]AB[ba][da][cb]AW[ab][bb]PL[B];B[aa];W[ca];B[ba])"
+    games, problems = read_sgf(tmp_path, tree)
+    assert [(problem.move, problem.message) for problem in problems] == [(3, "b5 is not legal here")] * superko
+    records.write(tmp_path / "again.sgf", games)
+    assert records.read(tmp_path / "again.sgf") == (games, [])
 
 
 SET_UP = {  # properties, the first position and who moves in it, moves

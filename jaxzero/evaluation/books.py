@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -64,16 +65,42 @@ def enter(folder: Path, facts: dict[str, Any]) -> None:
     os.replace(draft, folder / "last_arena.json")
 
 
+def cut_back(folder: Path, iteration: int) -> None:
+    """Removes the matches of checkpoints after `iteration` of the run in this folder, which plays them again."""
+    book = folder / "arena.csv"
+    if not book.exists():
+        return
+    with open(book, encoding="utf-8", newline="") as file:
+        rows = list(csv.reader(file))
+    if rows[:1] != [list(COLUMNS)]:
+        return  # not ours
+    own = re.compile(rf"{re.escape(folder.name)}@(\d+):\d+")
+
+    def later(row: list[str]) -> bool:
+        match = own.fullmatch(dict(zip(COLUMNS, row, strict=False)).get("a", ""))
+        return match is not None and int(match[1]) > iteration
+
+    if any(map(later, rows)):
+        draft = folder / "arena.csv.tmp"
+        with open(draft, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows(row for row in rows if not later(row))
+        os.replace(draft, book)
+
+
 # Records
 
 
 def check_record(path: Path, game: GameConfig, overwrite: bool) -> None:
     """Raises:
-    ConfigError: the file is there already, or its suffix is not the game's.
+    ConfigError: the file is there already, or its format cannot hold the game with its options.
     """
     fitting = records.suffixes(game.source or game.name)
     if path.suffix.lower() not in fitting:
         raise ConfigError(f"record: {path}: games of {game.name or game.source} are written as {' or '.join(fitting)}")
+    try:
+        records.format_of(path).dump([records.Game(game.source or game.name, game.options, [])])
+    except ValueError as error:
+        raise ConfigError(f"record: {path}: {error}") from error
     if path.exists() and not overwrite:
         raise ConfigError(f"record: {path} exists; choose another name or give --overwrite")
     check_writable(path.parent)

@@ -128,7 +128,8 @@ def record(
 
 
 def cut_back(folder: Path, iteration: int) -> None:
-    """Removes promotions after `iteration`, the one that the run resumes from; the books keep every match played."""
+    """Removes promotions and their matches after `iteration`, the one that the run resumes from."""
+    books.cut_back(folder, iteration)
     entries = promotions(folder)
     kept = [entry for entry in entries if entry["iteration"] <= iteration]
     if len(kept) < len(entries):

@@ -4,12 +4,17 @@ Komi and size are those of the record; an `RE` of a game that its moves do not e
 set up before the first move (handicap, problems; `AB`, `AW`, `AE`) make the first position, with the player of `PL` or
 else of the first move to move; stones set up later are a problem. The first position counts as reached by moves: a
 handicap of 9 takes 17 plies of the move cap, and where the player before has no stone, that player has passed.
+
+Positional superko is the `RU` of Tromp-Taylor, or `koPOSITIONAL` among rules as KataGo writes them; all other rules are
+read as the simple ko, as no record shows more of them. What positions came before a first position is not known.
 """
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import envs
+from envs.go import Go
 from envs.go_text import PLAYERS, vertex
 from jaxzero.records.game import Entry, Game, Problem, RecordError, sift
 
@@ -19,6 +24,7 @@ BRACKET = re.compile(r"\[(?:\\.|(?!\n\s*\(\s*;\s*(?:FF|GM|SZ)\b)[^\]\\])*\]|\)|\
 VALUE = re.compile(r"\[((?:\\.|[^\]\\])*)\]", re.DOTALL)
 ESCAPED, PREFIX = re.compile(r"([]\\])"), r"\\\1"
 RESULT = re.compile(r"([BW])\+.*|(0|Draw)", re.DOTALL)
+POSITIONAL = re.compile(r"tromp.?taylor|ko:?positional", re.IGNORECASE)
 LETTERS = "abcdefghijklmnopqrs"
 HEADERS = ("PB", "PW", "BR", "WR", "DT", "EV", "RO", "RU", "PC", "HA", "RE")
 COLORS = "BW"
@@ -49,8 +55,9 @@ def trees(text: str) -> Iterator[tuple[int, str]]:
             depth = 1 if begins else depth + 1
         elif bracket[0] == ")":
             depth = max(0, depth - 1)
-    if not starts and text.strip():
-        starts = [0]  # for `nodes` to object
+    if not text.strip():
+        return
+    starts = starts or [0]  # for `nodes` to object
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         yield text.count("\n", 0, start) + 1, text[start:end]
 
@@ -100,13 +107,15 @@ def entry(line: int, found: list[Node]) -> Entry:
     size = first(root, "SZ", "19").split(":")[0].strip()
     komi = first(root, "KM", "0").strip() or "0"
     try:
-        options = {"size": int(size), "komi": float(komi)}
+        options: dict[str, Any] = {"size": int(size), "komi": float(komi)}
+        options |= {"ko": "positional"} if POSITIONAL.search(first(root, "RU", "")) else {}
         env = envs.make("go", **options)
     except ValueError as error:
         raise RecordError(line, 0, f"SZ[{size}] KM[{komi}]: {error}") from error
     mover, start = beginning(found, int(size))
     try:
         if start is not None:
+            start += unknown_past(start, options)
             env.from_text(start)
     except ValueError as error:
         raise RecordError(line, 0, f"the stones set up: {error}") from error
@@ -159,6 +168,12 @@ def position(board: list[str], mover: int, size: int) -> str | None:
     return "\n".join([*rows, f"{PLAYERS[mover]} to move, ply {ply}, last {last}, ko -"])
 
 
+def unknown_past(start: str, options: dict[str, Any]) -> str:
+    """The line of earlier positions that superko asks for: none that could come again."""
+    ply = int(start.rpartition(" to move, ply ")[2].partition(",")[0])
+    return "\nhashes " + " ".join(["0" * 16] * ply) if options.get("ko") == "positional" else ""
+
+
 def first(properties: dict[str, list[str]], name: str, otherwise: str) -> str:
     return properties.get(name, [otherwise])[0]
 
@@ -185,7 +200,7 @@ def dump(games: Iterable[Game]) -> str:
     """The games as text of a file. Of a first position the stones and the mover are written.
 
     Raises:
-        ValueError: a game of another kind, or one that begins with a ko.
+        ValueError: a game of another kind or with a move cap of its own, or one that begins with a ko.
     """
     return "".join(map(dump_game, games))
 
@@ -193,9 +208,15 @@ def dump(games: Iterable[Game]) -> str:
 def dump_game(game: Game) -> str:
     if game.game != "go":
         raise ValueError(f"SGF records hold Go, not {game.game}")
-    size, komi = game.options.get("size", 9), game.options.get("komi", 7.5)
+    env = game.env
+    assert isinstance(env, Go)
+    size = env.size
+    if env.move_cap:
+        raise ValueError("SGF records have no word for the move_cap of a game; choose .jsonl")
     mover, setup = dump_start(game.start, size)
-    root = {"FF": "4", "GM": "1", "SZ": str(size), "KM": f"{komi:g}"} | game.headers
+    root = {"FF": "4", "GM": "1", "SZ": str(size), "KM": f"{env.komi:.15g}"} | game.headers
+    if (env.ko == "positional") != bool(POSITIONAL.search(root.get("RU", ""))):
+        root["RU"] = "Tromp-Taylor" if env.ko == "positional" else "simple ko"
     if game.result is not None:
         said = "0" if game.result[0] == 0 else "B+" if game.result[0] > 0 else "W+"
         root["RE"] = root.get("RE", said) if root.get("RE", "").startswith(said) else said

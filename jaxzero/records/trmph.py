@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 
 import envs
+from envs.hex import Hex
 from jaxzero.records.game import Entry, Game, Problem, sift
 
 LINE = re.compile(r"(?:https?://(?:www\.)?trmph\.com/hex/board)?#(\d+)(?:,(\S*))?(?:\s+(\S+))?")
@@ -62,15 +63,19 @@ def dump(games: Iterable[Game]) -> str:
     """The games as lines of a file.
 
     Raises:
-        ValueError: a game of another kind.
+        ValueError: a game of another kind, or without the swap rule, as a record has no word for that.
     """
     lines = []
     for game in games:
         if game.game != "hex":
             raise ValueError(f"TRMPH records hold Hex, not {game.game}")
+        env = game.env
+        assert isinstance(env, Hex)
+        if not env.swap:
+            raise ValueError("TRMPH records are of Hex with the swap rule; choose .jsonl")
         if game.start is not None:
             raise ValueError("TRMPH records begin with the empty board")
         winner = "" if game.result is None else " 1" if game.result[0] > 0 else " 2"
-        moves = "".join(game.env.action_to_str(None, action) for action in game.moves)
-        lines.append(f"#{game.options.get('size', 11)},{moves}{winner}\n")
+        moves = "".join(env.action_to_str(None, action) for action in game.moves)
+        lines.append(f"#{env.size},{moves}{winner}\n")
     return "".join(lines)
