@@ -25,7 +25,8 @@ from jaxzero import networks, search
 from jaxzero.config import NetworkConfig, SearchConfig
 from jaxzero.models import Model, simulator
 from jaxzero.networks import Prediction
-from jaxzero.search import SEARCHES
+from jaxzero.search import SEARCHES, gumbel, simulation
+from jaxzero.search import tree as trees
 from jaxzero.search.base import sample_action
 from jaxzero.search.puct import noisy_logits
 from jaxzero.search.slots import compact
@@ -75,24 +76,32 @@ def keys(count: int, seed: int = 0):
     return jax.random.split(jax.random.key(seed), count)
 
 
-def searcher(env: envs.Env, model: Model | None = None, explore: bool = False, **settings):
+def searcher(env: envs.Env, model: Model | None = None, explore: bool = False, at_once: bool = False, **settings):
     """(params, keys, states, temperature=0) -> SearchResult, compiled once for all tests."""
-    return compiled(env, model, explore, SearchConfig(**settings))
+    return compiled(env, model, explore, at_once, SearchConfig(**settings))
 
 
 @functools.cache
-def compiled(env: envs.Env, model: Model | None, explore: bool, config: SearchConfig):
+def compiled(env: envs.Env, model: Model | None, explore: bool, at_once: bool, config: SearchConfig):
     made = search.make(config, env, model or simulator.make(env, look_up))
 
     @jax.jit
     def run(params, keys, states, temperature):
         temperatures = jnp.broadcast_to(temperature, len(keys))
-        return made.run(params, keys, states, made.init(states), temperatures, explore)[0]
+        with pytest.MonkeyPatch.context() as patch:
+            if at_once:
+                patch.setattr(gumbel, "lanes_of", all_at_once)
+            return made.run(params, keys, states, made.init(states), temperatures, explore)[0]
 
     def call(params, keys, states, temperature=0.0):
         return jax.device_get(run(params, keys, states, jnp.float32(temperature)))
 
     return call
+
+
+def all_at_once(rounds, batch):
+    """`gumbel.lanes_of` elsewhere than on a CPU."""
+    return [(width, width) for width in rounds]
 
 
 @functools.cache
@@ -328,7 +337,9 @@ class Bandit(envs.Env):
         (8, 8, [1] * 8),  # too few for a second phase
     ],
 )
-@pytest.mark.parametrize("settings", [{}, {"rounds": True}, {"engine": "mctx"}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{}, {"rounds": True}, {"rounds": True, "at_once": True}, {"engine": "mctx"}], ids=str
+)
 def test_gumbel_halves_by_schedule(settings, simulations, considered, by_rank):
     """The arms are considered in the order of their logits (no noise) and dropped in that of their rewards."""
     env = Bandit()
@@ -489,10 +500,11 @@ def test_puct_is_that_of_the_pseudocode(simulations, c):
         (7, 1, [1] * 7),
     ],
 )
-def test_rounds_are_those_of_the_paper(simulations, considered, rounds):
+@pytest.mark.parametrize("at_once", [False, True])
+def test_rounds_are_those_of_the_paper(at_once, simulations, considered, rounds):
     env = envs.make("tic_tac_toe")
     states = positions(env, 24)
-    run = searcher(env, rounds=True, simulations=simulations, max_considered=considered)
+    run = searcher(env, at_once=at_once, rounds=True, simulations=simulations, max_considered=considered)
     for seed in range(3):
         params = table(env, seed)
         result = run(params, keys(24), states)
@@ -507,6 +519,55 @@ def test_rounds_are_those_of_the_paper(simulations, considered, rounds):
             most = max(child.visits for child in root.children.values())
             best = max((move for move in logits if root.children[move].visits == most), key=lambda move: logits[move])
             assert result.action[i] == best
+
+
+@pytest.mark.parametrize(
+    ("game", "simulations", "considered", "lanes"),
+    [
+        ("othello", 32, 16, 2),  # rounds of 16, 8, 4, 4
+        ("tic_tac_toe", 24, 4, 2),  # of 4, 4, 4, 2, … in games that may have fewer actions left
+        ("connect_four", 40, 16, 1),  # of 7, 3, …
+        ("ur", 32, 8, 2),  # afterstates too
+    ],
+)
+def test_a_round_in_blocks_grows_the_tree_of_a_round_at_once(monkeypatch, game, simulations, considered, lanes):
+    """Node by node; but for its last bits the root's value, whose visits are counted block by block."""
+    env, count = envs.make(game), 16
+    states, params = positions(env, count), table(env)
+    model, most = simulator.make(env, look_up), min(considered, env.num_actions)
+    layout = trees.layout(env, SearchConfig(), simulations, model)
+    scale = gumbel.Scale(0.1, True)
+
+    def grow(lanes_of):
+        monkeypatch.setattr(gumbel, "lanes_of", lanes_of)
+
+        @jax.jit
+        def grown(params, states):
+            root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
+            tree = trees.plant(root, layout, layout.nodes(simulations))
+            at_root = gumbel.find_candidates(root.prior_logits, jnp.zeros_like(root.prior_logits), legal, most)
+            rule = functools.partial(gumbel.interior, scale)
+            it = simulation.Search(model, params, rule, env.num_actions, env.num_outcomes, tree.size)
+            return gumbel.round_by_round(it, scale, tree, at_root, KEY, simulations, 1)
+
+        return jax.device_get(grown(params, states))
+
+    tree, at_root = grow(all_at_once)
+    if game == "tic_tac_toe":
+        assert (at_root.score == -np.inf).any()  # unused lanes
+    blocks = grow(lambda rounds, batch: [(lanes, width) for width in rounds])
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), blocks, (tree, at_root))
+
+
+def test_lanes_of_a_round(monkeypatch):
+    """On a CPU one number that divides every round, for no more than 128 rows where there are not more games."""
+    of = lambda rounds, batch: {lanes for lanes, _ in gumbel.lanes_of(rounds, batch)}  # noqa: E731
+    assert gumbel.lanes_of([16, 8, 4, 4], 16) == [(4, 16), (4, 8), (4, 4), (4, 4)]
+    assert [of([16, 8, 4, 4], batch) for batch in (1, 32, 33, 64, 65, 1000)] == [{4}, {4}, {2}, {2}, {1}, {1}]
+    assert [of([12, 6], batch) for batch in (21, 22, 42, 43, 64)] == [{6}, {3}, {3}, {2}, {2}]
+    assert of([7, 3, 2], 1) == {1}
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert gumbel.lanes_of([16, 8, 4, 4], 1000) == [(16, 16), (8, 8), (4, 4), (4, 4)]
 
 
 def test_dirichlet_noise():
@@ -644,19 +705,22 @@ def test_the_sampled_move_is_independent_of_the_noise(settings, simulations):
 # Subtree reuse.
 
 
+def in_rounds(params, board, *root):
+    return plain_gumbel(params, board, [9, 4, 2, 2, 2, 2, 2, 1], *root)
+
+
 @pytest.mark.parametrize(
-    ("settings", "plain"),
+    ("settings", "lanes_of", "plain"),
     [
-        ({"kind": "puct"}, lambda *args: plain_puct(*args[:2], 24, 1.25, *args[2:])),
-        (
-            {"kind": "gumbel", "rounds": True},
-            lambda params, board, *root: plain_gumbel(params, board, [9, 4, 2, 2, 2, 2, 2, 1], *root),
-        ),
+        ({"kind": "puct"}, gumbel.lanes_of, lambda *args: plain_puct(*args[:2], 24, 1.25, *args[2:])),
+        ({"kind": "gumbel", "rounds": True}, gumbel.lanes_of, in_rounds),
+        ({"kind": "gumbel", "rounds": True}, all_at_once, in_rounds),
     ],
-    ids=["puct", "gumbel"],
+    ids=["puct", "gumbel", "gumbel at once"],
 )
-def test_reuse(settings, plain):
+def test_reuse(monkeypatch, settings, lanes_of, plain):
     """Games of tic-tac-toe to their end: each search goes on from the last one's subtree, as in plain Python."""
+    monkeypatch.setattr(gumbel, "lanes_of", lanes_of)
     env, count = envs.make("tic_tac_toe"), 12
     model = simulator.make(env, look_up)
     made = search.make(SearchConfig(simulations=24, reuse=True, **settings), env, model)

@@ -24,6 +24,7 @@ from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
 
 VISIT_OFFSET = 50.0  # c_visit of the paper
+CPU_ROWS = 128  # of a network call in rounds, at most, unless there are more games; wider ones leave the caches
 
 
 class Scale(NamedTuple):
@@ -173,24 +174,43 @@ def round_by_round(
     search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int,
     first: int,
 ):  # fmt: skip
-    """All candidates of a round at once: the paper's algorithm, where a round's candidates are the best by what was
-    known before it. A game with fewer candidates than a round has lanes leaves some unused."""
+    """The candidates of a round without regard to each other: the paper's algorithm, where a round's candidates are the
+    best by what was known before it. A game with fewer candidates than a round has lanes leaves some unused."""
     most = at_root.child.shape[0]
 
-    def visit(width, i, carry):
+    def play(lanes, widths, i, carry):
         tree, at_root, new, alive = carry
         _, _, values, _ = judge(search, scale, tree, at_root)
-        rank, chosen = jax.lax.top_k(jnp.where(alive, at_root.score + values, -jnp.inf).T, width)
-        chosen, active = chosen.T, jnp.isfinite(rank.T)
-        start = start_lanes(at_root, chosen, active)
-        tree, node = simulation.simulate(search, tree, jax.random.fold_in(key, new), new, start)
-        alive = ((jnp.arange(most)[:, None, None] == chosen[None]) & active[None]).any(1)
-        return tree, with_new(at_root, chosen, start, node), new + width, alive
+        rank, order = jax.lax.top_k(jnp.where(alive, at_root.score + values, -jnp.inf).T, max(widths))
+        width = jnp.asarray(widths)[i] if len(set(widths)) > 1 else widths[0]  # static where it can be
+        order, active = order.T, jnp.isfinite(rank.T) & (jnp.arange(max(widths))[:, None] < width)
+        alive = ((jnp.arange(most)[:, None, None] == order[None]) & active[None]).any(1)
+
+        def visit(j, carry):
+            tree, at_root, new = carry
+            chosen, lively = (jax.lax.dynamic_slice_in_dim(x, j * lanes, lanes) for x in (order, active))
+            start = start_lanes(at_root, chosen, lively)
+            tree, node = simulation.simulate(search, tree, jax.random.fold_in(key, new), new, start)
+            return tree, with_new(at_root, chosen, start, node), new + lanes
+
+        return *jax.lax.fori_loop(0, width // lanes, visit, (tree, at_root, new)), alive
 
     carry = tree, at_root, jnp.int32(first), jnp.ones(at_root.child.shape, bool)
-    for width, rounds in itertools.groupby(schedule(most, simulations)):
-        carry = jax.lax.fori_loop(0, len(list(rounds)), partial(visit, width), carry)
+    plan = lanes_of(schedule(most, simulations), tree.raw.shape[1])
+    for lanes, rounds in itertools.groupby(plan, lambda entry: entry[0]):
+        widths = [width for _, width in rounds]
+        carry = jax.lax.fori_loop(0, len(widths), partial(play, lanes, widths), carry)
     return carry[:2]
+
+
+def lanes_of(rounds: list[int], batch: int) -> list[tuple[int, int]]:
+    """How many candidates each round visits at once, and its width, for `batch` games a device: all of them; on a CPU,
+    where a row of a large batch costs the network more and each number of lanes compiles a simulation, one number."""
+    if jax.default_backend() != "cpu":
+        return [(width, width) for width in rounds]
+    common = int(np.gcd.reduce(rounds))
+    lanes = max(n for n in range(1, common + 1) if common % n == 0 and (n == 1 or n * batch <= CPU_ROWS))
+    return [(lanes, width) for width in rounds]
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
