@@ -109,10 +109,10 @@ SAMPLERS = {"cumsum": cumsum, "blocks": blocks}
 def checksum(view: jax.Array) -> jax.Array:
     """u32[] that depends on every number of observations [B, …].
 
-    Slices of the batch are added to each other as vectors: XLA on CPU adds the numbers of one sum one by one, which
-    takes longer than many an observation.
+    On a CPU slices of the batch are added to each other as vectors: there XLA adds the numbers of one sum one by one,
+    which takes longer than many an observation.
     """
-    size = math.gcd(64, len(view))
+    size = math.gcd(64, len(view)) if jax.default_backend() == "cpu" else len(view)
 
     def part(i):
         here = jax.lax.dynamic_slice_in_dim(view, i * size, size)

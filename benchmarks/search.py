@@ -16,6 +16,7 @@ machine that is busy with other things `--cpu-time` counts the processor's time 
 
     python -m benchmarks.search trees [--actions 7,82,362] [--simulations 256] [--batch 256]
     python -m benchmarks.search games [--games connect_four,chess] [--network 64x4] [--simulations 32] [--batch 256]
+        [--profile]
     python -m benchmarks.search memory [--games chess] [--network 16x1] [--simulations 32] [--batch 1024]
     python -m benchmarks.search matches --run runs/connect_four_fast [--simulations 32] [--matches 400]
 """
@@ -44,6 +45,7 @@ import mctx
 import numpy as np
 
 import envs
+from benchmarks import kernels
 from benchmarks.timing import interleave, row
 from envs.core import random_opening
 from jaxzero import networks, search
@@ -218,6 +220,9 @@ def measure_games(args: argparse.Namespace) -> None:
                 print(row(f"{game} {name}: R", ideal, seconds[name], ""), flush=True)
                 if "pgx mctx" in calls and not name.startswith("pgx"):
                     print(row(f"{game} {name} / pgx mctx", seconds["pgx mctx"], seconds[name], "ratio"))
+        if args.profile:
+            for name, call in calls.items():
+                kernels.profile(f"{game} {name}", call)
 
 
 def measure_memory(args: argparse.Namespace) -> None:
@@ -262,6 +267,7 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, help="256 for trees, 32 for games")
     parser.add_argument("--batch", type=int, help="256, for memory 1024")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--profile", action="store_true", help="the accelerator's kernels in a search of games")
     parser.add_argument("--without-pgx", action="store_true", help="leave the Pgx games out")
     parser.add_argument("--cpu-time", action="store_true", help="count the processor's time")
     parser.add_argument("--run", help="folder of the run whose network plays matches")

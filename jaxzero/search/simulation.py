@@ -43,13 +43,19 @@ class Search(NamedTuple):
     max_depth: int
 
 
+def accelerated() -> bool:
+    """An accelerator waits for the host wherever what comes next depends on data, and has room to spare for games that
+    have nothing left to do: there a step of a loop does more. On a CPU it is the other way round."""
+    return jax.default_backend() != "cpu"
+
+
 def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
     """The child i32[L, B] that the rule picks at each node; 0: the likeliest untried action.
 
     Among equals the one tried first wins, which is the likelier one, then the one of lower index.
     """
     most = tree.child.shape[1]
-    widths = [width for width in (8, 32, 128, 512) if width < most] + [most]
+    widths = [width for width in ((128, 512) if accelerated() else (8, 32, 128, 512)) if width < most] + [most]
 
     def pick(width: int) -> jax.Array:
         near, child = family(tree, node, width, search.num_actions)
@@ -72,7 +78,7 @@ def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> j
 def levels_at_once(tree: Tree, lanes: int) -> int:
     """Levels that are backed up together, fewer where there are lanes enough to keep a step of the loop busy. What a
     chance node is worth depends on its children, so there it is one."""
-    return max(1, 4 // lanes) if tree.chance is None else 1
+    return max(1, (8 if accelerated() else 4) // lanes) if tree.chance is None else 1
 
 
 class Descent(NamedTuple):
@@ -82,12 +88,14 @@ class Descent(NamedTuple):
     node: jax.Array  # i32[L, B]
     running: jax.Array  # bool[L, B]
     expand: jax.Array  # bool[L, B]  an untried action of `node` is to be tried
-    path: jax.Array  # i32[N + levels - 1, L, B]  node at depth d in row d + levels - 1; N: none
+    path: jax.Array  # i32[N + levels - 1 + …, L, B]  node at depth d in row d + levels - 1; N: none
 
 
 def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
     """Down to where an untried action is chosen, or to a node that is not expanded: an end, or as deep as allowed."""
-    batch, ahead = tree.raw.shape[1], levels_at_once(tree, 1 if start is None else len(start.child)) - 1
+    batch, lanes = tree.raw.shape[1], 1 if start is None else len(start.child)
+    ahead, stride = levels_at_once(tree, lanes) - 1, max(1, 4 // lanes) if accelerated() else 1
+    rows = tree.size + ahead + stride - 1
 
     def stays(node, depth):
         deepest = depth >= search.max_depth
@@ -97,11 +105,11 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
 
     if start is None:
         node = jnp.zeros((1, batch), jnp.int32)
-        begin = Descent(jnp.int32(0), node, node == 0, node != 0, jnp.full((tree.size + ahead, 1, batch), tree.size))
+        begin = Descent(jnp.int32(0), node, node == 0, node != 0, jnp.full((rows, 1, batch), tree.size))
     else:
         node = jnp.where(start.active, start.child, 0)
         first = jnp.where(node > 0, node, tree.size)
-        path = jnp.full((tree.size + ahead, *node.shape), tree.size).at[1 + ahead].set(first)
+        path = jnp.full((rows, *node.shape), tree.size).at[1 + ahead].set(first)
         begin = Descent(jnp.int32(1), node, (node > 0) & ~stays(node, 1), start.active & (node == 0), path)
 
     def step(now: Descent) -> Descent:
@@ -111,7 +119,12 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
         path = now.path.at[depth + ahead].set(jnp.where(deeper, child, tree.size))
         return Descent(depth, node, deeper & ~stays(node, depth), now.expand | (now.running & ~deeper), path)
 
-    return jax.lax.while_loop(lambda now: now.running.any(), step, begin)
+    def steps(now: Descent) -> Descent:
+        for _ in range(stride):
+            now = step(now)
+        return now
+
+    return jax.lax.while_loop(lambda now: now.running.any(), steps, begin)
 
 
 def simulate(
