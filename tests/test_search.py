@@ -566,7 +566,7 @@ def test_lanes_of_a_round(monkeypatch):
     assert [of([16, 8, 4, 4], batch) for batch in (1, 32, 33, 64, 65, 1000)] == [{4}, {4}, {2}, {2}, {1}, {1}]
     assert [of([12, 6], batch) for batch in (21, 22, 42, 43, 64)] == [{6}, {3}, {3}, {2}, {2}]
     assert of([7, 3, 2], 1) == {1}
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(simulation, "accelerated", lambda: True)
     assert gumbel.lanes_of([16, 8, 4, 4], 1000) == [(16, 16), (8, 8), (4, 4), (4, 4)]
 
 
