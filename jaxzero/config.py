@@ -83,8 +83,8 @@ class SearchConfig:
     max_considered: int = 16
     """gumbel: actions considered at the root."""
     rounds: bool = False
-    """gumbel: visits all candidates of a round at once, so that a search takes few, large network calls; on a CPU, where
-    large calls are no faster, in blocks."""
+    """gumbel: visits all candidates of a round at once, so that a search takes few, large network calls; in blocks on a
+    CPU, where large calls are no faster."""
     value_scale: float = 0.1
     """gumbel: weight of values against the network's logits, c_scale of the paper."""
     rescale: bool = True
