@@ -24,6 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import backend
+
 PLANES = 73
 ALL = np.uint32(0xFFFFFFFF)
 NO_FILE = 255  # en passant: none
@@ -240,7 +242,7 @@ def legal_moves(board: jax.Array, castling: jax.Array, file: jax.Array) -> Moves
         return step.forth(begin) | rotate(through, step.up) & seen, None
 
     nothing = Board(jnp.zeros_like(begin.lo), jnp.zeros_like(begin.lo))
-    seen, _ = jax.lax.scan(look, nothing, LOOK, reverse=True)
+    seen, _ = jax.lax.scan(look, nothing, LOOK, reverse=True, unroll=backend.accelerated() or 1)
     ray = seen.lanes(0)  # [D] from the king up to the first piece
     pinned = ray & mine & seen.lanes(3)
     near, jumps = SLIDE.forth(king), JUMP.forth(king)
@@ -285,7 +287,7 @@ def legal_moves(board: jax.Array, castling: jax.Array, file: jax.Array) -> Moves
 
     origins = jnp.stack([join(*words) for words in zip(first, second, hops, top, strict=True)])
     steps: Any = np.arange(7, dtype=np.int32), WALK
-    (_, origins), _ = jax.lax.scan(slide, (sliders & mine & free, origins), steps)
+    (_, origins), _ = jax.lax.scan(slide, (sliders & mine & free, origins), steps, unroll=backend.accelerated() or 1)
     return Moves(origins, (cover.lo & cover.hi) != ALL, passing.some().any())
 
 
@@ -307,6 +309,8 @@ def by_rank(boards: jax.Array) -> jax.Array:
     Computed in a loop over the two words, so that XLA's CPU backend keeps the result: it would compute `boards` anew
     for each square that is read.
     """
+    if backend.accelerated():
+        return jax.lax.bitcast_convert_type(boards, jnp.uint8).swapaxes(1, 2).reshape(8, -1)
     _, rows = jax.lax.scan(lambda _, word: (None, jax.lax.bitcast_convert_type(word, jnp.uint8).T), None, boards)
     return rows.reshape(8, -1)
 
@@ -318,6 +322,8 @@ def spread(boards: jax.Array) -> jax.Array:
     the place of every element by itself and takes ten times longer.
     """
     rows = by_rank(boards)
+    if backend.accelerated():
+        return (rows[:, None] & FILES[None] != 0).reshape(-1)
 
     def write(rank: jax.Array, squares: jax.Array) -> jax.Array:
         here = jax.lax.dynamic_slice_in_dim(rows, rank, 1) & FILES != 0

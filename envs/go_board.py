@@ -18,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from envs import backend
+
 
 def label_type(n: int) -> type:
     return np.uint8 if 2 * n * n + 2 <= 255 else np.uint16
@@ -135,8 +137,10 @@ def area(stones: jax.Array, n: int) -> jax.Array:
 
     def spread(carry):
         reach, _ = carry
-        new = (reach | reach[:, above] | reach[:, below] | reach << 1 | reach >> 1) & free
-        new = ((free + new) ^ free | new) & free | reach
+        new = reach
+        for _ in range(8 if backend.accelerated() else 1):
+            more = (new | new[:, above] | new[:, below] | new << 1 | new >> 1) & free
+            new = ((free + more) ^ free | more) & free | new
         return new, (new != reach).any()
 
     reach, _ = lax.while_loop(lambda carry: carry[1], spread, (stones, (stones != 0).any()))

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from envs import backend
 from envs.go_board import is_in, points, root, rows, stones_of
 
 
@@ -30,7 +31,7 @@ def board_hash(chains: jax.Array, n: int) -> jax.Array:
 def repeating(chains: jax.Array, atari: jax.Array, player: jax.Array, hashes: jax.Array, now: jax.Array, n: int):
     """bool[n, n]: a stone there would make a position whose hash is in `hashes`; u32[2] `now` is the position's.
 
-    Two loops, each over vectors of points: as one reduction over [N, N] or [M, N] XLA on CPU takes six times longer.
+    On a CPU two loops, each over vectors of points: as one reduction over [N, N] or [M, N] XLA takes six times longer.
     """
     board = points(rows(chains, n), n).reshape(-1)
     other = 1 - player
@@ -42,7 +43,12 @@ def repeating(chains: jax.Array, atari: jax.Array, player: jax.Array, hashes: ja
     def remove(point, chain):
         return chain ^ jnp.where((first[point] == place)[None], stones[:, point, None], np.uint32(0))
 
-    chain = lax.fori_loop(0, n * n, remove, jnp.zeros((2, n * n), jnp.uint32))  # hash of each by its first point
+    # Hash of each chain by its first point.
+    if backend.accelerated():
+        bits = jnp.where((first[:, None] == place[None])[None], stones[:, :, None], np.uint32(0))
+        chain = lax.reduce(bits, np.uint32(0), lax.bitwise_xor, (1,))
+    else:
+        chain = lax.fori_loop(0, n * n, remove, jnp.zeros((2, n * n), jnp.uint32))
     sides = [
         (place - n, place >= n),
         (place + n, place < n * n - n),
@@ -57,6 +63,9 @@ def repeating(chains: jax.Array, atari: jax.Array, player: jax.Array, hashes: ja
         new = (beside < n * n) & ~seen
         after ^= jnp.where(new[None], chain[:, jnp.minimum(beside, n * n - 1)], np.uint32(0))
         taken.append(beside)
+
+    if backend.accelerated():
+        return (after[None] == hashes[:, :, None]).all(1).any(0).reshape(n, n)
 
     def compare(ply, same):
         return same | (after == hashes[ply][:, None]).all(0)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import backend
 from envs.core import Env, Symmetry, appended, parse_action, square_symmetries
 from envs.svg import disc, dot, grid_board
 from envs.text import letters, named_board, numbers, read_board, square_name, write_board
@@ -85,7 +86,7 @@ def gathered(size: int, found, nothing):
         more = found(jnp.asarray(shifts)[i], (jnp.asarray(inner)[i, 0], jnp.asarray(inner)[i, 1]))
         return jax.tree.map(jnp.bitwise_or, sofar, more)
 
-    return jax.lax.fori_loop(0, 4, turn, nothing)
+    return jax.lax.fori_loop(0, 4, turn, nothing, unroll=backend.accelerated() or None)
 
 
 def empty(own: Words, other: Words, size: int) -> Words:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 import envs
+from envs import backend
 from envs.core import auto_reset, random_opening
 from jaxzero import search
 from jaxzero.config import SearchConfig
 from jaxzero.models import simulator
 from jaxzero.networks.base import Prediction
-from jaxzero.search import simulation
 
 needs_one = pytest.mark.skipif(jax.default_backend() == "cpu", reason="there is no accelerator")
 
@@ -29,11 +29,8 @@ def on_both(function, *args):
     return results
 
 
-@needs_one
-@pytest.mark.parametrize("name", list(envs.GAMES))
-def test_games(name):
-    """Random play: every state, legal move, reward and end, bit by bit; observations to the last bits of a division."""
-    env = envs.make(name)
+def playing(env, plies):
+    """A function of a seed: legal moves, states after and sums of observations, of every ply of random games."""
 
     def play(seed):
         def ply(state, key):
@@ -41,28 +38,50 @@ def test_games(name):
             choose, play, renew = jax.random.split(key, 3)
             action = jnp.argmax(jnp.where(legal, jax.random.uniform(choose, legal.shape), -1.0), -1)
             after = jax.vmap(env.advance)(state, action, jax.random.split(play, GAMES))
-            told = legal, after, jax.vmap(env.observe)(state).reshape(GAMES, -1).sum(-1)
-            return jax.vmap(partial(auto_reset, env))(after, jax.random.split(renew, GAMES)), told
+            seen = jax.vmap(env.observe)(state).reshape(GAMES, -1).sum(-1)
+            return jax.vmap(partial(auto_reset, env))(after, jax.random.split(renew, GAMES)), (legal, after, seen)
 
-        keys = jax.random.split(jax.random.key(seed), PLIES + GAMES)
-        return jax.lax.scan(ply, jax.vmap(env.init)(keys[PLIES:]), keys[:PLIES])[1]
+        keys = jax.random.split(jax.random.key(seed), plies + GAMES)
+        return jax.lax.scan(ply, jax.vmap(env.init)(keys[plies:]), keys[:plies])[1]
 
-    (legal, after, seen), (expected_legal, expected, expected_seen) = on_both(play, 0)
-    np.testing.assert_array_equal(legal, expected_legal)
-    jax.tree.map(np.testing.assert_array_equal, after, expected)
-    np.testing.assert_allclose(seen, expected_seen, rtol=1e-6)
+    return play
+
+
+def same_games(played, expected):
+    """Bit by bit; observations to the last bits of a division."""
+    jax.tree.map(np.testing.assert_array_equal, played[:2], expected[:2])
+    np.testing.assert_allclose(played[2], expected[2], rtol=1e-6)
+
+
+@needs_one
+@pytest.mark.parametrize("name", list(envs.GAMES))
+def test_games(name):
+    same_games(*on_both(playing(envs.make(name), PLIES), 0))
+
+
+@pytest.mark.parametrize(
+    "options", [{"name": "othello"}, {"name": "chess"}, {"name": "go", "size": 5, "ko": "positional"}], ids=str
+)
+def test_the_form_of_rules_for_accelerators(options, monkeypatch):
+    """Loops written out come to the same. (These are the games that have any.)"""
+    env = envs.make(**options)
+    expected = jax.jit(playing(env, PLIES))(0)
+    monkeypatch.setattr(backend, "accelerated", lambda: True)
+    jax.clear_caches()  # of functions jitted inside
+    same_games(jax.jit(playing(env, PLIES))(0), expected)
+    jax.clear_caches()
 
 
 def hashed(env):
-    """A network whose numbers are eighths, from a hash of the observation: no rounding differs."""
+    """A network whose numbers in [-1, 1) are hashes of the observation: hardly any two are equal."""
 
     def infer(params, observation):
         flat = observation.reshape(len(observation), -1).astype(jnp.float32).round().astype(jnp.uint32)
         weights = jnp.arange(1, flat.shape[1] + 1, dtype=jnp.uint32) * jnp.uint32(0x9E3779B1)
         word = (flat * weights[None]).sum(-1, dtype=jnp.uint32)
         mixed = word[:, None] * (2 * jnp.arange(env.num_actions + 1, dtype=jnp.uint32) + jnp.uint32(0x85EBCA77))[None]
-        eighths = ((mixed ^ (mixed >> 15)) >> 10 & 15).astype(jnp.float32) / 8 - 1
-        return Prediction(eighths[:, 1:], eighths[:, 0], {})
+        numbers = ((mixed ^ (mixed >> 15)) >> 8 & 0xFFFF).astype(jnp.float32) / 2**15 - 1
+        return Prediction(numbers[:, 1:], numbers[:, 0], {})
 
     return infer
 
@@ -105,8 +124,8 @@ def test_trees(name, config):
 
 @SEARCHES
 @pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four", "ur"])
-def test_the_form_for_accelerators(name, config, monkeypatch):
+def test_the_form_of_searches_for_accelerators(name, config, monkeypatch):
     """Loops that do more in a step grow the same trees."""
     found = jax.jit(searching(name, config))(2)
-    monkeypatch.setattr(simulation, "accelerated", lambda: True)
+    monkeypatch.setattr(backend, "accelerated", lambda: True)
     jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), jax.jit(searching(name, config))(2), found)

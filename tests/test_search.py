@@ -20,6 +20,7 @@ import pytest
 import torch
 
 import envs
+from envs import backend
 from envs.core import random_opening
 from jaxzero import networks, search
 from jaxzero.config import NetworkConfig, SearchConfig
@@ -566,7 +567,7 @@ def test_lanes_of_a_round(monkeypatch):
     assert [of([16, 8, 4, 4], batch) for batch in (1, 32, 33, 64, 65, 1000)] == [{4}, {4}, {2}, {2}, {1}, {1}]
     assert [of([12, 6], batch) for batch in (21, 22, 42, 43, 64)] == [{6}, {3}, {3}, {2}, {2}]
     assert of([7, 3, 2], 1) == {1}
-    monkeypatch.setattr(simulation, "accelerated", lambda: True)
+    monkeypatch.setattr(backend, "accelerated", lambda: True)
     assert gumbel.lanes_of([16, 8, 4, 4], 1000) == [(16, 16), (8, 8), (4, 4), (4, 4)]
 
 

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs import Env
+from envs import Env, backend
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
 from jaxzero.search import base, reuse, simulation
@@ -206,7 +206,7 @@ def round_by_round(
 def lanes_of(rounds: list[int], batch: int) -> list[tuple[int, int]]:
     """How many candidates each round visits at once, and its width, for `batch` games a device: all of them; on a CPU,
     where a row of a large batch costs the network more and each number of lanes compiles a simulation, one number."""
-    if simulation.accelerated():
+    if backend.accelerated():
         return [(width, width) for width in rounds]
     common = int(np.gcd.reduce(rounds))
     lanes = max(n for n in range(1, common + 1) if common % n == 0 and (n == 1 or n * batch <= CPU_ROWS))

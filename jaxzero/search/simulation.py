@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from envs import backend
 from jaxzero.models import Model, Params
 from jaxzero.search import chance
 from jaxzero.search.tree import Family, Tree, at, family, link, put_at, write, zero_after
@@ -43,19 +44,13 @@ class Search(NamedTuple):
     max_depth: int
 
 
-def accelerated() -> bool:
-    """An accelerator waits for the host wherever what comes next depends on data, and has room to spare for games that
-    have nothing left to do: there a step of a loop does more. On a CPU it is the other way round."""
-    return jax.default_backend() != "cpu"
-
-
 def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
     """The child i32[L, B] that the rule picks at each node; 0: the likeliest untried action.
 
     Among equals the one tried first wins, which is the likelier one, then the one of lower index.
     """
     most = tree.child.shape[1]
-    widths = [width for width in ((128, 512) if accelerated() else (8, 32, 128, 512)) if width < most] + [most]
+    widths = [width for width in ((128, 512) if backend.accelerated() else (8, 32, 128, 512)) if width < most] + [most]
 
     def pick(width: int) -> jax.Array:
         near, child = family(tree, node, width, search.num_actions)
@@ -78,7 +73,7 @@ def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> j
 def levels_at_once(tree: Tree, lanes: int) -> int:
     """Levels that are backed up together, fewer where there are lanes enough to keep a step of the loop busy. What a
     chance node is worth depends on its children, so there it is one."""
-    return max(1, (8 if accelerated() else 4) // lanes) if tree.chance is None else 1
+    return max(1, (8 if backend.accelerated() else 4) // lanes) if tree.chance is None else 1
 
 
 class Descent(NamedTuple):
@@ -94,7 +89,7 @@ class Descent(NamedTuple):
 def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
     """Down to where an untried action is chosen, or to a node that is not expanded: an end, or as deep as allowed."""
     batch, lanes = tree.raw.shape[1], 1 if start is None else len(start.child)
-    ahead, stride = levels_at_once(tree, lanes) - 1, max(1, 4 // lanes) if accelerated() else 1
+    ahead, stride = levels_at_once(tree, lanes) - 1, max(1, 4 // lanes) if backend.accelerated() else 1
     rows = tree.size + ahead + stride - 1
 
     def stays(node, depth):
