@@ -25,7 +25,8 @@ import numpy as np
 from envs.tic_tac_toe import FULL, TicTacToe
 from jaxzero.config import PromotionConfig
 from jaxzero.evaluation import matches, promotion, rating
-from jaxzero.evaluation.players import Player, uniform
+from jaxzero.evaluation.base import Player
+from jaxzero.evaluation.players import uniform
 from jaxzero.evaluation.sprt import pair_counts
 from jaxzero.solvers.tic_tac_toe import LINES, move_values
 

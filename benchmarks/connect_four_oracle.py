@@ -24,7 +24,8 @@ import jax
 import numpy as np
 
 from jaxzero.config import ConfigError
-from jaxzero.evaluation import players, search_agent
+from jaxzero.evaluation import search_agent
+from jaxzero.evaluation.base import Player
 from jaxzero.evaluation.oracles.connect_four import FILE, HALVES, LAST_PLY, Positions, read
 from jaxzero.runs import Loaded, load
 
@@ -97,7 +98,7 @@ def load_run(path: str) -> Loaded:
     return run
 
 
-def bind(player: players.Player, params: Any, seed: int = 0) -> Callable[[Any], jax.Array]:
+def bind(player: Player, params: Any, seed: int = 0) -> Callable[[Any], jax.Array]:
     """A player as the policy that `judge` takes."""
 
     def policy(states: Any) -> jax.Array:

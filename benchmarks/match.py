@@ -25,7 +25,8 @@ import envs
 from jaxzero import networks
 from jaxzero.config import Config, NetworkConfig
 from jaxzero.evaluation import matches
-from jaxzero.evaluation.players import Player, search_agent
+from jaxzero.evaluation.base import Player
+from jaxzero.evaluation.players import search_agent
 from jaxzero.hardware import use_all_cores
 
 NETWORKS = {

@@ -25,6 +25,7 @@ machine that is busy with other things `--cpu-time` counts the processor's time 
 # pyright: reportCallIssue=false, reportArgumentType=false
 
 # ruff: noqa: E402
+from jaxzero.evaluation.base import Player
 from jaxzero.hardware import use_all_cores
 
 use_all_cores()  # before JAX is used
@@ -249,7 +250,7 @@ def measure_matches(args: argparse.Namespace) -> None:
     run = load(args.run)
     settings = dataclasses.replace(run.config.search, simulations=args.simulations, kind="gumbel")
 
-    def player(**changes: Any) -> players.Player:
+    def player(**changes: Any) -> Player:
         model = simulator.make(run.env, run.network.infer)
         return players.search_player(run.env, search.make(dataclasses.replace(settings, **changes), run.env, model))
 

@@ -21,6 +21,7 @@ from jaxzero import records, runs
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.evaluation import analysis, arena, players
 from jaxzero.evaluation.analysis import Analysis
+from jaxzero.evaluation.base import Contestant, HostPlayer, Positions
 from jaxzero.games import make_env
 from jaxzero.records import Game, san
 
@@ -391,14 +392,14 @@ def network_rival(spec: str, loaded: runs.Loaded, simulations: int) -> Rival:
     return Rival(spec, f"iteration {loaded.step}, {strength}", think, other_strength)
 
 
-def other_rival(contestant: players.Contestant, env: Env) -> Rival:
+def other_rival(contestant: Contestant, env: Env) -> Rival:
     player = contestant.player
-    if isinstance(player, players.HostPlayer):
+    if isinstance(player, HostPlayer):
 
         def choose(key: jax.Array, state: Any, moves: list[str]) -> int | None:
             rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
             allowed = np.asarray(legal_actions(env, state))[None]
-            return player.choose(players.Positions(alone(state), allowed, [moves]), rng)[0]
+            return player.choose(Positions(alone(state), allowed, [moves]), rng)[0]
     else:
         play_one = jax.jit(player)
 

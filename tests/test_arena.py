@@ -18,8 +18,9 @@ from jaxzero import iteration, records, runs, settings
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.evaluation import arena, books, host, matches
+from jaxzero.evaluation.base import Contestant
 from jaxzero.evaluation.matches import MatchResult
-from jaxzero.evaluation.players import Contestant, make_player, policy_player, random_player
+from jaxzero.evaluation.players import make_player, policy_player, random_player
 from jaxzero.evaluation.sprt import Sprt
 from jaxzero.progress import Watch
 

@@ -12,8 +12,9 @@ import pytest
 import envs
 from jaxzero.config import ConfigError
 from jaxzero.evaluation import engines, host
+from jaxzero.evaluation.base import Contestant, HostPlayer, Positions
 from jaxzero.evaluation.matches import MatchResult
-from jaxzero.evaluation.players import Contestant, HostPlayer, Positions, make_player
+from jaxzero.evaluation.players import make_player
 
 CHESS, GO = envs.make("chess"), envs.make("go", size=5, move_cap=8)
 FAKE = f"{sys.executable} {Path(__file__).with_name('fake_engine.py')}"

@@ -10,7 +10,8 @@ import envs
 from jaxzero import solvers
 from jaxzero.config import ConfigError
 from jaxzero.evaluation import players, rollouts
-from jaxzero.evaluation.players import Positions, make_device_player, make_player
+from jaxzero.evaluation.base import HostPlayer, Positions
+from jaxzero.evaluation.players import make_device_player, make_player
 
 
 @pytest.mark.parametrize(("spec", "message"), [
@@ -114,7 +115,7 @@ def test_perfect_keeps_the_value_and_spreads():
     contestant = make_player("perfect", TIC_TAC_TOE)
     states = jax.device_get(stack([TIC_TAC_TOE.from_text("X.. .O. ..X")] * 200))
     legal = np.asarray(jax.vmap(TIC_TAC_TOE.legal_actions)(states))
-    assert isinstance(contestant.player, players.HostPlayer)
+    assert isinstance(contestant.player, HostPlayer)
     chosen = contestant.player.choose(Positions(states, legal, [[]] * 200), np.random.default_rng(0))
     values = move_values(PythonTicTacToe, ("X...O...X", 1), 9)
     assert set(chosen) == {a for a, v in values.items() if v == 0} == {1, 3, 5, 7}  # a corner loses

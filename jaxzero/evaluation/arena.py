@@ -21,8 +21,9 @@ from envs import Env
 from jaxzero import runs, settings
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.evaluation import books, host, matches
+from jaxzero.evaluation.base import Contestant, HostPlayer
 from jaxzero.evaluation.matches import MatchResult
-from jaxzero.evaluation.players import Contestant, HostPlayer, checkpoint_step, make_player, search_agent
+from jaxzero.evaluation.players import checkpoint_step, make_player, search_agent
 from jaxzero.evaluation.sprt import Sprt, pair_counts
 from jaxzero.games import make_env
 from jaxzero.progress import Watch

@@ -18,7 +18,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero.config import ConfigError
-from jaxzero.evaluation.players import HostPlayer, Positions
+from jaxzero.evaluation.base import HostPlayer, Positions
 from jaxzero.evaluation.protocols import PROTOCOLS, EngineError, Process, Setup
 
 _log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ import numpy as np
 from envs import Env
 from envs.core import advance_and_tell
 from jaxzero.evaluation import matches
+from jaxzero.evaluation.base import Contestant, HostPlayer, Player, Positions
 from jaxzero.evaluation.exhaustive import batched, take
 from jaxzero.evaluation.matches import MatchResult
-from jaxzero.evaluation.players import Contestant, HostPlayer, Player, Positions
 
 
 def play(

@@ -6,7 +6,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import solvers
-from jaxzero.evaluation.players import HostPlayer, Positions
+from jaxzero.evaluation.base import HostPlayer, Positions
 
 
 class Perfect(HostPlayer):

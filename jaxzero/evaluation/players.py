@@ -1,64 +1,30 @@
 """Players, and players by name. A new kind is one line in `KINDS`.
 
-Letters: B batch (games), N games that wait for a host player, A actions, M `env.max_legal` slots.
+Letters: B batch (games), A actions, M `env.max_legal` slots.
 """
 
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from envs import Env, State, suggest
 from jaxzero import models, runs, search, settings
 from jaxzero.config import Config, ConfigError
+from jaxzero.evaluation import rollouts
+from jaxzero.evaluation.base import Contestant, HostPlayer, Player
+from jaxzero.evaluation.engines import Engine
+from jaxzero.evaluation.perfect import Perfect
 from jaxzero.games import make_env
 from jaxzero.models import Params
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Network, Prediction
 from jaxzero.search import Search
-
-Player = Callable[[Params, jax.Array, Any], jax.Array]
-"""`player(params, keys[B], states) -> actions i32[B]`, one key a game; legal unless the game is over."""
-
-
-class Positions(NamedTuple):
-    """Live games that wait for a host player."""
-
-    states: Any  # of numpy arrays [N, ...]
-    legal: np.ndarray  # bool[N, A]
-    moves: list[list[str]]  # since the game began, by `env.action_to_str`; empty unless read
-
-
-class HostPlayer:
-    """A player that is no function on the device: a program, a solver."""
-
-    reads_moves = False  # whether it needs `Positions.moves`
-
-    def choose(self, positions: Positions, rng: np.random.Generator) -> Sequence[int | None]:
-        """A legal action for each game; None gives it up."""
-        raise NotImplementedError
-
-    def report(self) -> dict[str, int]:
-        """Counts of what went wrong so far."""
-        return {}
-
-    def close(self) -> None:
-        """Ends what runs outside; the player is not used again."""
-
-
-class Contestant(NamedTuple):
-    """A player with its parameters, ready to play."""
-
-    name: str
-    player: Player | HostPlayer
-    params: Params = None
-
 
 LEAVES = 1 << 18  # leaves of minimax in memory at once
 BRANCH = 1 << 10  # and at once below one node, in trees larger than that
@@ -181,32 +147,16 @@ class Kind(NamedTuple):
     make: Callable[[str, Env], Player | HostPlayer]
 
 
-def make_mcts(argument: str, env: Env) -> Player:
-    from jaxzero.evaluation import rollouts  # late: few need them
-
-    return search_player(env, rollouts.make(env, count(argument, "SIMULATIONS")))
-
-
-def make_perfect(argument: str, env: Env) -> HostPlayer:
-    from jaxzero.evaluation import perfect  # late, as it is made of what is defined here
-
-    return perfect.Perfect(env)
-
-
-def make_engine(kind: str, argument: str, env: Env) -> HostPlayer:
-    from jaxzero.evaluation import engines  # late, as above
-
-    return engines.Engine(kind, argument, env)
-
-
 KINDS: dict[str, Kind] = {
     "random": Kind("random", lambda argument, env: random_player(env)),
     "greedy": Kind("greedy", lambda argument, env: minimax_player(env, 1)),
     "minimax": Kind("minimax:DEPTH", lambda argument, env: minimax_player(env, count(argument, "DEPTH"))),
-    "mcts": Kind("mcts:SIMULATIONS", make_mcts),
-    "perfect": Kind("perfect", make_perfect),
-    "uci": Kind("uci:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: make_engine("uci", argument, env)),
-    "gtp": Kind("gtp:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: make_engine("gtp", argument, env)),
+    "mcts": Kind(
+        "mcts:SIMULATIONS", lambda argument, env: search_player(env, rollouts.make(env, count(argument, "SIMULATIONS")))
+    ),
+    "perfect": Kind("perfect", lambda argument, env: Perfect(env)),
+    "uci": Kind("uci:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: Engine("uci", argument, env)),
+    "gtp": Kind("gtp:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: Engine("gtp", argument, env)),
 }
 RUN = "RUN[@STEP][:SIMULATIONS]"
 RUN_PARTS = re.compile(r"(?P<run>[^@:]+)(?:@(?P<step>[^@:]*))?(?:(?P<colon>:)(?P<simulations>.*))?")

@@ -17,8 +17,9 @@ from scipy.stats import binom
 from envs import Env
 from jaxzero.config import Config, PromotionConfig
 from jaxzero.evaluation import arena, books, matches
+from jaxzero.evaluation.base import Contestant, Player
 from jaxzero.evaluation.matches import MatchResult
-from jaxzero.evaluation.players import Contestant, Player, search_agent
+from jaxzero.evaluation.players import search_agent
 from jaxzero.evaluation.sprt import Sprt, pair_counts
 from jaxzero.networks import Network
 

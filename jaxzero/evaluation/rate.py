@@ -26,6 +26,7 @@ from jaxzero import plot, runs
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError
 from jaxzero.evaluation import arena, host, matches, players, rating
+from jaxzero.evaluation.base import Contestant, HostPlayer, Player
 from jaxzero.evaluation.sprt import SCORES, pair_counts
 from jaxzero.progress import Watch
 
@@ -41,7 +42,7 @@ class Entrant(NamedTuple):
     run: str
     iteration: int
     digest: str
-    player: players.Player | players.HostPlayer
+    player: Player | HostPlayer
     params: Callable[[], Any]
 
 
@@ -159,12 +160,12 @@ def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", op
         return entrant.params()
 
     @functools.cache
-    def on_device(agent: players.Player, opponent: players.Player, games: int) -> Callable[..., matches.MatchResult]:
+    def on_device(agent: Player, opponent: Player, games: int) -> Callable[..., matches.MatchResult]:
         return matches.play(env, agent, opponent, games, options.opening_plies, watch.tell)
 
     def match(a: Entrant, b: Entrant, games: int, key: jax.Array) -> matches.MatchResult:
-        if isinstance(a.player, players.HostPlayer) or isinstance(b.player, players.HostPlayer):
-            first, second = (players.Contestant(each.name, each.player, params(each)) for each in (a, b))
+        if isinstance(a.player, HostPlayer) or isinstance(b.player, HostPlayer):
+            first, second = (Contestant(each.name, each.player, params(each)) for each in (a, b))
             return host.play(env, first, second, games, options.opening_plies, watch.tell)(key)
         return on_device(a.player, b.player, games)(params(a), params(b), key)
 
