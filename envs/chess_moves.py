@@ -306,8 +306,8 @@ FILES = (1 << np.arange(8)).astype(np.uint8)[:, None]  # [8, 1]
 def by_rank(boards: jax.Array) -> jax.Array:
     """u32[2, K] -> u8[8, K], a bit for each file.
 
-    Computed in a loop over the two words, so that XLA's CPU backend keeps the result: it would compute `boards` anew
-    for each square that is read.
+    On a CPU in a loop over the two words, so that XLA keeps the result: it would compute `boards` anew for each square
+    that is read.
     """
     if backend.accelerated():
         return jax.lax.bitcast_convert_type(boards, jnp.uint8).swapaxes(1, 2).reshape(8, -1)
@@ -318,8 +318,8 @@ def by_rank(boards: jax.Array) -> jax.Array:
 def spread(boards: jax.Array) -> jax.Array:
     """u32[2, K] -> bool[8·8·K], in the order of rank, file and K.
 
-    A loop over the ranks writes into one buffer: as a single expression with a flat shape, XLA's CPU backend works out
-    the place of every element by itself and takes ten times longer.
+    On a CPU a loop over the ranks writes into one buffer: as a single expression with a flat shape, XLA works out the
+    place of every element by itself and takes ten times longer.
     """
     rows = by_rank(boards)
     if backend.accelerated():

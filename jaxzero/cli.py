@@ -398,13 +398,14 @@ def rate(
     given = {} if anchors is None else {"anchors": tuple(anchors)}
     rows = rate(folders, Options(games=games, simulations=simulations, opening_plies=opening_plies,
                                  overwrite=overwrite, **given))  # fmt: skip
-    table = Table("player", *(Column(name, justify="right") for name in ("Elo", "95 %", "games", "score", "gain")))
+    numbers = ("Elo", "95 %", "games", "score", "gain")
+    table = Table(Column("player", overflow="fold"), *(Column(name, justify="right") for name in numbers))
     for row in rows:
         low, high = row["interval"]
         gain = row.get("gain")
         shown = f"{gain['elo']:+.0f} ({gain['interval'][0]:+.0f} to {gain['interval'][1]:+.0f})" if gain else ""
-        numbers = (f"{row['elo']:.0f}", f"{low:.0f} to {high:.0f}", str(row["games"]), f"{row['score']:.1%}", shown)
-        table.add_row(row["player"], *numbers)
+        elo = f"{row['elo']:.0f}", f"{low:.0f} to {high:.0f}"
+        table.add_row(row["player"], *elo, str(row["games"]), f"{row['score']:.1%}", shown)
     rich.print(table)
 
 

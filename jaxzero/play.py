@@ -281,8 +281,9 @@ class Conversation:
 
     def help(self, _: str) -> None:
         """this list"""
+        width = max(map(len, COMMANDS)) + 2
         for name, command in COMMANDS.items():
-            self.say(f"{name:<8}{command.__doc__}")
+            self.say(f"{name:<{width}}{command.__doc__}")
 
     def quit(self, _: str) -> None:
         """end"""

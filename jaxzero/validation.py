@@ -213,6 +213,8 @@ def validate_replay(config: Config, env: Env) -> None:
         )
     if replay.window > replay.capacity:
         raise ConfigError(f"replay.window: {replay.window} is more than replay.capacity = {replay.capacity}")
+    if config.learner.batch > replay.capacity:
+        raise ConfigError(f"learner.batch: {config.learner.batch} is more than replay.capacity = {replay.capacity}")
 
 
 def validate_promotion(promotion: PromotionConfig, env: Env) -> None:

@@ -303,3 +303,18 @@ def test_evaluate_command(run: Run, tiny: Path):
     assert run("evaluate", str(tiny), "--iteration", "last")[2] == (
         "error: iteration: 'last' is not latest, best or a number\n"
     )
+
+
+@pytest.mark.parametrize("command", ["evaluate", "rate"])
+def test_nothing_is_played_where_nothing_can_be_written(
+    run: Run, tiny: Path, monkeypatch: pytest.MonkeyPatch, command: str
+):
+    def refuse(**_: object):
+        raise PermissionError("Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    monkeypatch.setattr(matches, "play", None)
+    monkeypatch.setattr(arena, "play", None)
+    status, text, error = run(command, str(tiny), "--games", "2")
+    assert (status, text, error.count("\n")) == (2, "", 1)
+    assert "cannot write there (Permission denied)" in error

@@ -138,6 +138,7 @@ def test_valid_configuration():
         "replay.capacity: 16383 positions cannot hold 256 games of 9 plies and an iteration's 32; use at least 16384",
     ),
     ({"replay__window": 200_000}, "replay.window: 200000 is more than replay.capacity = 100000"),
+    ({"learner__batch": 200_000}, "learner.batch: 200000 is more than replay.capacity = 100000"),
     ({"evaluation__games": 3}, "evaluation.games: must be even (half from each side), got 3"),
 ])  # fmt: skip
 def test_validate_names_the_field(values: dict[str, Any], message: str):
@@ -195,7 +196,8 @@ def test_validate_accepts(values: dict[str, Any]):
 def test_smallest_capacity_is_exact():
     """The capacity that the message names passes, one less does not, whatever the plies."""
     for plies in (1, 5, 9, 10, 11, 32):
-        config = change(VALID, selfplay__plies=plies, selfplay__games=4, replay__capacity=4, replay__window=1)
+        sizes = {"selfplay__games": 4, "learner__batch": 4, "replay__capacity": 4, "replay__window": 1}
+        config = change(VALID, selfplay__plies=plies, **sizes)
         with pytest.raises(ConfigError) as raised:
             validate(config, TIC_TAC_TOE, 4)
         smallest = int(str(raised.value).rpartition(" ")[2])

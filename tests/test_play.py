@@ -51,6 +51,7 @@ def test_a_game_with_every_command(talk, folder: Path, tmp_path: Path):
     lines = text.splitlines()
     assert lines[0] == f"tic_tac_toe against {folder}:4 (iteration 40, 4 simulations). You move first, as X."
     assert lines[1].startswith("A move, or hint, undo, moves")
+    assert "strength  SIMULATIONS: how many" in text
     wrong = next(line for line in lines if "z9' is not a legal move" in line)
     assert "legal: a3, b3" in wrong
     assert "commands: hint" in wrong

@@ -19,6 +19,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import runs, settings
+from jaxzero.checkpoint import check_writable
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.evaluation import books, host, matches
 from jaxzero.evaluation.base import Contestant, HostPlayer
@@ -208,7 +209,7 @@ def evaluate(
     All are written to evaluations/iteration_N/evaluate_<time>.json.
 
     Raises:
-        ConfigError: no such checkpoint or opponent, or numbers that cannot be played.
+        ConfigError: no such checkpoint or opponent, numbers that cannot be played, or a folder that cannot be written.
     """
     config = settings.load(folder / runs.CONFIG)
     asked = config.evaluation
@@ -233,6 +234,7 @@ def evaluate(
             opened(stack, make_player(name, loaded.env, "opponent"))
             for name in dict.fromkeys(opponents or asked.opponents)
         ]
+        check_writable(matches.results_folder(folder, loaded.step))
         for rival in rivals:
             began = time.perf_counter()
             result = play(loaded.env, agent, rival, match, Watch(sys.stderr))

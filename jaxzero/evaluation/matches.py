@@ -189,6 +189,10 @@ def interval(outcomes: np.ndarray) -> list[float]:
     return [float(np.clip(pairs.mean() + sign * margin, 0.0, 1.0)) for sign in (-1, 1)]
 
 
+def results_folder(run: str | os.PathLike[str], iteration: int) -> pathlib.Path:
+    return pathlib.Path(run) / "evaluations" / f"iteration_{iteration}"
+
+
 def write_results(
     folder: str | os.PathLike[str],
     iteration: int,
@@ -201,7 +205,7 @@ def write_results(
 
     `results` maps an opponent's name to its `summary`, `measured` are other numbers by name.
     """
-    file = pathlib.Path(folder) / "evaluations" / f"iteration_{iteration}" / f"{name}.json"
+    file = results_folder(folder, iteration) / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_suffix(".tmp")
     content = {"iteration": iteration, "timestamp": timestamp, "results": results, "measured": measured or {}}

@@ -23,7 +23,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import plot, runs
-from jaxzero.checkpoint import Checkpointer
+from jaxzero.checkpoint import Checkpointer, check_writable
 from jaxzero.config import Config, ConfigError
 from jaxzero.evaluation import arena, host, matches, players, rating
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player
@@ -60,7 +60,8 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
     """Plays what has not been played yet; returns a row for every player, strongest first, and writes them.
 
     Raises:
-        ConfigError: no run or no checkpoint there, runs of different games, or results that were played otherwise.
+        ConfigError: no run or no checkpoint there, runs of different games, results that were played otherwise, or a
+            folder that cannot be written.
     """
     if options.games < 2 or options.games % 2:
         raise ConfigError(f"--games: must be even and at least 2 (half from each side), got {options.games}")
@@ -81,6 +82,7 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
     kept = Kept(folders[0] / runs.RATINGS, options)
     with contextlib.ExitStack() as stack:
         anchors = [anchor(name, env, stack) for name in options.anchors]
+        check_writable(folders[0])
         announce(folders, loaded, [*anchors, *itertools.chain(*lines)], kept, say)
         play(env, schedule(lines, anchors), kept, options, say)
     try:

@@ -83,7 +83,7 @@ class Descent(NamedTuple):
     node: jax.Array  # i32[L, B]
     running: jax.Array  # bool[L, B]
     expand: jax.Array  # bool[L, B]  an untried action of `node` is to be tried
-    path: jax.Array  # i32[N + levels - 1 + …, L, B]  node at depth d in row d + levels - 1; N: none
+    path: jax.Array  # i32[R, L, B]  node at depth d in row d + levels - 1; N: none; R >= N + levels - 1
 
 
 def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
