@@ -32,7 +32,10 @@ def profile(label: str, call: Callable[[], Any], top: int = 10) -> None:
     for _, duration, name in ran:
         total[name] += duration
         count[name] += 1
-    busy = sum(total.values())
+    busy, upto = 0.0, 0.0
+    for begin, duration, _ in sorted(ran):  # streams may overlap
+        busy += max(0.0, begin + duration - max(begin, upto))
+        upto = max(upto, begin + duration)
     print(f"{label}: {span / 1e6:.2f} ms, {busy / span:.0%} of them in {len(ran)} kernels and copies; the longest:")
     for name, spent in total.most_common(top):
-        print(f"  {spent / busy:6.1%} {spent / 1e6:8.3f} ms {count[name]:6d} × {name[:90]}")
+        print(f"  {spent / sum(total.values()):6.1%} {spent / 1e6:8.3f} ms {count[name]:6d} × {name[:90]}")

@@ -130,7 +130,8 @@ def area(stones: jax.Array, n: int) -> jax.Array:
     """Stones and points reached by one player only, player 0's less player 1's, i32[]; u32[2, n] rows of stones.
 
     A flood fill of both players at once, a row at a time: adding to a row of free points those reached carries along
-    each run to its end. Boards without stones need no turn of the loop, so only games that end cost anything.
+    each run to its end. Boards without stones need no turn of the loop, so only games that end cost anything. On an
+    accelerator a turn spreads eight times: there it is the look whether anything changed that costs.
     """
     free = ~(stones[0] | stones[1])[None] & np.uint32((1 << n) - 1)
     above, below = np.maximum(np.arange(n) - 1, 0), np.minimum(np.arange(n) + 1, n - 1)

@@ -20,13 +20,26 @@ needs_one = pytest.mark.skipif(jax.default_backend() == "cpu", reason="there is 
 GAMES, PLIES = 256, 100
 
 
-def on_both(function, *args):
-    """Results on the accelerator and on the CPU."""
+def on_both(make, seed):
+    """Results of the function `make()` gives: on the accelerator in the form for accelerators, and on the CPU in its
+    own."""
     results = []
-    for device in (jax.devices()[0], jax.devices("cpu")[0]):
+    for device, accelerated in ((jax.devices()[0], True), (jax.devices("cpu")[0], False)):
         with jax.default_device(device):
-            results.append(jax.tree.map(np.asarray, jax.jit(function)(*jax.device_put(args, device))))
+            results.append(jax.tree.map(np.asarray, in_form(accelerated, make)(jax.device_put(seed, device))))
     return results
+
+
+def in_form(accelerated, make):
+    """A call of the function that `make()` gives, traced in that form."""
+
+    def call(seed):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(backend, "accelerated", lambda: accelerated)
+            jax.clear_caches()  # of functions jitted inside
+            return jax.block_until_ready(jax.jit(make())(seed))
+
+    return call
 
 
 def playing(env, plies):
@@ -56,20 +69,16 @@ def same_games(played, expected):
 @needs_one
 @pytest.mark.parametrize("name", list(envs.GAMES))
 def test_games(name):
-    same_games(*on_both(playing(envs.make(name), PLIES), 0))
+    same_games(*on_both(partial(playing, envs.make(name), PLIES), 0))
 
 
 @pytest.mark.parametrize(
     "options", [{"name": "othello"}, {"name": "chess"}, {"name": "go", "size": 5, "ko": "positional"}], ids=str
 )
-def test_the_form_of_rules_for_accelerators(options, monkeypatch):
+def test_the_form_of_rules_for_accelerators(options):
     """Loops written out come to the same. (These are the games that have any.)"""
-    env = envs.make(**options)
-    expected = jax.jit(playing(env, PLIES))(0)
-    monkeypatch.setattr(backend, "accelerated", lambda: True)
-    jax.clear_caches()  # of functions jitted inside
-    same_games(jax.jit(playing(env, PLIES))(0), expected)
-    jax.clear_caches()
+    make = partial(playing, envs.make(**options), PLIES)
+    same_games(in_form(True, make)(0), in_form(False, make)(0))
 
 
 def hashed(env):
@@ -115,7 +124,7 @@ SEARCHES = pytest.mark.parametrize(
 @pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four", "othello", "chess", "ur"])
 def test_trees(name, config):
     """The same policy to rounding and the same move, but for ties."""
-    (action, policy, value), (expected, expected_policy, expected_value) = on_both(searching(name, config), 1)
+    (action, policy, value), (expected, expected_policy, expected_value) = on_both(partial(searching, name, config), 1)
     same = action == expected
     assert same.mean() > 0.95, same
     np.testing.assert_allclose(policy[same], expected_policy[same], atol=1e-3)
@@ -124,8 +133,7 @@ def test_trees(name, config):
 
 @SEARCHES
 @pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four", "ur"])
-def test_the_form_of_searches_for_accelerators(name, config, monkeypatch):
+def test_the_form_of_searches_for_accelerators(name, config):
     """Loops that do more in a step grow the same trees."""
-    found = jax.jit(searching(name, config))(2)
-    monkeypatch.setattr(backend, "accelerated", lambda: True)
-    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), jax.jit(searching(name, config))(2), found)
+    make = partial(searching, name, config)
+    jax.tree.map(partial(np.testing.assert_allclose, atol=1e-6), in_form(True, make)(2), in_form(False, make)(2))
