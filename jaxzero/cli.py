@@ -186,11 +186,11 @@ def export(
         The network that was promoted by then (promotion.rule) instead of the latest.
     """
     from jaxzero import runs
-    from jaxzero import train as training
+    from jaxzero.export import publish
 
     folder = runs.find(run)
     given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
-    for line in training.export_run(folder, step, ["pt"] if format is None else format, **given):
+    for line in publish.export_run(folder, step, ["pt"] if format is None else format, **given):
         print(line)
 
 

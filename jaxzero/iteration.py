@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from envs import Env
@@ -62,6 +63,23 @@ def stream(key: jax.Array, name: int, iteration: jax.Array | int) -> jax.Array:
     return jax.random.fold_in(jax.random.fold_in(jax.random.wrap_key_data(key), name), iteration)
 
 
+def optimizer(config: Config) -> optax.GradientTransformation:
+    return learners.optimizer(config.learner, config.iterations * config.updates)
+
+
+def begin(config: Config, network: networks.Network, done: jax.Array | int = 0) -> dict[str, Any]:
+    """The learner part of a new run."""
+    key = jax.random.key_data(jax.random.key(config.seed))
+    variables = network.init(stream(key, INIT, 0))
+    learned = learners.Learned(
+        variables, jax.tree.map(jnp.copy, variables), optimizer(config).init(variables["params"]), jnp.int32(0)
+    )
+    part = {"iteration": jnp.asarray(done), "key": key, "learned": learned}
+    if config.promotion.rule != "off":
+        part["best"] = Best(jax.tree.map(jnp.copy, variables), jnp.int32(0))
+    return part
+
+
 def make_mesh(devices: int) -> Mesh:
     return jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
 
@@ -75,9 +93,8 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
     cheap = None
     if config.search.full_share < 1:
         cheap = search.make(config.search, env, model, config.search.cheap_simulations)
-    optimizer = learners.optimizer(config.learner, config.iterations * config.updates)
     play_chunks = [selfplay.make_chunk(env, searcher, config, cheap) for searcher in searchers]
-    learn_steps = learners.make_learn(env, network, config, optimizer)
+    learn_steps = learners.make_learn(env, network, config, optimizer(config))
     mesh = make_mesh(config.num_devices())
     lanes_here = config.selfplay.games // mesh.size
 
@@ -85,18 +102,11 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         return jax.lax.axis_index(AXIS) * lanes_here + jnp.arange(lanes_here)
 
     def init(done: jax.Array) -> RunState:
-        key = jax.random.key_data(jax.random.key(config.seed))
-        variables = network.init(stream(key, INIT, 0))
-        learned = learners.Learned(
-            variables, jax.tree.map(jnp.copy, variables), optimizer.init(variables["params"]), jnp.int32(0)
-        )
-        keys = selfplay.lane_keys(stream(key, INIT, done + 1), lanes())
+        part = begin(config, network, done)
+        keys = selfplay.lane_keys(stream(part["key"], INIT, done + 1), lanes())
         games = selfplay.start(env, searchers[0], keys, config.selfplay.opening_plies)
         num_rows = replays.rows(config.replay.capacity, config.selfplay.games, config.selfplay.plies)
-        best = None
-        if config.promotion.rule != "off":
-            best = Best(jax.tree.map(jnp.copy, variables), jnp.int32(0))
-        return RunState(done, key, learned, games, replays.init(env, num_rows, lanes_here), best)
+        return RunState(**part, games=games, replay=replays.init(env, num_rows, lanes_here))
 
     def self_play(state: RunState):
         params = network.fold(state.best.variables if state.best else state.learned.average)

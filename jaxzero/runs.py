@@ -7,8 +7,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import jax
 
 from envs import Env, suggest
 from jaxzero import networks, settings
@@ -125,8 +128,9 @@ def load(folder: str | Path, step: int | None = None, env: Env | None = None, pr
     config = dataclasses.replace(settings.load(folder / CONFIG), devices=1)
     env = env or make_env(config.game)
     network = networks.make(config.network, env)
+    template = jax.eval_shape(partial(iteration.begin, config, network))
     with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
-        restored = checkpoints.restore_learner(iteration.learner_part(iteration.make(config, env).abstract), step)
+        restored = checkpoints.restore_learner(template, step)
     if restored is None:
         raise ConfigError(f"{folder}: no checkpoint yet; train it first")
     average, step = restored.learner["learned"].average, restored.step

@@ -65,7 +65,9 @@ def test_loaded_network_computes_what_the_trained_one_does(case, tmp_path):
     variables = scrambled(network)
     module = write(tmp_path / "n.pt", case, params=fold(network, variables))
 
-    states = jax.tree.map(lambda *x: jnp.concatenate(x), *parity.entered(env, jax.random.key(5))[1])
+    states = jax.tree.map(
+        lambda *x: jnp.concatenate(x), *(games.states for games in parity.entered(env, jax.random.key(5))[1])
+    )
     observation, legal = (np.asarray(jax.vmap(read)(states)) for read in (env.observe, env.legal_actions))
     with jax.default_matmul_precision("highest"):
         expected, _ = jax.jit(network.predict)(variables, observation)

@@ -50,7 +50,9 @@ def test_unfolded_network_computes_the_same_and_trains_from_there(case):
     network = networks.make(config, env)
     variables = scrambled(network)
     params = fold(network, variables)
-    states = jax.tree.map(lambda *x: jnp.concatenate(x), *parity.entered(env, jax.random.key(5))[1])
+    states = jax.tree.map(
+        lambda *x: jnp.concatenate(x), *(games.states for games in parity.entered(env, jax.random.key(5))[1])
+    )
     observation = jax.vmap(env.observe)(states)
     assert network.unfold is not None
     with jax.numpy_rank_promotion("allow"):

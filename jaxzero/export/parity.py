@@ -6,16 +6,19 @@ Letters: N positions, B games at once, A actions.
 import dataclasses
 import functools
 import json
+import math
 import operator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding
 
 from envs import Env
 from envs.core import where
 from jaxzero.export.model import ExportError, Function, Model
+from jaxzero.iteration import LANES, REPLICATED, make_mesh
 
 GAMES, ROUNDS, PLIES = 32, 4, 10  # N = 1,280 positions
 STRIDE = 4  # plies between the states of a game at which it may be entered
@@ -65,61 +68,68 @@ class Certificate:
         return json.loads(json.dumps(dataclasses.asdict(self)), parse_constant=lambda _: None)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def look(env: Env, states: Any) -> tuple[jax.Array, jax.Array]:
-    """Observations f32[B, …] and legal actions bool[B, A]."""
-    return jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)
+class Batch(NamedTuple):
+    """Positions of B games, and what is seen of them."""
+
+    states: Any  # [B]
+    observation: Any  # f32[B, …]
+    legal: Any  # bool[B, A]
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def ply(
-    env: Env, states: Any, fresh: Any, legal: jax.Array, logits: jax.Array, key: jax.Array
-) -> tuple[Any, jax.Array]:
-    """One move in each game, drawn by logits [B, A] of its legal ones: states [B] and bool[B], where a game has ended;
-    its `fresh` one follows it. Compiled once, without legal moves: rules such as those of chess take seconds."""
-    choose, chance = jax.random.split(key)
-    action = jax.random.categorical(choose, jnp.where(legal, logits, -jnp.inf)).astype(jnp.int32)
-    after = jax.vmap(env.advance)(states, action, jax.random.split(chance, GAMES))
-    return jax.vmap(where)(after.terminated, fresh, after), after.terminated
+    env: Env, fresh: Any, before: Batch, logits: jax.Array, again: bool, key: jax.Array, number: int
+) -> tuple[Batch, jax.Array]:
+    """One move in each game, drawn by logits [B, A] of its legal ones or, now and then, from all alike: what follows,
+    and bool[B], where a game has ended, which its `fresh` state follows; `again`: all begin. One program with the look
+    at a position, compiled once: rules such as those of chess take seconds."""
+    explore, choose, chance = jax.random.split(jax.random.fold_in(key, number), 3)
+    logits = jnp.where(jax.random.bernoulli(explore, EXPLORATION, (GAMES, 1)), 0.0, logits)
+    action = jax.random.categorical(choose, jnp.where(before.legal, logits, -jnp.inf)).astype(jnp.int32)
+    after = jax.vmap(env.advance)(before.states, action, jax.random.split(chance, GAMES))
+    states = jax.vmap(where)(after.terminated | again, fresh, after)
+    return Batch(states, jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)), after.terminated
 
 
-def entered(env: Env, key: jax.Array) -> tuple[Any, list[Any]]:
-    """Random games: their first states [B], and `ROUNDS` times one state of each [B], by turns of any ply and some
+def entered(env: Env, key: jax.Array) -> tuple[Any, list[Batch]]:
+    """Random games: their first states [B], and `ROUNDS` times one position of each, by turns of any ply and some
     plies before the end."""
     first, random = jax.random.split(key)
-    fresh = states = jax.jit(jax.vmap(env.init))(jax.random.split(first, GAMES))
-    logits, lengths, trail, played = jnp.zeros((GAMES, env.num_actions)), np.zeros(GAMES, int), [], 0
+    fresh = jax.jit(jax.vmap(env.init))(jax.random.split(first, GAMES))
+    logits = np.zeros((GAMES, env.num_actions), np.float32)
+    unseen = Batch(fresh, np.zeros((GAMES, *env.observation_shape), np.float32), np.ones(logits.shape, bool))
+    games, _ = ply(env, fresh, unseen, logits, True, random, 0)
+    lengths, trail, played = np.zeros(GAMES, int), [], 0
     while not lengths.all():
         if played % STRIDE == 0:
-            trail.append(jax.device_get(states))
-        states, ended = ply(env, states, fresh, look(env, states)[1], logits, jax.random.fold_in(random, played))
+            trail.append(jax.device_get(games))
         played += 1
+        games, ended = ply(env, fresh, games, logits, False, random, played)
         lengths = np.where((lengths == 0) & ended, played, lengths)
     chance = np.random.default_rng(int(jax.random.bits(first)))
     found = []
     for i in range(ROUNDS):
-        stops = np.maximum(lengths - PLIES // 2, 0) if i % 2 else chance.integers(0, lengths)
+        stops = np.maximum(lengths - 3 * PLIES // 4, 0) if i % 2 else chance.integers(0, lengths)
         chosen = [jax.tree.map(operator.itemgetter(game), trail[stop // STRIDE]) for game, stop in enumerate(stops)]
-        found.append(jax.tree.map(lambda *leaves: jnp.stack(leaves), *chosen))
+        found.append(jax.tree.map(lambda *leaves: np.stack(leaves), *chosen))
     return fresh, found
 
 
 def self_play(model: Model, seed: int) -> Positions:
     """1,280 positions of games that the network plays against itself by its policy and some random moves, entered after
     random ones at any ply and near the end; one that ends is followed by a new one."""
-    env, infer = model.env, jax.jit(model.network.infer)
+    infer = jax.jit(model.network.infer)
+    mesh = make_mesh(math.gcd(GAMES, jax.local_device_count()))  # on a CPU a device has one core
+    params, shared = jax.device_put(model.params, NamedSharding(mesh, REPLICATED)), NamedSharding(mesh, LANES)
     begin, later = jax.random.split(jax.random.key(seed))
-    fresh, roots = entered(env, begin)
+    fresh, roots = entered(model.env, begin)
     found = []
-    for i, states in enumerate(roots):
-        for key in jax.random.split(jax.random.fold_in(later, i), PLIES):
-            explore, key = jax.random.split(key)
-            observation, legal = look(env, states)
+    for i, games in enumerate(roots):
+        for j in range(PLIES):
             with jax.default_matmul_precision("highest"):  # accelerators would multiply float32 in fewer bits
-                said = infer(model.params, observation)
-            found.append(jax.device_get((observation, legal, said.logits, said.value)))
-            logits = jnp.where(jax.random.bernoulli(explore, EXPLORATION, (GAMES, 1)), 0.0, said.logits)
-            states, _ = ply(env, states, fresh, legal, logits, key)
+                said = jax.device_get(infer(params, jax.device_put(games.observation, shared)))
+            found.append((*jax.device_get((games.observation, games.legal)), said.logits, said.value))
+            games, _ = ply(model.env, fresh, games, said.logits, False, later, i * PLIES + j)
     return Positions(*(np.ascontiguousarray(np.concatenate(parts)) for parts in zip(*found, strict=True)))
 
 
