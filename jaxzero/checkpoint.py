@@ -349,7 +349,7 @@ def _reported(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # TensorStore reports a full disk as ValueError
-        advice = "free space or permit writing there, or choose another root"
+        advice = "free space or permit writing there, or choose another place"
         raise CheckpointError(f"{folder}: {what} ({_one_line(error)}); {advice}") from error
 
 

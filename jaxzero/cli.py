@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, get_origin
 
 import jax
 import rich
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Group, Parameter, UnusedCliTokensError
 from rich.table import Column, Table
 
 import jaxzero
@@ -32,6 +32,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
     except ConfigError as error:
         message = str(error)
+    except UnusedCliTokensError as error:
+        left = " ".join(error.unused_tokens)
+        message = f"nothing here takes {left!r}; a switch has no value: --name turns it on, --no-name off"
     except CycloptsError as error:
         message = f"{error} Add --help for the list of options."
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
@@ -567,7 +570,7 @@ def at_least(least: int, **options: int | None) -> None:
 def presets() -> None:
     """List the presets and what they were measured to reach."""
     facts = ("hardware", "time", "strength")
-    table = Table(Column("preset", no_wrap=True), "game", *facts)
+    table = Table(*(Column(name, no_wrap=True) for name in ("preset", "game")), *facts)
     for name, path in settings.presets().items():
         header = settings.header(path)
         table.add_row(name, settings.load(path).game.name, *(header.get(fact, "") for fact in facts))

@@ -228,7 +228,7 @@ class Conversation:
             return self.say("The game is over.")
         self.move_by_rival(f"{self.rival.name} for you")
 
-    def swap(self, _: str) -> None:
+    def sides(self, _: str) -> None:
         """change sides"""
         self.side = (self.side + 1) % self.env.num_players
         self.say(self.seat())
@@ -418,7 +418,7 @@ def alone(state: Any) -> Any:
 COMMANDS: dict[str, Callable[[Conversation, str], None]] = {
     command.__name__: command
     for command in (
-        Conversation.hint, Conversation.undo, Conversation.moves, Conversation.go, Conversation.swap,
+        Conversation.hint, Conversation.undo, Conversation.moves, Conversation.go, Conversation.sides,
         Conversation.strength, Conversation.resign, Conversation.save, Conversation.new, Conversation.board,
         Conversation.help, Conversation.quit,
     )

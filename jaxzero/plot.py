@@ -159,7 +159,9 @@ def comparison(runs: Mapping[str, Rows], keys: Sequence[str], path: str | os.Pat
         axes.xaxis.set_major_locator(MaxNLocator(6))
         axes.xaxis.set_major_formatter(lambda x, _: short_number(x) if x else "0")
         _frame(axes)
+    panels[0].set_ylabel("value", color=INK)
     if all(key.endswith("/score") for key in keys):
+        panels[0].set_ylabel("evaluation score", color=INK)
         panels[0].set_ylim(-0.03, 1.03)
         panels[0].yaxis.set_major_formatter(PercentFormatter(1))
     handles, labels = panels[0].get_legend_handles_labels()

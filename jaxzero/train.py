@@ -357,6 +357,8 @@ class Trainer:
         """What a complete run hands over: proof, curve, weights, and one line that says where they are."""
         config, params = self.config, self.fold(state.learned.average)
         self.checkpoints.wait()
+        if not self.totals["updates"]:
+            _log.warning("nothing was learned: no game has ended yet; raise iterations (%d)", config.iterations)
         parts = [f"{self.folder.name}: {done} iterations"]
         if config.evaluation.exhaustive:
             parts.append(evaluation.prove(self.env, self.network, config, params))

@@ -17,6 +17,7 @@ import jaxzero
 import jaxzero.validation  # before the evaluation that it needs is replaced
 from jaxzero import dry_run, iteration, settings
 from jaxzero.config import Config, ConfigError
+from jaxzero.export import publish
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -50,7 +51,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         return [str(folder / "exports" / f"{step}.{name}") for name in names]
 
     module = types.ModuleType("jaxzero.train")
-    vars(module).update(run=run, export_run=export_run, dry_run=dry_run.dry_run)
+    vars(module).update(run=run, dry_run=dry_run.dry_run)
+    monkeypatch.setattr(publish, "export_run", export_run)
     monkeypatch.setattr(iteration, "abstract_state", abstract_state)
     monkeypatch.setitem(sys.modules, "jaxzero.train", module)
     monkeypatch.setattr(jaxzero, "train", module, raising=False)
@@ -106,7 +108,7 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
         "no.toml: cannot be read (No such file or directory); give a preset's name or a TOML file",
     ),
     ([], 'Command "train" parameter PRESET requires an argument. Add --help for the list of options.'),
-    (["tic_tac_toe_test", "b"], "Unused Tokens: ['b']. Add --help for the list of options."),
+    (["tic_tac_toe_test", "b"], "nothing here takes 'b'; a switch has no value: --name turns it on, --no-name off"),
     (
         ["tic_tac_toe_test", "--search.simulatons", "3"],
         "Unknown option: --search.simulatons. Did you mean --search.simulations? Add --help for the list of options.",

@@ -47,7 +47,7 @@ def boards(text: str) -> list[str]:
 
 def test_a_game_with_every_command(talk, folder: Path, tmp_path: Path):
     script = "z9\na1\nhint\nmoves\nundo\nundo\nB2\nboard\nresign\na1\nundo\nresign\nsave g.jsonl\nsave g.jsonl\n"
-    text = talk(f"{folder}:4", lines=script + "save g.pgn\nsave\nhelp\nnew\nswap\nquit\na1\n")
+    text = talk(f"{folder}:4", lines=script + "save g.pgn\nsave\nhelp\nnew\nsides\nquit\na1\n")
     lines = text.splitlines()
     assert lines[0] == f"tic_tac_toe against {folder}:4 (iteration 40, 4 simulations). You move first, as X."
     assert lines[1].startswith("A move, or hint, undo, moves")

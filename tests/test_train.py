@@ -220,6 +220,13 @@ def test_a_loop_in_a_script(tmp_path: Path, plain: Config, tiny: Changed):
 # Errors of the run
 
 
+def test_a_run_without_a_finished_game_says_that_nothing_was_learned(plain: Config, tiny: Changed):
+    config = tiny(("iterations", 1), ("selfplay.plies", 2))
+    drain(config)
+    assert "nothing was learned: no game has ended yet; raise iterations (1)" in log_of(config)
+    assert "nothing was learned" not in log_of(plain)
+
+
 def test_absurd_learning_rate_stops_before_a_bad_commit(tiny: Changed):
     config = tiny(("iterations", 3))
     drain(config)

@@ -296,8 +296,11 @@ def converse(game: Game, think: Callable[[Any], Node], human: int) -> None:
     while position.result is None:
         print(f"\n{game.show(position)}\n")
         if position.player == human:
+            text = input(f"{'XO'[human]}, your move (or quit): ").strip()
+            if text == "quit":
+                return
             try:
-                action = parse(game, position, input(f"{'XO'[human]}, your move: ").strip())
+                action = parse(game, position, text)
             except ValueError as error:
                 print(error)
                 continue
@@ -351,6 +354,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(json.dumps(report(game, think(position))))
     except (EOFError, KeyboardInterrupt):
         print()
+    except FileNotFoundError as error:
+        parser.error(f"{error.filename}: no such file; give a .pt file of jaxzero export")
     except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last two: no such device
         parser.error(" ".join(str(error).split()))
 
