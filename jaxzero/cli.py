@@ -33,7 +33,7 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         message = str(error)
     except UnusedCliTokensError as error:
-        left = " ".join(error.unused_tokens)
+        left = " ".join(error.unused_tokens or [])
         message = f"nothing here takes {left!r}; a switch has no value: --name turns it on, --no-name off"
     except CycloptsError as error:
         message = f"{error} Add --help for the list of options."
