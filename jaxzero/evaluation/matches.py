@@ -67,9 +67,12 @@ def play(
         return ~carry.states.terminated
 
     def advance(carry: Games, player: Player, params: Any, waiting: jax.Array) -> Games:
-        """One move by `player` in the first games where `waiting` bool[2, G] says that it is to move, one a lane."""
+        """One move by `player` in games where `waiting` bool[2, G] says that it is to move, one a lane: in those that
+        are furthest, because fewer lanes are then left without a game at the end."""
         lanes = min(waiting.shape[1], LANES.get(jax.default_backend(), waiting.shape[1]))
-        index = jnp.nonzero(waiting, size=lanes, fill_value=(2, 0))  # row 2: the lane has no game
+        played, game = jax.lax.top_k(jnp.where(waiting, carry.plies, -1).reshape(-1), lanes)
+        row, pair = jnp.divmod(game, waiting.shape[1])
+        index = jnp.where(played < 0, 2, row), pair  # row 2: the lane has no game
         before = carry._replace(moves=(), chance=(), first=())
         state, key, ply, lead, *_ = jax.tree.map(lambda x: x.at[index].get(mode="clip"), before)
         sub = move_keys(key, ply)
