@@ -3,6 +3,7 @@
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
 # pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from envs import Env, State
+from envs import Env, State, backend
 from jaxzero.models.base import Afterstate, Model, Params
 from jaxzero.networks import Prediction
 
@@ -47,8 +48,18 @@ def make_judged(env: Env, evaluate: Evaluate) -> Model:
         value = jnp.where(states.terminated, 0.0, value)
         return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=logits, value=value)
 
+    def step(states: State, actions: jax.Array) -> State:
+        """On a CPU as a branch of its own: XLA would compute it anew for each number of an observation."""
+        play = jax.vmap(env.step)
+        if backend.accelerated():
+            return play(states, actions)
+        return jax.lax.cond(states.terminated.all(), lambda s, a: stay(s), play, states, actions)
+
+    def stay(states: State) -> State:
+        return dataclasses.replace(states, rewards=jnp.zeros_like(states.rewards))
+
     def decision(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Any, State]:
-        after = jax.vmap(env.step)(states, actions)
+        after = step(states, actions)
         return judge(params, key, after, *edge(states, after)), after
 
     def act(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Afterstate, State]:
