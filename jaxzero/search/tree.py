@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from envs import Env
+from envs import Env, backend
 from jaxzero.config import ConfigError, SearchConfig
 from jaxzero.models import Model
 from jaxzero.search.slots import compact, likeliest
@@ -188,22 +188,48 @@ def find_untried(priors: jax.Array, dropped: jax.Array | None) -> Untried:
 
 def at(field: jax.Array, node: jax.Array, *slot: jax.Array) -> jax.Array:
     """Values of a field [N, B, ...] at nodes [..., B] (and slots of the same shape)."""
-    game = jnp.broadcast_to(jnp.arange(node.shape[-1]), node.shape)
-    return field.at[(node, game, *slot)].get(mode="promise_in_bounds")
+    return take(field, node, game_of(node), *slot)
 
 
 def put_at(field: jax.Array, node: jax.Array, value: jax.Array, *slot: jax.Array) -> jax.Array:
     """`field` with new values at nodes [L, B], which differ from lane to lane."""
-    game = jnp.broadcast_to(jnp.arange(node.shape[-1]), node.shape)
-    return field.at[(node, game, *slot)].set(value.astype(field.dtype), mode="drop", unique_indices=True)
+    return place(field, value, node, game_of(node), *slot)
+
+
+def game_of(node: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(jnp.arange(node.shape[-1]), node.shape)
+
+
+def take(field: jax.Array, *index: jax.Array) -> jax.Array:
+    """`field[index]` of indices that are in bounds."""
+    field, index = flattened(field, *index)
+    return field.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
+
+
+def place(field: jax.Array, value: jax.Array, *index: jax.Array) -> jax.Array:
+    """`field` with `field[index] = value` of distinct indices; where the first is too large nothing is written."""
+    shape = field.shape
+    field, index = flattened(field, *index)
+    value = value.astype(field.dtype)
+    field = field.at[index].set(value, mode="drop", unique_indices=True, wrap_negative_indices=False)
+    return field.reshape(shape)
+
+
+def flattened(field: jax.Array, *index: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """The same elements of the same field, by a single index on a CPU, where that takes XLA a third less time."""
+    if backend.accelerated() or field.size > 1 << 30:
+        return field, index
+    flat = jnp.int32(0)
+    for size, along in zip(field.shape, index, strict=False):
+        flat = flat * size + along.astype(jnp.int32)
+    return field.reshape(-1, *field.shape[len(index) :]), (flat,)
 
 
 def family(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[Family, jax.Array]:
     """The nodes [L, B] with their first `width` children, and the children's nodes [W, L, B]."""
     number = at(tree.children, node)
     order = jnp.arange(width)[:, None, None]
-    game = jnp.arange(node.shape[-1])[None, None]
-    child = tree.child.at[node[None], order, game].get(mode="promise_in_bounds").astype(jnp.int32)
+    child = take(tree.child, node[None], order, game_of(node)[None]).astype(jnp.int32)
     real = tree.raw.dtype
     return Family(
         tried=order < number[None], qvalue=at(tree.qvalue, child), visits=at(tree.visits, child).astype(real),
@@ -223,13 +249,12 @@ def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tre
     """Makes `leaf` the next child of `parent` (N: of none) by the action in `slot`; all [L, B]."""
     inside = jnp.minimum(parent, tree.size - 1)
     number = at(tree.children, inside)
-    game = jnp.broadcast_to(jnp.arange(parent.shape[1]), parent.shape)
     left = at(tree.priors, inside)
     left = jnp.where(jax.lax.broadcasted_iota(jnp.int32, left.shape, 2) == slot[..., None], -jnp.inf, left)
     found = find_untried(left, None if tree.dropped is None else at(tree.dropped, inside))
     parent += zero_after(found.mass, number)
     return dataclasses.replace(
-        tree, child=tree.child.at[parent, number, game].set(leaf.astype(jnp.int16), mode="drop", unique_indices=True),
+        tree, child=place(tree.child, jnp.broadcast_to(leaf, parent.shape), parent, number, game_of(parent)),
         children=put_at(tree.children, parent, number + 1),
         priors=put_at(tree.priors, parent, jnp.full(slot.shape, -jnp.inf), slot),
         untried=jax.tree.map(lambda field, x: put_at(field, parent, x), tree.untried, found),
