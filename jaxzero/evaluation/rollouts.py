@@ -44,8 +44,7 @@ def make(env: Env, simulations: int) -> Search:
         tree = jax.lax.fori_loop(0, simulations, step, trees.plant(root, layout, layout.nodes(simulations)))
         child = tree.child[0].astype(jnp.int32)
         visits, quality = (
-            trees.by_action(tree, trees.at(field, child).astype(jnp.float32), env.num_actions)
-            for field in (tree.visits, tree.qvalue)
+            trees.by_action(tree, trees.at(field, child), env.num_actions) for field in (tree.visits, tree.qvalue)
         )
         best = jnp.argmax(visits + jnp.where(visits > 0, (quality + 1) / 4, 0.0), -1).astype(jnp.int32)
         return Finding(visits / visits.sum(-1, keepdims=True), tree.value[0], visits, quality, best)

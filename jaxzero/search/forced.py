@@ -28,7 +28,7 @@ def rule(plain: simulation.Rule, k: float, near: trees.Family) -> tuple[jax.Arra
 
 def simulate(search: simulation.Search, tree: trees.Tree, key: jax.Array, new: jax.Array, k: float) -> trees.Tree:
     """One simulation into node `new`, whose first step is forced where the root owes one."""
-    root = jnp.zeros((1, tree.raw.shape[1]), jnp.int32)
+    root = jnp.zeros((1, tree.batch), jnp.int32)
     child = simulation.choose(search._replace(rule=partial(rule, search.rule, k)), tree, root, root == 0)
     slot = trees.at(tree.untried.slot, root).astype(jnp.int32)
     action = slot if tree.actions is None else trees.at(tree.actions, root, slot).astype(jnp.int32)
@@ -42,7 +42,7 @@ def prune(plain: simulation.Rule, tree: trees.Tree, k: float) -> jax.Array:
     From every child but the most visited (the likeliest of several) up to `number` playouts are subtracted, as long as
     the plain rule, its values unchanged, would still choose the most visited one before it. A single one left is none.
     """
-    root = jnp.zeros((1, tree.raw.shape[1]), jnp.int32)
+    root = jnp.zeros((1, tree.batch), jnp.int32)
     near, _ = trees.family(tree, root, tree.child.shape[1], 0)
     visits = jnp.where(near.tried, near.visits, 0.0)
     order = jnp.arange(len(visits))[:, None, None]

@@ -107,7 +107,7 @@ def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most
     """All [B, A] -> the `most` with the highest score."""
     priors = jax.nn.log_softmax(jnp.where(legal, logits, -jnp.inf))
     score, action = jax.lax.top_k(jnp.where(legal, logits + gumbel, -jnp.inf), most)
-    logit = jnp.take_along_axis(priors, action, -1)
+    logit = jnp.take_along_axis(priors, action, -1, mode="promise_in_bounds")
     return Candidates(action.T, score.T, logit.T, jnp.zeros_like(action.T))
 
 
@@ -122,16 +122,16 @@ class Standing(NamedTuple):
 
 def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Standing:
     tried = at_root.child > 0
-    visits = jnp.where(tried, trees.at(tree.visits, at_root.child), 0).astype(tree.raw.dtype)
+    visits = jnp.where(tried, trees.at(tree.visits, at_root.child), 0.0)
     qvalue = trees.at(tree.qvalue, at_root.child)
-    complete = tried.sum(0) >= search.num_actions
+    complete = tried.all(0) & (len(tried) == search.num_actions)
     values, other = completed(scale, tried, qvalue, visits, at_root.logit, tree.raw[0], complete)
     return Standing(visits, qvalue, jnp.where(tried, values, other[None]), other)
 
 
 def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> simulation.Start:
     """Lanes that begin with the candidates of index `chosen` [L, B]."""
-    pick = lambda field: jnp.take_along_axis(field, chosen, 0)  # noqa: E731
+    pick = lambda field: jnp.take_along_axis(field, chosen, 0, mode="promise_in_bounds")  # noqa: E731
     return simulation.Start(pick(at_root.action), pick(at_root.child), active)
 
 
@@ -196,7 +196,7 @@ def round_by_round(
         return *jax.lax.fori_loop(0, width // lanes, visit, (tree, at_root, new)), alive
 
     carry = tree, at_root, jnp.int32(first), jnp.ones(at_root.child.shape, bool)
-    plan = lanes_of(schedule(most, simulations), tree.raw.shape[1])
+    plan = lanes_of(schedule(most, simulations), tree.batch)
     for lanes, rounds in itertools.groupby(plan, lambda entry: entry[0]):
         widths = [width for _, width in rounds]
         carry = jax.lax.fori_loop(0, len(widths), partial(play, lanes, widths), carry)
@@ -233,18 +233,18 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         )
         before = judge(search, scale, tree, at_root).visits
         tree, at_root = visit(search, scale, tree, at_root, keys[0], simulations, first)
-        visits, qvalues, values, other = judge(search, scale, tree, at_root)
-        added = visits - before
-        best = first_highest(jnp.where(added == added.max(0)[None], at_root.score + values, -jnp.inf))
-        game, action = jnp.arange(len(keys))[:, None], at_root.action.T
-        improved = jnp.tile(other[:, None], (1, env.num_actions)).at[game, action].set(values.T)
-        policy = improved_policy(root.prior_logits, improved, legal)
-        value = policy_value(policy[game, action], qvalues.T, visits.T > 0)
-        visits = jnp.zeros_like(policy).at[game, action].set(visits.T)
-        nodes = jnp.zeros(policy.shape, jnp.int32).at[game, action].set(at_root.child.T)
-        qvalues = jnp.zeros_like(policy).at[game, action].set(jnp.where(at_root.child > 0, qvalues, 0.0).T)
+        now = judge(search, scale, tree, at_root)
+        added = now.visits - before
+        best = first_highest(jnp.where(added == added.max(0)[None], at_root.score + now.value, -jnp.inf))
         best = jnp.take_along_axis(at_root.action, best[None], 0)[0]
-        return Finding(policy, value, visits, qvalues, best, tree, nodes)
+        game = jnp.arange(len(keys))[:, None]
+        found = jnp.stack([now.value, now.visits, now.qvalue, at_root.child], -1).swapaxes(0, 1)  # [B, M, 4]
+        found = jnp.zeros((*legal.shape, 4)).at[game, at_root.action.T].set(found)
+        values, visits, qvalues, nodes = jnp.moveaxis(found, -1, 0)
+        tried = nodes > 0
+        policy = improved_policy(root.prior_logits, jnp.where(tried, values, now.other[:, None]), legal)
+        value = policy_value(policy, qvalues, tried)
+        return Finding(policy, value, visits, jnp.where(tried, qvalues, 0.0), best, tree, nodes.astype(jnp.int32))
 
     return base.make(config, env, model, find, layout)
 

@@ -57,7 +57,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
 
         tree = jax.lax.fori_loop(0, simulations, step, tree)
         child = tree.child[0].astype(jnp.int32)
-        visits = trees.by_action(tree, trees.at(tree.visits, child).astype(tree.raw.dtype), env.num_actions)
+        visits = trees.by_action(tree, trees.at(tree.visits, child), env.num_actions)
         qvalues = trees.by_action(tree, trees.at(tree.qvalue, child), env.num_actions)
         shown = trees.by_action(tree, forced.prune(plain, tree, k), env.num_actions) if k else visits
         policy = shown / shown.sum(-1, keepdims=True)

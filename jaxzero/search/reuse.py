@@ -11,30 +11,38 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxzero.search.tree import Tree, at, find_untried, put_at
+from jaxzero.search.tree import LOGIT, PARENT, Tally, Tree, at, find_untried, put
 
 
 def outward(tree: Tree) -> Tree:
     """Games first."""
-    return jax.tree.map(lambda field: jnp.moveaxis(field, 1, 0), _child_in_front(tree))
+    return jax.tree.map(lambda field: jnp.moveaxis(field, 1, 0), _nodes_first(tree))
 
 
 def inward(tree: Tree) -> Tree:
-    """Nodes first, as in a search."""
-    return _child_in_front(jax.tree.map(lambda field: jnp.moveaxis(field, 0, 1), tree))
+    """As in a search."""
+    return _as_in_a_search(jax.tree.map(lambda field: jnp.moveaxis(field, 0, 1), tree))
 
 
-def _child_in_front(tree: Tree) -> Tree:
-    """[N, C, B] ↔ [N, B, C] of the one field that has its games last."""
-    return dataclasses.replace(tree, child=jnp.swapaxes(tree.child, 1, 2))
+def _nodes_first(tree: Tree) -> Tree:
+    """All fields as [N, B, ...]."""
+    apart = lambda table: jnp.moveaxis(table.reshape(len(table), -1, tree.batch), 0, -1)  # noqa: E731
+    child = jnp.swapaxes(tree.child, 1, 2)
+    return dataclasses.replace(tree, child=child, tally=apart(tree.tally), edge=apart(tree.edge))
+
+
+def _as_in_a_search(tree: Tree) -> Tree:
+    whole = lambda table: jnp.moveaxis(table, -1, 0).reshape(table.shape[-1], -1)  # noqa: E731
+    child = jnp.swapaxes(tree.child, 1, 2)
+    return dataclasses.replace(tree, child=child, tally=whole(tree.tally), edge=whole(tree.edge))
 
 
 def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
     """The subtree of `child` i32[B] as a tree of `room` nodes; without visits where there is none or it is larger."""
-    size, batch = tree.raw.shape
+    size, batch = tree.size, tree.batch
 
     def descends(i, keep):
-        return keep.at[i].set((child > 0) & ((child == i) | at(keep, tree.parent[i])))
+        return keep.at[i].set((child > 0) & ((child == i) | at(keep, tree.parent[i].astype(jnp.int32))))
 
     keep = jax.lax.fori_loop(1, size, descends, jnp.zeros((size, batch), bool))  # parents come first
     index = jnp.cumsum(keep, 0, dtype=jnp.int32) - 1
@@ -43,13 +51,13 @@ def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
     node = jnp.broadcast_to(jnp.arange(size)[:, None], keep.shape)
     order = jnp.zeros((room, batch), jnp.int32)
     order = order.at[jnp.where(keep & fits[None], index, room), game].set(node, mode="drop")
-    kept = jax.tree.map(lambda field: at(field, order), _child_in_front(tree))
-    children = at(index, jnp.moveaxis(kept.child, -1, 0).astype(jnp.int32)).astype(jnp.int16)  # [C, R, B]
-    kept = dataclasses.replace(
-        kept, child=jnp.moveaxis(children, 0, 1), parent=at(index, kept.parent.astype(jnp.int32)).astype(jnp.int16)
-    )
-    none = lambda field: field.at[0].set(jnp.where(fits, field[0], 0))  # noqa: E731
-    return dataclasses.replace(kept, visits=none(kept.visits), children=none(kept.children))
+    kept = _as_in_a_search(jax.tree.map(lambda field: at(field, order), _nodes_first(tree)))
+    new = lambda nodes: at(index, nodes.astype(jnp.int32))  # noqa: E731
+    children = jnp.moveaxis(new(jnp.moveaxis(kept.child, 1, 0)), 0, 1)
+    return dataclasses.replace(
+        kept, child=children.astype(jnp.int16), edge=put(kept.edge, PARENT, node[:room], new(kept.parent)),
+        tally=kept.tally.at[:, :batch].set(jnp.where(fits[None], kept.tally[:, :batch], 0)),
+    )  # fmt: skip
 
 
 def replant(kept: Tree, planted: Tree) -> Tree:
@@ -59,10 +67,10 @@ def replant(kept: Tree, planted: Tree) -> Tree:
     """
     room = kept.size
 
-    def put(field, stored):
+    def below(field, stored):
         return field.at[1:room].set(stored[1:])
 
-    tree = jax.tree.map(put, planted, kept)
+    tree = _as_in_a_search(jax.tree.map(below, _nodes_first(planted), _nodes_first(kept)))
     seen = kept.visits[0] > 0
     child = kept.child[0].astype(jnp.int32)  # [C, B]
     tried = jnp.arange(child.shape[0])[:, None] < kept.children[0][None]
@@ -75,13 +83,11 @@ def replant(kept: Tree, planted: Tree) -> Tree:
     game = jnp.broadcast_to(jnp.arange(child.shape[1]), child.shape)
     row = tree.priors[0].at[game, jnp.where(tried, slot, tree.priors.shape[-1])].set(-jnp.inf, mode="drop")
     untried = find_untried(row, None if tree.dropped is None else tree.dropped[0])
-    first = lambda field, value: field.at[0].set(value.astype(field.dtype))  # noqa: E731
+    value, visits = jnp.where(seen, kept.value[0], planted.value[0]), jnp.maximum(kept.visits[0], 1)
+    root = jnp.stack(Tally(value, visits, planted.qvalue[0], kept.number[0], *untried))
     return dataclasses.replace(
-        tree,
-        priors=first(tree.priors, row), untried=jax.tree.map(first, tree.untried, untried),
-        children=first(tree.children, kept.children[0]), child=tree.child.at[0].set(kept.child[0]),
-        value=first(tree.value, jnp.where(seen, kept.value[0], planted.value[0])),
-        visits=first(tree.visits, jnp.maximum(kept.visits[0], 1)), logit=put_at(tree.logit, nowhere, logit),
+        tree, priors=tree.priors.at[0].set(row), child=tree.child.at[0].set(kept.child[0]),
+        tally=tree.tally.at[:, : tree.batch].set(root), edge=put(tree.edge, LOGIT, nowhere, logit),
     )  # fmt: skip
 
 

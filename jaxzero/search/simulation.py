@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from envs import backend
 from jaxzero.models import Model, Params
 from jaxzero.search import chance
-from jaxzero.search.tree import Family, Tree, at, family, link, put_at, write, zero_after
+from jaxzero.search.tree import INSIDE, VALUE, Family, Tree, at, family, link, put, write, zero_after
 
 Rule = Callable[[Family], tuple[jax.Array, jax.Array]]
 """Scores of the children f32[W, L, B] and of the likeliest untried action f32[L, B]; the highest is chosen."""
@@ -50,7 +50,7 @@ def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> j
     Among equals the one tried first wins, which is the likelier one, then the one of lower index.
     """
     most = tree.child.shape[1]
-    widths = [width for width in ((128, 512) if backend.accelerated() else (8, 32, 128, 512)) if width < most] + [most]
+    widths = [width for width in ((128, 512) if backend.accelerated() else (8, 128)) if width < most] + [most]
 
     def pick(width: int) -> jax.Array:
         near, child = family(tree, node, width, search.num_actions)
@@ -65,7 +65,7 @@ def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> j
 
     if len(widths) == 1:
         return pick(most)
-    largest = jnp.where(running, at(tree.children, node), 0).max()
+    largest = jnp.where(running, at(tree.number, node), 0).max()
     index = sum((largest > width).astype(jnp.int32) for width in widths[:-1])
     return jax.lax.switch(index, [lambda width=width: pick(width) for width in widths])
 
@@ -88,7 +88,7 @@ class Descent(NamedTuple):
 
 def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
     """Down to where an untried action is chosen, or to a node that is not expanded: an end, or as deep as allowed."""
-    batch, lanes = tree.raw.shape[1], 1 if start is None else len(start.child)
+    lanes = 1 if start is None else len(start.child)
     ahead, stride = levels_at_once(tree, lanes) - 1, max(1, 4 // lanes) if backend.accelerated() else 1
     rows = tree.size + ahead + stride - 1
 
@@ -99,8 +99,8 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
         return (at(tree.discount, node) == 0) | deepest
 
     if start is None:
-        node = jnp.zeros((1, batch), jnp.int32)
-        begin = Descent(jnp.int32(0), node, node == 0, node != 0, jnp.full((rows, 1, batch), tree.size))
+        node = jnp.zeros((1, tree.batch), jnp.int32)
+        begin = Descent(jnp.int32(0), node, node == 0, node != 0, jnp.full((rows, 1, tree.batch), tree.size))
     else:
         node = jnp.where(start.active, start.child, 0)
         first = jnp.where(node > 0, node, tree.size)
@@ -111,7 +111,7 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
         child = choose(search, tree, now.node, now.running)
         deeper = now.running & (child > 0)
         node, depth = jnp.where(deeper, child, now.node), now.depth + 1
-        path = now.path.at[depth + ahead].set(jnp.where(deeper, child, tree.size))
+        path = now.path.at[depth + ahead].set(jnp.where(deeper, child, tree.size), **INSIDE)
         return Descent(depth, node, deeper & ~stays(node, depth), now.expand | (now.running & ~deeper), path)
 
     def steps(now: Descent) -> Descent:
@@ -134,14 +134,14 @@ def simulate(
     down = descend(search, tree, start)
     parent, expand = down.node, down.expand
     slot = jnp.where(expand, at(tree.untried.slot, parent).astype(jnp.int32), 0)
+    logit, raw = at(tree.untried.logit, parent), at(tree.raw, parent)
+    slot += zero_after(logit, raw)  # all that is written depends on it
     action = slot if tree.actions is None else at(tree.actions, parent, slot).astype(jnp.int32)
     if start is not None:
         action = jnp.where(parent == 0, start.action, action)
 
-    logit, raw = at(tree.untried.logit, parent), at(tree.raw, parent)
     linked = jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size)
-    later = new + zero_after(slot, logit, raw).max()
-    twig = Twig(parent, expand, slot, action, logit, linked, later, later + jnp.arange(len(parent))[:, None])
+    twig = Twig(parent, expand, slot, action, logit, linked, new, new + jnp.arange(len(parent))[:, None])
     tree, gain, node = (grow if search.model.chance is None else grow_by_chance)(search, tree, key, twig)
     active = jnp.ones_like(expand) if start is None else start.active
     return back_up(search, tree, down, jnp.where(expand, gain, raw), active), node
@@ -238,13 +238,10 @@ def back_up(search: Search, tree: Tree, down: Descent, gain: jax.Array, active: 
             gain = jnp.where(here[j], reward[j] + discount[j] * gain, gain)
             after.append(value)
         value = jnp.stack(after[::-1])
-        tree = dataclasses.replace(
-            tree, value=put_at(tree.value, node, value), visits=put_at(tree.visits, node, visits + 1),
-            qvalue=put_at(tree.qvalue, node, reward + discount * value),
-        )  # fmt: skip
-        return tree, gain
+        table = put(tree.tally, VALUE, node, value, visits + 1, reward + discount * value)
+        return dataclasses.replace(tree, tally=table), gain
 
     tree, gain = jax.lax.fori_loop(0, -(-down.depth // levels), step, (tree, gain))
-    visits, more = tree.visits[0], active.sum(0, dtype=jnp.int32)
+    visits, more = tree.visits[0], active.sum(0, dtype=jnp.float32)
     value = (tree.value[0] * visits + jnp.where(active, gain, 0.0).sum(0)) / (visits + more)
-    return dataclasses.replace(tree, value=tree.value.at[0].set(value), visits=tree.visits.at[0].set(visits + more))
+    return dataclasses.replace(tree, tally=tree.tally.at[:2, : tree.batch].set(jnp.stack([value, visits + more])))

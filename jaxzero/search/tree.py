@@ -27,42 +27,78 @@ from jaxzero.config import ConfigError, SearchConfig
 from jaxzero.models import Model
 from jaxzero.search.slots import compact, likeliest
 
+INSIDE: Any = {"mode": "promise_in_bounds", "wrap_negative_indices": False}
+ANYWHERE: Any = {"mode": "drop", "unique_indices": True, "wrap_negative_indices": False}
 WIDE = 1024  # actions that a node does not keep all for a few visits
 
 
 class Untried(NamedTuple):
     """What choosing has to know of a node's untried actions; [N, B] in a tree."""
 
-    slot: jax.Array  # i16  the likeliest one
+    slot: jax.Array  # the likeliest one
     logit: jax.Array  # f32  its log-prior; -inf when every action was tried
     mass: jax.Array  # f32  sum of their priors, as a multiple of the likeliest one's
+
+
+class Tally(NamedTuple):
+    """What simulations change about a node."""
+
+    value: jax.Array  # mean of all returns
+    visits: jax.Array
+    qvalue: jax.Array  # reward + discount · value
+    number: jax.Array  # of children
+    slot: jax.Array  # of `Untried`, as the next two
+    likeliest: jax.Array
+    mass: jax.Array
+
+
+class Edge(NamedTuple):
+    """What the model said of a node and of the edge into it."""
+
+    raw: jax.Array  # the value
+    parent: jax.Array  # 0 too where the node is no one's child
+    action: jax.Array
+    logit: jax.Array  # log-prior
+    reward: jax.Array  # to the parent's mover
+    discount: jax.Array  # 0: the game is over
+
+
+VALUE, NUMBER = map(Tally._fields.index, ("value", "number"))
+PARENT, LOGIT = map(Edge._fields.index, ("parent", "logit"))
+
+
+def fact(table: str, index: int) -> Any:
+    return property(lambda tree: getattr(tree, table)[index].reshape(-1, tree.batch))
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tree:
+    """Numbers that are written together are rows of one array, because XLA needs as long to compile the writing of one
+    number as of all. Whole ones too are f32, which counts up to 2^24."""
+
     embedding: Any  # [N, B, ...]
     actions: jax.Array | None  # i16[N, B, K]  actions of the slots; None where slot = action
     priors: jax.Array  # f32[N, B, K]  log-priors; -inf where tried or illegal
     dropped: jax.Array | None  # f32[N, B]  log-prior of all actions that lack a slot; None: no legal one does
-    untried: Untried  # [N, B]
-    children: jax.Array  # i16[N, B]  their number
-    child: jax.Array  # i16[N, C, B]  their nodes
-    raw: jax.Array  # f32[N, B]  the model's value
-    value: jax.Array  # f32[N, B]  mean of all returns
-    visits: jax.Array  # i32[N, B]
-    # The edge into a node:
-    parent: jax.Array  # i16[N, B]  0 too where the node is no one's child
-    action: jax.Array  # i16[N, B]
-    logit: jax.Array  # f32[N, B]  log-prior
-    reward: jax.Array  # f32[N, B]  to the parent's mover
-    discount: jax.Array  # f32[N, B]  0: the game is over
-    qvalue: jax.Array  # f32[N, B]  reward + discount · value
+    child: jax.Array  # i16[N, C, B]  a node's children
+    tally: jax.Array  # f32[7, N · B]  a `Tally`
+    edge: jax.Array  # f32[6, N · B]  an `Edge`
     chance: jax.Array | None = None  # bool[N, B]  an outcome is due here; None where that never is
+
+    # [N, B] each:
+    value, visits, qvalue, number, slot, likeliest, mass = (fact("tally", i) for i in range(7))
+    raw, parent, action, logit, reward, discount = (fact("edge", i) for i in range(6))
+    children = property(lambda tree: tree.number.astype(jnp.int32))
+    untried = property(lambda tree: Untried(tree.slot, tree.likeliest, tree.mass))
 
     @property
     def size(self) -> int:
-        return self.raw.shape[0]
+        return self.child.shape[0]
+
+    @property
+    def batch(self) -> int:
+        return self.child.shape[2]
 
 
 class Family(NamedTuple):
@@ -127,12 +163,9 @@ def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
         embedding=jax.tree.map(lambda x: jnp.zeros((num_nodes, *x.shape), x.dtype), root.embedding),
         actions=zeros(jnp.int16, slots) if layout.slots else None,
         priors=zeros(real, slots), dropped=zeros(real) if layout.capped else None,
-        untried=Untried(zeros(jnp.int16), zeros(real), zeros(real)),
-        children=zeros(jnp.int16), child=jnp.zeros((num_nodes, layout.children, batch), jnp.int16),
-        raw=zeros(real), value=zeros(real), visits=zeros(jnp.int32),
-        parent=zeros(jnp.int16), action=zeros(jnp.int16), logit=zeros(real),
-        reward=zeros(real), discount=zeros(real), qvalue=zeros(real),
-        chance=zeros(bool) if layout.outcomes else None,
+        child=jnp.zeros((num_nodes, layout.children, batch), jnp.int16),
+        tally=jnp.zeros((len(Tally._fields), num_nodes * batch)),
+        edge=jnp.zeros((len(Edge._fields), num_nodes * batch)), chance=zeros(bool) if layout.outcomes else None,
     )  # fmt: skip
     zero = jnp.zeros(batch, real)
     return write(tree, 0, root.embedding, root.prior_logits, root.value, zero, zero + 1, zero, zero, zero)
@@ -144,10 +177,9 @@ def write(
 ) -> Tree:  # fmt: skip
     """Puts what a model has said [L · B, ...] into nodes `new`, `new` + 1, …: visited once, childless. Of an afterstate
     (`chance`) the logits are the outcomes'."""
-    batch = tree.raw.shape[1]
 
     def put(stored, x):
-        x = jnp.asarray(x, stored.dtype).reshape(-1, batch, *x.shape[1:])
+        x = jnp.asarray(x, stored.dtype).reshape(-1, tree.batch, *x.shape[1:])
         return jax.lax.dynamic_update_slice_in_dim(stored, x, new, 0)
 
     logits = jnp.where(logits > jnp.finfo(logits.dtype).min / 2, logits, -jnp.inf)
@@ -162,16 +194,20 @@ def write(
         actions = put(actions, slot)
     first = find_untried(logits, dropped)
     total = first.logit + jnp.log(first.mass)
+    one, zero = jnp.ones_like(value), jnp.zeros_like(value)
+    tally = Tally(value, one, reward + discount * value, zero, first.slot, -jnp.log(first.mass), first.mass)
+    edge = Edge(value, parent, action, logit, reward, discount)
+
+    def put_all(table, numbers):
+        numbers = jnp.stack(numbers).astype(table.dtype)
+        return jax.lax.dynamic_update_slice_in_dim(table, numbers, new * tree.batch, 1)
+
     return dataclasses.replace(
         tree,
         embedding=jax.tree.map(put, tree.embedding, embedding),
         actions=actions, priors=put(tree.priors, logits - total[:, None]),
         dropped=None if dropped is None else put(tree.dropped, dropped - total),
-        untried=jax.tree.map(put, tree.untried, first._replace(logit=-jnp.log(first.mass))),
-        raw=put(tree.raw, value), value=put(tree.value, value), visits=put(tree.visits, jnp.ones_like(action)),
-        parent=put(tree.parent, parent), action=put(tree.action, action), logit=put(tree.logit, logit),
-        reward=put(tree.reward, reward), discount=put(tree.discount, discount),
-        qvalue=put(tree.qvalue, reward + discount * value),
+        tally=put_all(tree.tally, tally), edge=put_all(tree.edge, edge),
         chance=None if tree.chance is None else put(tree.chance, jnp.full(value.shape, chance)),
     )  # fmt: skip
 
@@ -191,28 +227,27 @@ def at(field: jax.Array, node: jax.Array, *slot: jax.Array) -> jax.Array:
     return take(field, node, game_of(node), *slot)
 
 
-def put_at(field: jax.Array, node: jax.Array, value: jax.Array, *slot: jax.Array) -> jax.Array:
-    """`field` with new values at nodes [L, B], which differ from lane to lane."""
-    return place(field, value, node, game_of(node), *slot)
+def put(table: jax.Array, first: int, node: jax.Array, *values: jax.Array) -> jax.Array:
+    """A tally or edges with new rows from the `first` on, [..., B] each, of nodes [..., B], which differ."""
+    row = node * node.shape[-1] + game_of(node)
+    return table.at[first : first + len(values), row].set(jnp.stack(values), **ANYWHERE)
 
 
 def game_of(node: jax.Array) -> jax.Array:
-    return jnp.broadcast_to(jnp.arange(node.shape[-1]), node.shape)
+    return jax.lax.broadcasted_iota(jnp.int32, node.shape, node.ndim - 1)
 
 
 def take(field: jax.Array, *index: jax.Array) -> jax.Array:
     """`field[index]` of indices that are in bounds."""
     field, index = flattened(field, *index)
-    return field.at[index].get(mode="promise_in_bounds", wrap_negative_indices=False)
+    return field.at[index].get(**INSIDE)
 
 
 def place(field: jax.Array, value: jax.Array, *index: jax.Array) -> jax.Array:
     """`field` with `field[index] = value` of distinct indices; where the first is too large nothing is written."""
     shape = field.shape
     field, index = flattened(field, *index)
-    value = value.astype(field.dtype)
-    field = field.at[index].set(value, mode="drop", unique_indices=True, wrap_negative_indices=False)
-    return field.reshape(shape)
+    return field.at[index].set(value.astype(field.dtype), **ANYWHERE).reshape(shape)
 
 
 def flattened(field: jax.Array, *index: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
@@ -227,15 +262,14 @@ def flattened(field: jax.Array, *index: jax.Array) -> tuple[jax.Array, tuple[jax
 
 def family(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[Family, jax.Array]:
     """The nodes [L, B] with their first `width` children, and the children's nodes [W, L, B]."""
-    number = at(tree.children, node)
+    number = at(tree.number, node)
     order = jnp.arange(width)[:, None, None]
     child = take(tree.child, node[None], order, game_of(node)[None]).astype(jnp.int32)
-    real = tree.raw.dtype
     return Family(
-        tried=order < number[None], qvalue=at(tree.qvalue, child), visits=at(tree.visits, child).astype(real),
+        tried=order < number[None], qvalue=at(tree.qvalue, child), visits=at(tree.visits, child),
         logit=at(tree.logit, child), raw=at(tree.raw, node), node_value=at(tree.value, node),
-        node_visits=at(tree.visits, node).astype(real),
-        untried=jax.tree.map(lambda field: at(field, node), tree.untried), complete=number >= num_actions,
+        node_visits=at(tree.visits, node), untried=Untried(*(at(field, node) for field in tree.untried)),
+        complete=number >= num_actions,
     ), child  # fmt: skip
 
 
@@ -248,17 +282,17 @@ def zero_after(*read: jax.Array) -> jax.Array:
 def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tree:
     """Makes `leaf` the next child of `parent` (N: of none) by the action in `slot`; all [L, B]."""
     inside = jnp.minimum(parent, tree.size - 1)
-    number = at(tree.children, inside)
+    number = at(tree.number, inside)
     left = at(tree.priors, inside)
     left = jnp.where(jax.lax.broadcasted_iota(jnp.int32, left.shape, 2) == slot[..., None], -jnp.inf, left)
     found = find_untried(left, None if tree.dropped is None else at(tree.dropped, inside))
     parent += zero_after(found.mass, number)
     return dataclasses.replace(
-        tree, child=place(tree.child, jnp.broadcast_to(leaf, parent.shape), parent, number, game_of(parent)),
-        children=put_at(tree.children, parent, number + 1),
-        priors=put_at(tree.priors, parent, jnp.full(slot.shape, -jnp.inf), slot),
-        untried=jax.tree.map(lambda field, x: put_at(field, parent, x), tree.untried, found),
-    )  # fmt: skip
+        tree,
+        child=place(tree.child, jnp.broadcast_to(leaf, parent.shape), parent, number, game_of(parent)),
+        priors=tree.priors.at[parent, game_of(parent), slot].set(-jnp.inf, **ANYWHERE),
+        tally=put(tree.tally, NUMBER, parent, number + 1, *found),
+    )
 
 
 def by_action(tree: Tree, values: jax.Array, num_actions: int) -> jax.Array:
