@@ -233,18 +233,21 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         )
         before = judge(search, scale, tree, at_root).visits
         tree, at_root = visit(search, scale, tree, at_root, keys[0], simulations, first)
-        now = judge(search, scale, tree, at_root)
-        added = now.visits - before
-        best = first_highest(jnp.where(added == added.max(0)[None], at_root.score + now.value, -jnp.inf))
+        visits, qvalues, values, other = judge(search, scale, tree, at_root)
+        added = visits - before
+        best = first_highest(jnp.where(added == added.max(0)[None], at_root.score + values, -jnp.inf))
+        game, action = jnp.arange(len(keys))[:, None], at_root.action.T
+
+        def by_action(x):
+            """Of candidates [M, B] -> of actions [B, A]; each apart, as those that no one asks for cost nothing."""
+            return jnp.zeros(legal.shape, x.dtype).at[game, action].set(x.T)
+
+        improved = jnp.tile(other[:, None], (1, env.num_actions)).at[game, action].set(values.T)
+        policy = improved_policy(root.prior_logits, improved, legal)
+        value = policy_value(policy[game, action], qvalues.T, visits.T > 0)
         best = jnp.take_along_axis(at_root.action, best[None], 0)[0]
-        game = jnp.arange(len(keys))[:, None]
-        found = jnp.stack([now.value, now.visits, now.qvalue, at_root.child], -1).swapaxes(0, 1)  # [B, M, 4]
-        found = jnp.zeros((*legal.shape, 4)).at[game, at_root.action.T].set(found)
-        values, visits, qvalues, nodes = jnp.moveaxis(found, -1, 0)
-        tried = nodes > 0
-        policy = improved_policy(root.prior_logits, jnp.where(tried, values, now.other[:, None]), legal)
-        value = policy_value(policy, qvalues, tried)
-        return Finding(policy, value, visits, jnp.where(tried, qvalues, 0.0), best, tree, nodes.astype(jnp.int32))
+        qvalues = jnp.where(at_root.child > 0, qvalues, 0.0)
+        return Finding(policy, value, by_action(visits), by_action(qvalues), best, tree, by_action(at_root.child))
 
     return base.make(config, env, model, find, layout)
 
