@@ -16,8 +16,9 @@ import pytest
 import torch
 from exports import CASES, export, model_of
 
+from jaxzero import runs
 from jaxzero.export import FORMATS, formats, parity, publish
-from jaxzero.export.model import ExportError
+from jaxzero.export.model import ExportError, make
 
 PRECISE = [name for name in FORMATS if name != "onnx"]
 CASE = "resnet-batch-norm-wdl"
@@ -298,6 +299,15 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "trial"
     fabricated.run_folder(folder)
     return folder
+
+
+def test_the_rules_are_compiled_once(trained, caplog):
+    loaded = runs.load(trained)
+    model = make(loaded.env, loaded.config.network, loaded.params, {})
+    parity.ply.clear_cache()
+    with jax.log_compiles(), caplog.at_level("WARNING"):
+        parity.self_play(model, 3)
+    assert sum("Finished XLA compilation of jit(ply)" in line for line in caplog.messages) == 1
 
 
 def nothing(folder):
