@@ -304,7 +304,7 @@ def trained(tmp_path_factory):
 def test_the_rules_are_compiled_once(trained, caplog):
     loaded = runs.load(trained)
     model = make(loaded.env, loaded.config.network, loaded.params, {})
-    parity.ply.clear_cache()
+    jax.clear_caches()
     with jax.log_compiles(), caplog.at_level("WARNING"):
         parity.self_play(model, 3)
     assert sum("Finished XLA compilation of jit(ply)" in line for line in caplog.messages) == 1
