@@ -22,6 +22,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.backend import alone
+
 State = Any
 Symmetry = tuple[Callable[[jax.Array], jax.Array], np.ndarray]
 
@@ -160,12 +162,8 @@ def where(condition: jax.Array, on_true: State, on_false: State) -> State:
 
 
 def appended(legal: jax.Array, last: jax.Array) -> jax.Array:
-    """bool[N], bool[] -> bool[N + 1].
-
-    Written into a buffer: of a concatenation XLA on CPU computes every element by itself, many times more slowly.
-    """
-    both = jnp.full(len(legal) + 1, last)
-    return jax.lax.dynamic_update_slice_in_dim(both, legal, 0, 0)
+    """bool[N], bool[] -> bool[N + 1]."""
+    return alone(jnp.append(legal, last))
 
 
 def auto_reset(env: Env, state: State, key: jax.Array) -> State:

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.backend import alone
 from envs.core import Env, Symmetry, appended, identity_symmetry, parse_action
 from envs.text import letters, named_board, numbers
 
@@ -68,15 +69,14 @@ def place(n: int, groups: jax.Array, player: jax.Array, cell: jax.Array) -> tupl
     around = jnp.where(player == 0, around, -around)
     # cells of two are neighbours: own stones on both are of one group
     pairs = [jnp.maximum(around[i], around[i + 1]) for i in (0, 2, 4)]
-    a, b, c = (jnp.where(pair > 0, pair, lone) for pair in pairs)
-    first = (a == FIRST) | (b == FIRST) | (c == FIRST) | (lone == FIRST)
-    second = (a == SECOND) | (b == SECOND) | (c == SECOND) | (lone == SECOND)
-    label = jnp.minimum(jnp.minimum(a, b), jnp.minimum(c, lone))
+    labels = alone(jnp.stack([jnp.where(pair > 0, pair, lone) for pair in pairs] + [lone]))
+    joined = (labels == FIRST).any() & (labels == SECOND).any()
     side = jnp.where(player == 0, 1, -1).astype(groups.dtype)
-    changed = (groups == a * side) | (groups == b * side) | (groups == c * side)
+    label = labels.min() * side
+    changed = functools.reduce(jnp.logical_or, [groups == labels[i] * side for i in range(3)])
     # The scatter keeps XLA from computing the groups once more for each number of the observation.
-    groups = jnp.where(changed, label * side, groups).at[cell].set(label * side, mode="drop", unique_indices=True)
-    return groups, first & second
+    groups = jnp.where(changed, label, groups).at[cell].set(label, mode="drop", unique_indices=True)
+    return groups, joined
 
 
 def groups_of(n: int, own: np.ndarray, player: int) -> np.ndarray:
@@ -156,7 +156,7 @@ class Hex(Env):
         mine = jnp.where(upright, state.groups, -state.groups)
         planes = (mine > 0) | (mine < 0) << 1 | upright << 2 | self.may_swap(state) << 3  # bits: several times faster
         bits = planes[:, None] >> np.arange(self.observation_shape[-1])[None] & 1  # than stacking planes
-        return bits.astype(jnp.float32).reshape(self.observation_shape)
+        return alone(bits.astype(jnp.float32)).reshape(self.observation_shape)
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:

@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import backend
-from envs.core import Env, Symmetry, appended, parse_action, square_symmetries
+from envs.backend import alone
+from envs.core import Env, Symmetry, parse_action, square_symmetries
 from envs.svg import disc, dot, grid_board
 from envs.text import letters, named_board, numbers, read_board, square_name, write_board
 
@@ -199,9 +200,11 @@ class Othello(Env):
 
     def legal_actions(self, state: State) -> jax.Array:
         own, other = state.discs
-        squares = jnp.stack(moves((own[0], own[1]), (other[0], other[1]), self.size))
-        must_pass = (squares == 0).all()
-        return appended(state.terminated | cells(squares, self.size), state.terminated | must_pass)
+        low, high = moves((own[0], own[1]), (other[0], other[1]), self.size)
+        action = np.arange(self.num_actions, dtype=np.uint32)
+        legal = jnp.where(action < 32, low, high) >> action % 32 & 1 == 1
+        legal = jnp.where(action == self.size**2, low | high == 0, legal)
+        return alone(state.terminated | legal)
 
     def observe(self, state: State) -> jax.Array:
         """Planes: discs of the mover, discs of the other."""
