@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.backend import alone
 from envs.core import Env, Symmetry, appended, parse_action, square_symmetries
 from envs.go_board import area, label_type, legal_points, packed, place, points, rows, stones_of, wall
 from envs.go_superko import board_hash, repeating
@@ -36,7 +37,7 @@ from envs.go_text import (
 from envs.svg import cross, disc, line_board, ring
 from envs.text import named_board, numbers
 
-MINE, OTHER, KO, WHITE = 1, 2, 4, 8  # bits of a point as observed
+MINE, OTHER, KO, WHITE = 1, 2, 4, 8  # bits of a point as observed, a plane each
 
 
 @jax.tree_util.register_dataclass
@@ -172,8 +173,8 @@ class Go(Env):
         point = np.pad(np.arange(n * n).reshape(n, n), ((0, 0), (0, 1))).reshape(-1)
         kind = jnp.where(board == 0, jnp.where(point == state.ko, KO, 0), jnp.where(mine, MINE, OTHER))
         kind = kind.astype(jnp.uint8) | jnp.where(state.player == 1, WHITE, 0).astype(jnp.uint8)
-        table = (np.arange(16)[:, None] & np.array([MINE, OTHER, KO, WHITE]) != 0).astype(np.float32)
-        planes = jnp.asarray(table)[points(kind, n)]
+        kind = alone(points(kind, n).reshape(-1, 1))
+        planes = alone((kind >> np.arange(4, dtype=np.uint8)[None] & 1).astype(jnp.float32)).reshape(n, n, 4)
         if state.past is None:
             return planes
         past = jnp.where(state.player == 0, state.past, state.past[:, ::-1]).reshape(-1, n)  # [2H, n]

@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 
 from envs import backend
+from envs.backend import alone
 
 
 def label_type(n: int) -> type:
@@ -93,14 +94,13 @@ def place(
     alive = stone & ~own & ~captured
 
     # Each point as a byte: bit i = in the living enemy chain of neighbour i, 16 = in the chain just made, 32 = captured
-    code = jnp.where(own, 16, jnp.where(captured, 32, np.array([1, 2, 4, 8]))).astype(jnp.uint8)
-    wanted = jnp.where(stone, label, nothing(chains))
+    code = alone(jnp.where(own, 16, jnp.where(captured, 32, np.array([1, 2, 4, 8]))).astype(jnp.uint8))
+    wanted = alone(jnp.where(stone, label, nothing(chains)))
     single = (2 * point + 1).astype(chains.dtype) + player.astype(chains.dtype)
     joined = functools.reduce(jnp.minimum, [*jnp.where(own, label, nothing(chains)), single])
-    here = np.arange(len(chains)) == jnp.where(played, there, -1)
-    chain = jnp.where(chains[None] == wanted[:, None], code[:, None], jnp.uint8(0))
-    byte = lax.reduce(jnp.where(here[None], jnp.uint8(16), chain), np.uint8(0), lax.bitwise_or, (0,))
-    after = jnp.where(byte & 32 != 0, 0, jnp.where(byte & 16 != 0, joined, chains)).astype(chains.dtype)
+    byte = functools.reduce(lax.bitwise_or, [jnp.where(chains == wanted[i], code[i], jnp.uint8(0)) for i in range(4)])
+    byte = byte.at[jnp.where(played, there, len(chains))].set(np.uint8(16), mode="drop")
+    after = alone(jnp.where(byte & 32 != 0, 0, jnp.where(byte & 16 != 0, joined, chains)).astype(chains.dtype))
 
     inside, near_byte, old = rows(byte, n), around(byte, n), rows(chains, n)
     empty = rows(after, n) == 0
@@ -109,9 +109,7 @@ def place(
     one = seen >> 8 & np.array([1, 2, 4, 8, 16, 32], np.uint16) == 0  # no chain here is without liberty
     freed = (near_byte & 32 != 0) & ~empty & (inside & 48 == 0) & (old != wall(chains))
     words = len(atari)
-    clear = point_set(root(old).reshape(n, n + 1), freed.reshape(n, n + 1), words) | point_set(
-        near, own | captured, words
-    )
+    clear = point_set(root(old), freed, words) | point_set(near, own | captured, words)
     put = point_set(jnp.append(near, root(joined)), jnp.append(alive & one[:4], played & one[4]), words)
     is_ko = one[4] & one[5] & captured.any() & ~own.any()
     away = jnp.where(captured, np.array([-n, n, -1, 1]), 0).sum()
@@ -141,7 +139,7 @@ def area(stones: jax.Array, n: int) -> jax.Array:
         new = reach
         for _ in range(8 if backend.accelerated() else 1):
             more = (new | new[:, above] | new[:, below] | new << 1 | new >> 1) & free
-            new = ((free + more) ^ free | more) & free | new
+            new = alone(((free + more) ^ free | more) & free | new)
         return new, (new != reach).any()
 
     reach, _ = lax.while_loop(lambda carry: carry[1], spread, (stones, (stones != 0).any()))
@@ -151,7 +149,6 @@ def area(stones: jax.Array, n: int) -> jax.Array:
 
 def legal_points(chains: jax.Array, atari: jax.Array, player: jax.Array, n: int) -> jax.Array:
     """bool[n, n]: empty, and beside an empty point, an own chain not in atari or an enemy chain in atari."""
-    both = np.arange(2, dtype=np.int8)[:, None]
-    stone = stones_of(chains[None], both) & (is_in(root(chains), atari)[None] ^ (both == player))
-    good = ((chains == 0)[None] | stone).any(0)
-    return points((rows(chains, n) == 0) & around(good, n), n)
+    stone = (chains != 0) & (chains != wall(chains))
+    good = alone((chains == 0) | stone & (is_in(root(chains), atari) ^ stones_of(chains, player)))
+    return points(alone((rows(chains, n) == 0) & around(good, n)), n)
