@@ -42,9 +42,10 @@ class Search(NamedTuple):
     num_actions: int
     num_outcomes: int
     max_depth: int
+    root_rule: Rule | None = None  # at the root, where that differs
 
 
-def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
+def choose(search: Search, rule: Rule, tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
     """The child i32[L, B] that the rule picks at each node; 0: the likeliest untried action.
 
     Among equals the one tried first wins, which is the likelier one, then the one of lower index.
@@ -54,7 +55,7 @@ def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> j
 
     def pick(width: int) -> jax.Array:
         near, child = family(tree, node, width, search.num_actions)
-        scores, other = search.rule(near)
+        scores, other = rule(near)
         if tree.chance is not None:
             here, (lag, first) = at(tree.chance, node), chance.rule(near)
             scores, other = jnp.where(here[None], lag, scores), jnp.where(here, first, other)
@@ -100,15 +101,16 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
 
     if start is None:
         node = jnp.zeros((1, tree.batch), jnp.int32)
-        begin = Descent(jnp.int32(0), node, node == 0, node != 0, jnp.full((rows, 1, tree.batch), tree.size))
+        path = jnp.full((rows, 1, tree.batch), tree.size).at[ahead].set(0)
+        begin = Descent(jnp.int32(0), node, node == 0, node != 0, path)
     else:
         node = jnp.where(start.active, start.child, 0)
         first = jnp.where(node > 0, node, tree.size)
         path = jnp.full((rows, *node.shape), tree.size).at[1 + ahead].set(first)
         begin = Descent(jnp.int32(1), node, (node > 0) & ~stays(node, 1), start.active & (node == 0), path)
 
-    def step(now: Descent) -> Descent:
-        child = choose(search, tree, now.node, now.running)
+    def step(now: Descent, rule: Rule) -> Descent:
+        child = choose(search, rule, tree, now.node, now.running)
         deeper = now.running & (child > 0)
         node, depth = jnp.where(deeper, child, now.node), now.depth + 1
         path = now.path.at[depth + ahead].set(jnp.where(deeper, child, tree.size), **INSIDE)
@@ -116,9 +118,11 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
 
     def steps(now: Descent) -> Descent:
         for _ in range(stride):
-            now = step(now)
+            now = step(now, search.rule)
         return now
 
+    if start is None and search.root_rule:
+        begin = step(begin, search.root_rule)
     return jax.lax.while_loop(lambda now: now.running.any(), steps, begin)
 
 
@@ -129,7 +133,7 @@ def simulate(
     that were (or would have been) linked to.
 
     Without a start there is one lane, which begins at the root by the rule. With one, the caller keeps account of the
-    root's children.
+    root.
     """
     down = descend(search, tree, start)
     parent, expand = down.node, down.expand
@@ -141,10 +145,9 @@ def simulate(
         action = jnp.where(parent == 0, start.action, action)
 
     linked = jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size)
-    twig = Twig(parent, expand, slot, action, logit, linked, new, new + jnp.arange(len(parent))[:, None])
+    twig = Twig(parent, expand, action, logit, linked, new, new + jnp.arange(len(parent))[:, None])
     tree, gain, node = (grow if search.model.chance is None else grow_by_chance)(search, tree, key, twig)
-    active = jnp.ones_like(expand) if start is None else start.active
-    return back_up(search, tree, down, jnp.where(expand, gain, raw), active), node
+    return back_up(search, tree, down, down.depth + (start is None), jnp.where(expand, gain, raw)), node
 
 
 class Twig(NamedTuple):
@@ -152,7 +155,6 @@ class Twig(NamedTuple):
 
     parent: jax.Array  # i32
     grows: jax.Array  # bool  false: nothing is tried here
-    slot: jax.Array  # i32  of the action
     action: jax.Array  # i32
     logit: jax.Array  # f32  its log-prior
     linked: jax.Array  # i32  the parent, or N where nothing is to be linked
@@ -162,7 +164,7 @@ class Twig(NamedTuple):
 
 def grow(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, jax.Array, jax.Array]:
     """Adds the position behind each action. The tree, the returns as the parents see them, and the nodes; [L, B]."""
-    tree = link(tree, twig.linked, twig.slot, twig.leaf)
+    tree = link(tree, twig.linked, twig.leaf)
     said, after = search.model.decision(search.params, key, flat(twig.action), embedded(tree, twig.parent))
     tree = write(
         tree, twig.new, after, said.prior_logits, said.value, said.reward, said.discount,
@@ -196,9 +198,8 @@ def grow_by_chance(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tu
     value = jnp.where(went.due, value, said.value)
     gain, both = (x.reshape(here.shape) for x in (told.reward + told.discount * value, both))
     node = jnp.where(both, twig.leaf + half, twig.leaf)
-    tree = link(tree, twig.linked, twig.slot, node)
-    first = jnp.where(both, node, tree.size)
-    tree = link(tree, first, at(tree.untried.slot, node).astype(jnp.int32), jnp.broadcast_to(twig.leaf, node.shape))
+    tree = link(tree, twig.linked, node)
+    tree = link(tree, jnp.where(both, node, tree.size), twig.leaf)
     return tree, gain, node
 
 
@@ -212,8 +213,9 @@ def embedded(tree: Tree, node: jax.Array) -> Any:
     return jax.tree.map(lambda field: flat(at(field, node)), tree.embedding)
 
 
-def back_up(search: Search, tree: Tree, down: Descent, gain: jax.Array, active: jax.Array) -> Tree:
-    """Adds the returns `gain` f32[L, B], as seen from the last nodes of the paths, to every node above.
+def back_up(search: Search, tree: Tree, down: Descent, length: jax.Array, gain: jax.Array) -> Tree:
+    """Adds the returns `gain` f32[L, B], as seen from the last nodes of the paths, of `length` i32[] nodes at most, to
+    every node on them.
 
     What chance nodes are worth is computed anew, and what this changes counts for all their visits: a mean above them
     is always one of what its children are worth now.
@@ -241,7 +243,4 @@ def back_up(search: Search, tree: Tree, down: Descent, gain: jax.Array, active: 
         table = put(tree.tally, VALUE, node, value, visits + 1, reward + discount * value)
         return dataclasses.replace(tree, tally=table), gain
 
-    tree, gain = jax.lax.fori_loop(0, -(-down.depth // levels), step, (tree, gain))
-    visits, more = tree.visits[0], active.sum(0, dtype=jnp.float32)
-    value = (tree.value[0] * visits + jnp.where(active, gain, 0.0).sum(0)) / (visits + more)
-    return dataclasses.replace(tree, tally=tree.tally.at[:2, : tree.batch].set(jnp.stack([value, visits + more])))
+    return jax.lax.fori_loop(0, -(-length // levels), step, (tree, gain))[0]

@@ -79,7 +79,7 @@ class Tree:
 
     embedding: Any  # [N, B, ...]
     actions: jax.Array | None  # i16[N, B, K]  actions of the slots; None where slot = action
-    priors: jax.Array  # f32[N, B, K]  log-priors; -inf where tried or illegal
+    priors: jax.Array  # f32[N, B, K]  log-priors; -inf where illegal
     dropped: jax.Array | None  # f32[N, B]  log-prior of all actions that lack a slot; None: no legal one does
     child: jax.Array  # i16[N, C, B]  a node's children
     tally: jax.Array  # f32[7, N · B]  a `Tally`
@@ -280,18 +280,19 @@ def zero_after(*read: jax.Array) -> jax.Array:
     return functools.reduce(operator.or_, (x.astype(jnp.float32) > 3e38 for x in read)).astype(jnp.int32)
 
 
-def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tree:
-    """Makes `leaf` the next child of `parent` (N: of none) by the action in `slot`; all [L, B]."""
+def link(tree: Tree, parent: jax.Array, leaf: jax.Array) -> Tree:
+    """Makes `leaf` the next child of `parent` (N: of none), by its likeliest untried action; all [L, B]."""
     inside = jnp.minimum(parent, tree.size - 1)
-    number = at(tree.number, inside)
-    left = at(tree.priors, inside)
-    left = jnp.where(jax.lax.broadcasted_iota(jnp.int32, left.shape, 2) == slot[..., None], -jnp.inf, left)
+    number, slot = at(tree.number, inside), at(tree.slot, inside).astype(jnp.int32)
+    priors, now = at(tree.priors, inside), at(tree.priors, inside, slot)[..., None]
+    order = jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
+    after = (priors < now) | (priors == now) & (order > slot[..., None])  # likelier ones have been tried
+    left = jnp.where(after, priors, -jnp.inf)
     found = find_untried(left, None if tree.dropped is None else at(tree.dropped, inside))
     parent += zero_after(found.mass, number)
     return dataclasses.replace(
         tree,
         child=place(tree.child, jnp.broadcast_to(leaf, parent.shape), parent, number, game_of(parent)),
-        priors=tree.priors.at[parent, game_of(parent), slot].set(-jnp.inf, **ANYWHERE),
         tally=put(tree.tally, NUMBER, parent, number + 1, *found),
     )
 
