@@ -246,10 +246,8 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
             return trees.place(jnp.broadcast_to(others[:, None], legal.shape), x, game, at_root.action)
 
         policy = improved_policy(root.prior_logits, by_action(at_root.other, at_root.value), legal)
-        values = jnp.where(at_root.visits > 0, at_root.value, -jnp.inf)
-        weights = at_root.prior * jnp.exp(values - values.max(0)[None])  # the policy's, but for a factor
-        weights = jax.lax.optimization_barrier(weights)
-        value = (weights * at_root.qvalue).sum(0) / weights.sum(0)
+        weights = jnp.where(at_root.visits > 0, trees.take(policy, game, at_root.action), 0.0)
+        value = (weights * at_root.qvalue).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
         best = jnp.where(best, at_root.action, 0).max(0)
         none = jnp.zeros_like(value)
         visits, qvalues, nodes = (by_action(none, x) for x in (at_root.visits, at_root.qvalue, at_root.child))
