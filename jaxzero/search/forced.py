@@ -6,8 +6,6 @@ of the policy target again, so that it does not teach the noise.
 Letters as in `tree`.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 
@@ -24,16 +22,6 @@ def rule(plain: simulation.Rule, k: float, near: trees.Family) -> tuple[jax.Arra
     """At the root: a child that is owed playouts comes first, else as the plain rule says."""
     scores, other = plain(near)
     return jnp.where(near.visits < number(k, near), jnp.inf, scores), other
-
-
-def simulate(search: simulation.Search, tree: trees.Tree, key: jax.Array, new: jax.Array, k: float) -> trees.Tree:
-    """One simulation into node `new`, whose first step is forced where the root owes one."""
-    root = jnp.zeros((1, tree.batch), jnp.int32)
-    child = simulation.choose(search._replace(rule=partial(rule, search.rule, k)), tree, root, root == 0)
-    slot = trees.at(tree.untried.slot, root).astype(jnp.int32)
-    action = slot if tree.actions is None else trees.at(tree.actions, root, slot).astype(jnp.int32)
-    tree, node = simulation.simulate(search, tree, key, new, simulation.Start(action, child, root == 0))
-    return trees.link(tree, jnp.where(child == 0, root, tree.size), slot, node)
 
 
 def prune(plain: simulation.Rule, tree: trees.Tree, k: float) -> jax.Array:

@@ -64,14 +64,14 @@ def considered_visits(most: int, simulations: int) -> np.ndarray:
 
 
 def completed(
-    scale: Scale, tried: jax.Array, qvalue: jax.Array, visits: jax.Array, logit: jax.Array, raw: jax.Array,
+    scale: Scale, tried: jax.Array, qvalue: jax.Array, visits: jax.Array, prior: jax.Array, raw: jax.Array,
     complete: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:  # fmt: skip
     """Values for choosing, of children [W, ...] and of any untried action [...], times (c_visit + most visits) ·
     c_scale (equation 8; the untried by appendix D). `visits` are 0 where not tried; `raw` and `complete` are the
     parent's."""
-    tiny = jnp.finfo(logit.dtype).tiny
-    prior = jnp.where(tried, jnp.maximum(jnp.exp(logit), tiny), 0.0)
+    tiny = jnp.finfo(prior.dtype).tiny
+    prior = jnp.where(tried, jnp.maximum(prior, tiny), 0.0)
     total = visits.sum(0)
     mixed = (raw + total * (prior * qvalue).sum(0) / jnp.maximum(prior.sum(0), tiny)) / (total + 1)
     weight = (VISIT_OFFSET + visits.max(0)) * scale.factor
@@ -86,7 +86,8 @@ def completed(
 def interior(scale: Scale, near: trees.Family) -> tuple[jax.Array, jax.Array]:
     """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
     visits = jnp.where(near.tried, near.visits, 0.0)
-    values, other = completed(scale, near.tried, near.qvalue, visits, near.logit, near.raw, near.complete)
+    prior = jnp.exp(near.logit)
+    values, other = completed(scale, near.tried, near.qvalue, visits, prior, near.raw, near.complete)
     logits, other = jnp.where(near.tried, near.logit + values, -jnp.inf), near.untried.logit + other
     highest = jnp.maximum(logits.max(0), other)
     weights, weight = jnp.exp(logits - highest[None]), jnp.exp(other - highest)
@@ -95,51 +96,49 @@ def interior(scale: Scale, near: trees.Family) -> tuple[jax.Array, jax.Array]:
 
 
 class Candidates(NamedTuple):
-    """The root's candidates, best Gumbel noise + logit first."""
+    """The root's candidates, best Gumbel noise + logit first, and what the search has found of them."""
 
     action: jax.Array  # i32[M, B]
-    score: jax.Array  # f32[M, B]  Gumbel noise + logit; -inf where there are fewer
-    logit: jax.Array  # f32[M, B]  log-prior
+    score: jax.Array  # f32[M, B]  Gumbel noise + logit; -inf where there are fewer, or when out of a search in rounds
+    prior: jax.Array  # f32[M, B]
     child: jax.Array  # i32[M, B]  node; 0: not visited yet
-
-
-def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most: int) -> Candidates:
-    """All [B, A] -> the `most` with the highest score."""
-    priors = jax.nn.log_softmax(jnp.where(legal, logits, -jnp.inf))
-    score, action = jax.lax.top_k(jnp.where(legal, logits + gumbel, -jnp.inf), most)
-    logit = jnp.take_along_axis(priors, action, -1, mode="promise_in_bounds")
-    return Candidates(action.T, score.T, logit.T, jnp.zeros_like(action.T))
-
-
-class Standing(NamedTuple):
-    """What the search has found of its candidates."""
-
     visits: jax.Array  # f32[M, B]
-    qvalue: jax.Array  # f32[M, B]
+    qvalue: jax.Array  # f32[M, B]  0 where not visited yet
     value: jax.Array  # f32[M, B]  completed
     other: jax.Array  # f32[B]  completed value of all other actions
 
 
-def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Standing:
+def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most: int) -> Candidates:
+    """All [B, A] -> the `most` with the highest score, not judged yet."""
+    priors = jax.nn.softmax(jnp.where(legal, logits, -jnp.inf))
+    score, action = jax.lax.top_k(jnp.where(legal, logits + gumbel, -jnp.inf), most)
+    prior = jnp.maximum(jnp.take_along_axis(priors, action, -1, mode="promise_in_bounds"), 1e-30)
+    zero = jnp.zeros_like(score.T)
+    return Candidates(action.T, score.T, prior.T, zero.astype(jnp.int32), zero, zero, zero, zero[0])
+
+
+def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Candidates:
+    """The candidates as the tree has them."""
     tried = at_root.child > 0
-    visits = jnp.where(tried, trees.at(tree.visits, at_root.child), 0.0)
-    qvalue = trees.at(tree.qvalue, at_root.child)
+    visits, qvalue = (jnp.where(tried, trees.at(field, at_root.child), 0.0) for field in (tree.visits, tree.qvalue))
     complete = tried.all(0) & (len(tried) == search.num_actions)
-    values, other = completed(scale, tried, qvalue, visits, at_root.logit, tree.raw[0], complete)
-    return Standing(visits, qvalue, jnp.where(tried, values, other[None]), other)
+    values, other = completed(scale, tried, qvalue, visits, at_root.prior, tree.raw[0], complete)
+    value = jnp.where(tried, values, other[None])
+    return at_root._replace(visits=visits, qvalue=qvalue, value=value, other=other)
 
 
-def start_lanes(at_root: Candidates, chosen: jax.Array, active: jax.Array) -> simulation.Start:
-    """Lanes that begin with the candidates of index `chosen` [L, B]."""
-    pick = lambda field: jnp.take_along_axis(field, chosen, 0, mode="promise_in_bounds")  # noqa: E731
-    return simulation.Start(pick(at_root.action), pick(at_root.child), active)
+def visit(
+    search: simulation.Search, tree: trees.Tree, at_root: Candidates, chosen: jax.Array, key: jax.Array, new: jax.Array
+) -> tuple[trees.Tree, Candidates]:
+    """A simulation of each lane from the candidate `chosen` bool[M, L, B] for it, if any, into nodes from `new` on."""
 
+    def pick(field):
+        return jnp.where(chosen, field[:, None], 0).max(0)
 
-def with_new(at_root: Candidates, chosen: jax.Array, start: simulation.Start, new: jax.Array) -> Candidates:
-    """Notes the nodes `new` [L, B] of candidates that had none."""
-    order = jnp.arange(at_root.child.shape[0])[:, None, None]
-    here = (order == chosen[None]) & (start.active & (start.child == 0))[None]  # [M, L, B]
-    return at_root._replace(child=jnp.where(here, new[None].astype(jnp.int32), at_root.child[:, None]).max(1))
+    start = simulation.Start(pick(at_root.action), pick(at_root.child), chosen.any(0))
+    tree, node = simulation.simulate(search, tree, key, new, start)
+    child = jnp.where(chosen & (start.child == 0)[None], node[None], at_root.child[:, None]).max(1)
+    return tree, at_root._replace(child=child.astype(jnp.int32))
 
 
 def one_at_a_time(
@@ -148,26 +147,30 @@ def one_at_a_time(
 ):  # fmt: skip
     """Each simulation goes to the best of the least visited candidates still considered, as in mctx. Visits of earlier
     searches do not count; new nodes begin at `first`."""
-    number = (at_root.score > -jnp.inf).sum(0)
-    before = judge(search, scale, tree, at_root).visits
+    number, before = (at_root.score > -jnp.inf).sum(0), at_root.visits
     table = considered_visits(at_root.child.shape[0], simulations)
 
     def step(i, carry):
         tree, at_root = carry
-        visits, _, values, _ = judge(search, scale, tree, at_root)
-        due = visits - before == jnp.asarray(table)[number, i][None]
-        chosen = first_highest(jnp.where(due, at_root.score + values, -jnp.inf))[None]
-        start = start_lanes(at_root, chosen, chosen >= 0)
-        tree, node = simulation.simulate(search, tree, jax.random.fold_in(key, i), first + i, start)
-        return tree, with_new(at_root, chosen, start, node)
+        due = at_root.visits - before == jnp.asarray(table)[number, i][None]
+        chosen = is_first_highest(jnp.where(due, at_root.score + at_root.value, -jnp.inf))
+        tree, at_root = visit(search, tree, at_root, chosen[:, None], jax.random.fold_in(key, i), first + i)
+        return tree, judge(search, scale, tree, at_root)
 
     return jax.lax.fori_loop(0, simulations, step, (tree, at_root))
 
 
-def first_highest(scores: jax.Array) -> jax.Array:
-    """i32[B]: index of the first highest of [M, B]."""
+def is_first_highest(scores: jax.Array) -> jax.Array:
+    """bool[M, B]: which is the first highest of [M, B]."""
     order = jnp.arange(scores.shape[0])[:, None]
-    return jnp.where(scores == scores.max(0)[None], order, scores.shape[0] - 1).min(0)
+    return order == jnp.where(scores == scores.max(0)[None], order, scores.shape[0] - 1).min(0)[None]
+
+
+def rank(scores: jax.Array) -> jax.Array:
+    """i32[M, B]: how many of [M, B] are higher, or equal and before."""
+    order, one, other = jnp.arange(len(scores)), scores[:, None], scores[None]
+    before = (order[None] < order[:, None])[..., None]
+    return ((other > one) | (other == one) & before).sum(1, dtype=jnp.int32)
 
 
 def round_by_round(
@@ -176,27 +179,24 @@ def round_by_round(
 ):  # fmt: skip
     """The candidates of a round without regard to each other: the paper's algorithm, where a round's candidates are the
     best by what was known before it. A game with fewer candidates than a round has lanes leaves some unused."""
-    most = at_root.child.shape[0]
 
     def play(lanes, widths, i, carry):
-        tree, at_root, new, alive = carry
-        _, _, values, _ = judge(search, scale, tree, at_root)
-        rank, order = jax.lax.top_k(jnp.where(alive, at_root.score + values, -jnp.inf).T, max(widths))
+        tree, at_root, new = carry
+        place = rank(at_root.score + at_root.value)
         width = jnp.asarray(widths)[i] if len(set(widths)) > 1 else widths[0]  # static where it can be
-        order, active = order.T, jnp.isfinite(rank.T) & (jnp.arange(max(widths))[:, None] < width)
-        alive = ((jnp.arange(most)[:, None, None] == order[None]) & active[None]).any(1)
+        at_root = at_root._replace(score=jnp.where(place < width, at_root.score, -jnp.inf))
 
-        def visit(j, carry):
+        def block(j, carry):
             tree, at_root, new = carry
-            chosen, lively = (jax.lax.dynamic_slice_in_dim(x, j * lanes, lanes) for x in (order, active))
-            start = start_lanes(at_root, chosen, lively)
-            tree, node = simulation.simulate(search, tree, jax.random.fold_in(key, new), new, start)
-            return tree, with_new(at_root, chosen, start, node), new + lanes
+            lane = (j * lanes + jnp.arange(lanes))[None, :, None]
+            chosen = (place[:, None] == lane) & (at_root.score > -jnp.inf)[:, None]
+            return *visit(search, tree, at_root, chosen, jax.random.fold_in(key, new), new), new + lanes
 
-        return *jax.lax.fori_loop(0, width // lanes, visit, (tree, at_root, new)), alive
+        tree, at_root, new = jax.lax.fori_loop(0, width // lanes, block, (tree, at_root, new))
+        return tree, judge(search, scale, tree, at_root), new
 
-    carry = tree, at_root, jnp.int32(first), jnp.ones(at_root.child.shape, bool)
-    plan = lanes_of(schedule(most, simulations), tree.batch)
+    carry = tree, at_root, jnp.int32(first)
+    plan = lanes_of(schedule(at_root.child.shape[0], simulations), tree.batch)
     for lanes, rounds in itertools.groupby(plan, lambda entry: entry[0]):
         widths = [width for _, width in rounds]
         carry = jax.lax.fori_loop(0, len(widths), partial(play, lanes, widths), carry)
@@ -216,38 +216,42 @@ def lanes_of(rounds: list[int], batch: int) -> list[tuple[int, int]]:
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
     most = min(config.max_considered, simulations, env.num_actions)
     layout = trees.layout(env, config, simulations, model)
-    visit = round_by_round if config.rounds else one_at_a_time
+    run = round_by_round if config.rounds else one_at_a_time
+    if config.rounds and not layout.room:  # a round visits a candidate once, and each visit adds a node below it
+        layout = layout._replace(children=min(layout.children, len(schedule(most, simulations))))
     scale = Scale(config.value_scale, config.rescale)
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
         gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         at_root = find_candidates(root.prior_logits, gumbel, legal, most)
         first = layout.room or 1
-        tree = trees.plant(root, layout, layout.nodes(simulations))
+        # Candidates are chosen here, so that priors of the root in the tree would never be looked at.
+        tree = trees.plant(root.replace(prior_logits=jnp.zeros_like(legal, float)), layout, layout.nodes(simulations))
+        search = simulation.Search(
+            model, params, partial(interior, scale), env.num_actions, model.num_outcomes, config.max_depth or tree.size
+        )
         if kept is not None:
             tree = reuse.replant(kept, tree)
             nodes = trees.by_action(tree, tree.child[0].astype(jnp.int32), env.num_actions)
             at_root = at_root._replace(child=jnp.take_along_axis(nodes, at_root.action.T, 1).T)
-        search = simulation.Search(
-            model, params, partial(interior, scale), env.num_actions, model.num_outcomes, config.max_depth or tree.size
-        )
-        before = judge(search, scale, tree, at_root).visits
-        tree, at_root = visit(search, scale, tree, at_root, keys[0], simulations, first)
-        visits, qvalues, values, other = judge(search, scale, tree, at_root)
-        added = visits - before
-        best = first_highest(jnp.where(added == added.max(0)[None], at_root.score + values, -jnp.inf))
-        game, action = jnp.arange(len(keys))[:, None], at_root.action.T
+            at_root = judge(search, scale, tree, at_root)
+        before = at_root.visits
+        tree, at_root = run(search, scale, tree, at_root, keys[0], simulations, first)
+        added, game = at_root.visits - before, jnp.broadcast_to(jnp.arange(len(keys)), at_root.action.shape)
+        best = is_first_highest(jnp.where(added == added.max(0)[None], at_root.score + at_root.value, -jnp.inf))
 
-        def by_action(x):
+        def by_action(others, x):
             """Of candidates [M, B] -> of actions [B, A]; each apart, as those that no one asks for cost nothing."""
-            return jnp.zeros(legal.shape, x.dtype).at[game, action].set(x.T)
+            x = x.astype(others.dtype)
+            return trees.place(jnp.broadcast_to(others[:, None], legal.shape), x, game, at_root.action)
 
-        improved = jnp.tile(other[:, None], (1, env.num_actions)).at[game, action].set(values.T)
-        policy = improved_policy(root.prior_logits, improved, legal)
-        value = policy_value(policy[game, action], qvalues.T, visits.T > 0)
-        best = jnp.take_along_axis(at_root.action, best[None], 0)[0]
-        qvalues = jnp.where(at_root.child > 0, qvalues, 0.0)
-        return Finding(policy, value, by_action(visits), by_action(qvalues), best, tree, by_action(at_root.child))
+        policy = improved_policy(root.prior_logits, by_action(at_root.other, at_root.value), legal)
+        weights = jnp.where(at_root.visits > 0, trees.take(policy, game, at_root.action), 0.0)
+        value = (weights * at_root.qvalue).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
+        best = jnp.where(best, at_root.action, 0).max(0)
+        none = jnp.zeros_like(value)
+        visits, qvalues, nodes = (by_action(none, x) for x in (at_root.visits, at_root.qvalue, at_root.child))
+        return Finding(policy, value, visits, qvalues, best, tree, nodes.astype(jnp.int32))
 
     return base.make(config, env, model, find, layout)
 
@@ -259,9 +263,3 @@ def gumbel_noise(keys: jax.Array, num_actions: int) -> jax.Array:
 def improved_policy(logits: jax.Array, values: jax.Array, legal: jax.Array) -> jax.Array:
     """Equation 10, with values completed and scaled; all [B, A]."""
     return jax.nn.softmax(jnp.where(legal, logits + values, -jnp.inf))
-
-
-def policy_value(policy: jax.Array, qvalues: jax.Array, visited: jax.Array) -> jax.Array:
-    """Mean of the root's action values under the policy, over the visited actions; all [B, A] -> f32[B]."""
-    weights = jnp.where(visited, policy, 0.0)
-    return (weights * qvalues).sum(-1) / jnp.maximum(weights.sum(-1), 1e-30)

@@ -48,12 +48,11 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         tree = trees.plant(root, layout, layout.nodes(simulations))
         if kept is not None:
             tree = reuse.replant(kept, tree)
-        depth = config.max_depth or tree.size
-        search = simulation.Search(model, params, plain, env.num_actions, model.num_outcomes, depth)
+        depth, at_root = config.max_depth or tree.size, partial(forced.rule, plain, k) if k else None
+        search = simulation.Search(model, params, plain, env.num_actions, model.num_outcomes, depth, at_root)
 
         def step(i, tree):
-            key, new = jax.random.fold_in(keys[0], i), first + i
-            return forced.simulate(search, tree, key, new, k) if k else simulation.simulate(search, tree, key, new)[0]
+            return simulation.simulate(search, tree, jax.random.fold_in(keys[0], i), first + i)[0]
 
         tree = jax.lax.fori_loop(0, simulations, step, tree)
         child = tree.child[0].astype(jnp.int32)

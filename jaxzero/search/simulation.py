@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from envs import backend
 from jaxzero.models import Model, Params
 from jaxzero.search import chance
-from jaxzero.search.tree import INSIDE, VALUE, Family, Tree, at, family, link, put, write, zero_after
+from jaxzero.search.tree import VALUE, Family, Next, Tree, at, family, find_next, link, put, write, zero_after
 
 Rule = Callable[[Family], tuple[jax.Array, jax.Array]]
 """Scores of the children f32[W, L, B] and of the likeliest untried action f32[L, B]; the highest is chosen."""
@@ -42,9 +42,10 @@ class Search(NamedTuple):
     num_actions: int
     num_outcomes: int
     max_depth: int
+    root_rule: Rule | None = None  # at the root, where that differs
 
 
-def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
+def choose(search: Search, rule: Rule, tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
     """The child i32[L, B] that the rule picks at each node; 0: the likeliest untried action.
 
     Among equals the one tried first wins, which is the likelier one, then the one of lower index.
@@ -54,7 +55,7 @@ def choose(search: Search, tree: Tree, node: jax.Array, running: jax.Array) -> j
 
     def pick(width: int) -> jax.Array:
         near, child = family(tree, node, width, search.num_actions)
-        scores, other = search.rule(near)
+        scores, other = rule(near)
         if tree.chance is not None:
             here, (lag, first) = at(tree.chance, node), chance.rule(near)
             scores, other = jnp.where(here[None], lag, scores), jnp.where(here, first, other)
@@ -76,13 +77,15 @@ def levels_at_once(tree: Tree, lanes: int) -> int:
     return max(1, (8 if backend.accelerated() else 4) // lanes) if tree.chance is None else 1
 
 
+RUNS, STAYS, EXPANDS = range(3)  # a lane goes on; ends at its node; tries an untried action of it
+
+
 class Descent(NamedTuple):
     """Where lanes have come to."""
 
     depth: jax.Array  # i32[]  steps below the root
     node: jax.Array  # i32[L, B]
-    running: jax.Array  # bool[L, B]
-    expand: jax.Array  # bool[L, B]  an untried action of `node` is to be tried
+    state: jax.Array  # i32[L, B]
     path: jax.Array  # i32[R, L, B]  node at depth d in row d + levels - 1; N: none; R >= N + levels - 1
 
 
@@ -92,34 +95,33 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
     ahead, stride = levels_at_once(tree, lanes) - 1, max(1, 4 // lanes) if backend.accelerated() else 1
     rows = tree.size + ahead + stride - 1
 
-    def stays(node, depth):
+    def go(now: Descent, child: jax.Array) -> Descent:
+        """A step of the running lanes, to a child or (0) to an untried action."""
+        depth, deeper = now.depth + 1, (now.state == RUNS) & (child > 0)
         deepest = depth >= search.max_depth
         if tree.chance is not None:
-            deepest &= ~at(tree.chance, node)
-        return (at(tree.discount, node) == 0) | deepest
+            deepest &= ~at(tree.chance, child)
+        state = jnp.where(child == 0, EXPANDS, jnp.where((at(tree.discount, child) == 0) | deepest, STAYS, RUNS))
+        path = jax.lax.dynamic_update_slice_in_dim(
+            now.path, jnp.where(deeper, child, tree.size)[None], depth + ahead, 0
+        )
+        return Descent(depth, jnp.where(deeper, child, now.node), jnp.where(now.state == RUNS, state, now.state), path)
 
+    root = jnp.zeros((lanes, tree.batch), jnp.int32)
+    path = jnp.full((rows, *root.shape), tree.size, jnp.int32)
     if start is None:
-        node = jnp.zeros((1, tree.batch), jnp.int32)
-        begin = Descent(jnp.int32(0), node, node == 0, node != 0, jnp.full((rows, 1, tree.batch), tree.size))
+        begin = Descent(jnp.int32(0), root, root + RUNS, path.at[ahead].set(0))
+        if search.root_rule:
+            begin = go(begin, choose(search, search.root_rule, tree, root, root == 0))
     else:
-        node = jnp.where(start.active, start.child, 0)
-        first = jnp.where(node > 0, node, tree.size)
-        path = jnp.full((rows, *node.shape), tree.size).at[1 + ahead].set(first)
-        begin = Descent(jnp.int32(1), node, (node > 0) & ~stays(node, 1), start.active & (node == 0), path)
-
-    def step(now: Descent) -> Descent:
-        child = choose(search, tree, now.node, now.running)
-        deeper = now.running & (child > 0)
-        node, depth = jnp.where(deeper, child, now.node), now.depth + 1
-        path = now.path.at[depth + ahead].set(jnp.where(deeper, child, tree.size), **INSIDE)
-        return Descent(depth, node, deeper & ~stays(node, depth), now.expand | (now.running & ~deeper), path)
+        begin = go(Descent(jnp.int32(0), root, jnp.where(start.active, RUNS, STAYS), path), start.child)
 
     def steps(now: Descent) -> Descent:
         for _ in range(stride):
-            now = step(now)
+            now = go(now, choose(search, search.rule, tree, now.node, now.state == RUNS))
         return now
 
-    return jax.lax.while_loop(lambda now: now.running.any(), steps, begin)
+    return jax.lax.while_loop(lambda now: (now.state == RUNS).any(), steps, begin)
 
 
 def simulate(
@@ -129,22 +131,20 @@ def simulate(
     that were (or would have been) linked to.
 
     Without a start there is one lane, which begins at the root by the rule. With one, the caller keeps account of the
-    root's children.
+    root.
     """
     down = descend(search, tree, start)
-    parent, expand = down.node, down.expand
-    slot = jnp.where(expand, at(tree.untried.slot, parent).astype(jnp.int32), 0)
-    logit, raw = at(tree.untried.logit, parent), at(tree.raw, parent)
-    slot += zero_after(logit, raw)  # all that is written depends on it
-    action = slot if tree.actions is None else at(tree.actions, parent, slot).astype(jnp.int32)
+    parent, expand = down.node, down.state == EXPANDS
+    due, raw = find_next(tree, parent), at(tree.raw, parent)
+    action = due.slot if tree.actions is None else at(tree.actions, parent, due.slot).astype(jnp.int32)
+    links = expand
     if start is not None:
-        action = jnp.where(parent == 0, start.action, action)
+        action, links = jnp.where(parent == 0, start.action, action), expand & (parent > 0)
+    action += zero_after(due.left.mass, raw)  # all that is written depends on it
 
-    linked = jnp.where(expand & ((parent > 0) | (start is None)), parent, tree.size)
-    twig = Twig(parent, expand, slot, action, logit, linked, new, new + jnp.arange(len(parent))[:, None])
+    twig = Twig(parent, expand, links, action, due, new, new + jnp.arange(len(parent))[:, None])
     tree, gain, node = (grow if search.model.chance is None else grow_by_chance)(search, tree, key, twig)
-    active = jnp.ones_like(expand) if start is None else start.active
-    return back_up(search, tree, down, jnp.where(expand, gain, raw), active), node
+    return back_up(search, tree, down, down.depth + (start is None), jnp.where(expand, gain, raw)), node
 
 
 class Twig(NamedTuple):
@@ -152,21 +152,20 @@ class Twig(NamedTuple):
 
     parent: jax.Array  # i32
     grows: jax.Array  # bool  false: nothing is tried here
-    slot: jax.Array  # i32  of the action
+    links: jax.Array  # bool  false: nothing is linked here
     action: jax.Array  # i32
-    logit: jax.Array  # f32  its log-prior
-    linked: jax.Array  # i32  the parent, or N where nothing is to be linked
+    due: Next
     new: jax.Array  # i32[]  the first of L free nodes
     leaf: jax.Array  # i32[L, 1]  these nodes
 
 
 def grow(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, jax.Array, jax.Array]:
     """Adds the position behind each action. The tree, the returns as the parents see them, and the nodes; [L, B]."""
-    tree = link(tree, twig.linked, twig.slot, twig.leaf)
+    tree = link(tree, twig.parent, twig.links, twig.leaf, twig.due)
     said, after = search.model.decision(search.params, key, flat(twig.action), embedded(tree, twig.parent))
     tree = write(
         tree, twig.new, after, said.prior_logits, said.value, said.reward, said.discount,
-        flat(twig.parent * twig.grows), flat(twig.action), flat(twig.logit),
+        flat(twig.parent * twig.grows), flat(twig.action), flat(twig.due.logit),
     )  # fmt: skip
     gain = (said.reward + said.discount * said.value).reshape(twig.parent.shape)
     return tree, gain, jnp.broadcast_to(twig.leaf, gain.shape)
@@ -185,20 +184,19 @@ def grow_by_chance(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tu
     half = (tree.size - 1) // 2
     tree = write(
         tree, twig.new + half, went.afterstate, told.logits, value, told.reward, told.discount,
-        jnp.zeros_like(action), action, flat(twig.logit), chance=True,
+        jnp.zeros_like(action), action, flat(twig.due.logit), chance=True,
     )  # fmt: skip
     # The decision.
     reward, discount = jnp.where(went.due, 0.0, told.reward), jnp.where(went.due, said.discount, told.discount)
-    edge = jnp.where(went.due, went.outcome, action), jnp.where(both, went.logit, flat(twig.logit))
+    edge = jnp.where(went.due, went.outcome, action), jnp.where(both, went.logit, flat(twig.due.logit))
     nobody = jnp.zeros_like(action)  # parents are for reuse, which knows no chance
     tree = write(tree, twig.new, went.decision, said.prior_logits, said.value, reward, discount, nobody, *edge)
 
     value = jnp.where(went.due, value, said.value)
     gain, both = (x.reshape(here.shape) for x in (told.reward + told.discount * value, both))
     node = jnp.where(both, twig.leaf + half, twig.leaf)
-    tree = link(tree, twig.linked, twig.slot, node)
-    first = jnp.where(both, node, tree.size)
-    tree = link(tree, first, at(tree.untried.slot, node).astype(jnp.int32), jnp.broadcast_to(twig.leaf, node.shape))
+    tree = link(tree, twig.parent, twig.links, node, twig.due)
+    tree = link(tree, node, both, twig.leaf, find_next(tree, node))
     return tree, gain, node
 
 
@@ -212,8 +210,9 @@ def embedded(tree: Tree, node: jax.Array) -> Any:
     return jax.tree.map(lambda field: flat(at(field, node)), tree.embedding)
 
 
-def back_up(search: Search, tree: Tree, down: Descent, gain: jax.Array, active: jax.Array) -> Tree:
-    """Adds the returns `gain` f32[L, B], as seen from the last nodes of the paths, to every node above.
+def back_up(search: Search, tree: Tree, down: Descent, length: jax.Array, gain: jax.Array) -> Tree:
+    """Adds the returns `gain` f32[L, B], as seen from the last nodes of the paths, of `length` i32[] nodes at most, to
+    every node on them.
 
     What chance nodes are worth is computed anew, and what this changes counts for all their visits: a mean above them
     is always one of what its children are worth now.
@@ -241,7 +240,4 @@ def back_up(search: Search, tree: Tree, down: Descent, gain: jax.Array, active: 
         table = put(tree.tally, VALUE, node, value, visits + 1, reward + discount * value)
         return dataclasses.replace(tree, tally=table), gain
 
-    tree, gain = jax.lax.fori_loop(0, -(-down.depth // levels), step, (tree, gain))
-    visits, more = tree.visits[0], active.sum(0, dtype=jnp.float32)
-    value = (tree.value[0] * visits + jnp.where(active, gain, 0.0).sum(0)) / (visits + more)
-    return dataclasses.replace(tree, tally=tree.tally.at[:2, : tree.batch].set(jnp.stack([value, visits + more])))
+    return jax.lax.fori_loop(0, -(-length // levels), step, (tree, gain))[0]

@@ -18,7 +18,7 @@ from jaxzero.config import SearchConfig
 from jaxzero.models import Model
 from jaxzero.search import base
 from jaxzero.search.base import Finding, Search
-from jaxzero.search.gumbel import gumbel_noise, improved_policy, policy_value
+from jaxzero.search.gumbel import gumbel_noise, improved_policy
 from jaxzero.search.puct import noisy_logits
 
 
@@ -45,7 +45,7 @@ def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Se
         most = summary.visit_counts == summary.visit_counts.max(-1, keepdims=True)
         best = jnp.argmax(jnp.where(most & legal, root.prior_logits + completed + noise, -jnp.inf), -1)
         policy = improved_policy(root.prior_logits, completed, legal)
-        value = policy_value(policy, summary.qvalues, summary.visit_counts > 0)
+        value = (improved_policy(root.prior_logits, completed, summary.visit_counts > 0) * summary.qvalues).sum(-1)
         return Finding(policy, value, summary.visit_counts, summary.qvalues, best)
 
     return base.make(config, env, model, find)

@@ -79,7 +79,7 @@ class Tree:
 
     embedding: Any  # [N, B, ...]
     actions: jax.Array | None  # i16[N, B, K]  actions of the slots; None where slot = action
-    priors: jax.Array  # f32[N, B, K]  log-priors; -inf where tried or illegal
+    priors: jax.Array  # f32[N, B, K]  log-priors; -inf where illegal
     dropped: jax.Array | None  # f32[N, B]  log-prior of all actions that lack a slot; None: no legal one does
     child: jax.Array  # i16[N, C, B]  a node's children
     tally: jax.Array  # f32[7, N · B]  a `Tally`
@@ -280,19 +280,31 @@ def zero_after(*read: jax.Array) -> jax.Array:
     return functools.reduce(operator.or_, (x.astype(jnp.float32) > 3e38 for x in read)).astype(jnp.int32)
 
 
-def link(tree: Tree, parent: jax.Array, slot: jax.Array, leaf: jax.Array) -> Tree:
-    """Makes `leaf` the next child of `parent` (N: of none) by the action in `slot`; all [L, B]."""
-    inside = jnp.minimum(parent, tree.size - 1)
-    number = at(tree.number, inside)
-    left = at(tree.priors, inside)
-    left = jnp.where(jax.lax.broadcasted_iota(jnp.int32, left.shape, 2) == slot[..., None], -jnp.inf, left)
-    found = find_untried(left, None if tree.dropped is None else at(tree.dropped, inside))
-    parent += zero_after(found.mass, number)
+class Next(NamedTuple):
+    """What nodes will try next, the likeliest untried action, and what will then be left; [L, B]."""
+
+    slot: jax.Array  # i32
+    logit: jax.Array  # f32  its log-prior
+    number: jax.Array  # f32  of children so far
+    left: Untried
+
+
+def find_next(tree: Tree, node: jax.Array) -> Next:
+    slot, priors = at(tree.slot, node).astype(jnp.int32), at(tree.priors, node)
+    logit, order = at(tree.priors, node, slot), jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
+    less = (priors < logit[..., None]) | (priors == logit[..., None]) & (order > slot[..., None])
+    left = jnp.where(less, priors, -jnp.inf)  # what is likelier has been tried
+    dropped = None if tree.dropped is None else at(tree.dropped, node)
+    return Next(slot, logit, at(tree.number, node), find_untried(left, dropped))
+
+
+def link(tree: Tree, node: jax.Array, grows: jax.Array, leaf: jax.Array, due: Next) -> Tree:
+    """Makes `leaf` the child of `node` by the action that is `due`, where it `grows`; all [L, B]."""
+    parent = jnp.where(grows, node, tree.size) + zero_after(due.left.mass, due.number)
     return dataclasses.replace(
         tree,
-        child=place(tree.child, jnp.broadcast_to(leaf, parent.shape), parent, number, game_of(parent)),
-        priors=tree.priors.at[parent, game_of(parent), slot].set(-jnp.inf, **ANYWHERE),
-        tally=put(tree.tally, NUMBER, parent, number + 1, *found),
+        child=place(tree.child, jnp.broadcast_to(leaf, parent.shape), parent, due.number, game_of(parent)),
+        tally=put(tree.tally, NUMBER, parent, due.number + 1, *due.left),
     )
 
 
