@@ -112,7 +112,7 @@ def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most
     """All [B, A] -> the `most` with the highest score, not judged yet."""
     priors = jax.nn.softmax(jnp.where(legal, logits, -jnp.inf))
     score, action = jax.lax.top_k(jnp.where(legal, logits + gumbel, -jnp.inf), most)
-    prior = jnp.maximum(jnp.take_along_axis(priors, action, -1, mode="promise_in_bounds"), 1e-30)
+    prior = jnp.take_along_axis(priors, action, -1, mode="promise_in_bounds")
     zero = jnp.zeros_like(score.T)
     return Candidates(action.T, score.T, prior.T, zero.astype(jnp.int32), zero, zero, zero, zero[0])
 
