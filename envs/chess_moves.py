@@ -316,20 +316,8 @@ def by_rank(boards: jax.Array) -> jax.Array:
 
 
 def spread(boards: jax.Array) -> jax.Array:
-    """u32[2, K] -> bool[8·8·K], in the order of rank, file and K.
-
-    On a CPU a loop over the ranks writes into one buffer: as a single expression with a flat shape, XLA works out the
-    place of every element by itself and takes ten times longer.
-    """
-    rows = by_rank(boards)
-    if backend.accelerated():
-        return (rows[:, None] & FILES[None] != 0).reshape(-1)
-
-    def write(rank: jax.Array, squares: jax.Array) -> jax.Array:
-        here = jax.lax.dynamic_slice_in_dim(rows, rank, 1) & FILES != 0
-        return jax.lax.dynamic_update_slice_in_dim(squares, here[None], rank, 0)
-
-    return jax.lax.fori_loop(0, 8, write, jnp.zeros((8, 8, rows.shape[1]), bool)).reshape(-1)
+    """u32[2, K] -> bool[8·8·K], in the order of rank, file and K."""
+    return backend.alone(by_rank(boards)[:, None] & FILES[None] != 0).reshape(-1)
 
 
 def after_move(
