@@ -226,7 +226,8 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         at_root = find_candidates(root.prior_logits, gumbel, legal, most)
         first = layout.room or 1
         # Candidates are chosen here, so that priors of the root in the tree would never be looked at.
-        tree = trees.plant(root.replace(prior_logits=jnp.zeros_like(legal, float)), layout, layout.nodes(simulations))
+        blank = root.replace(prior_logits=jnp.zeros((len(keys), layout.slots or env.num_actions), root.value.dtype))
+        tree = trees.plant(blank, layout, layout.nodes(simulations))
         search = simulation.Search(
             model, params, partial(interior, scale), env.num_actions, model.num_outcomes, config.max_depth or tree.size
         )

@@ -176,22 +176,22 @@ def write(
     discount: jax.Array, parent: jax.Array, action: jax.Array, logit: jax.Array, chance: bool = False,
 ) -> Tree:  # fmt: skip
     """Puts what a model has said [L · B, ...] into nodes `new`, `new` + 1, …: visited once, childless. Of an afterstate
-    (`chance`) the logits are the outcomes'."""
+    (`chance`) the logits are the outcomes'. No more logits than slots are those of actions 0, 1, …"""
 
     def put(stored, x):
         x = jnp.asarray(x, stored.dtype).reshape(-1, tree.batch, *x.shape[1:])
         return jax.lax.dynamic_update_slice_in_dim(stored, x, new, 0)
 
     logits = jnp.where(logits > jnp.finfo(logits.dtype).min / 2, logits, -jnp.inf)
-    if (lacking := tree.priors.shape[-1] - logits.shape[-1]) > 0:  # of actions, where there are more outcomes
-        logits = jnp.pad(logits, ((0, 0), (0, lacking)), constant_values=-jnp.inf)
-    actions, dropped = tree.actions, None
-    if actions is not None:
-        if tree.dropped is None:
-            logits, slot = compact(logits, actions.shape[-1])
-        else:
-            logits, slot, dropped = likeliest(logits, actions.shape[-1])
-        actions = put(actions, slot)
+    slots, dropped = tree.priors.shape[-1], None if tree.dropped is None else jnp.full_like(value, -jnp.inf)
+    if logits.shape[-1] <= slots:
+        logits = jnp.pad(logits, ((0, 0), (0, slots - logits.shape[-1])), constant_values=-jnp.inf)
+        slot = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1)
+    elif dropped is None:
+        logits, slot = compact(logits, slots)
+    else:
+        logits, slot, dropped = likeliest(logits, slots)
+    actions = None if tree.actions is None else put(tree.actions, slot)
     first = find_untried(logits, dropped)
     total = first.logit + jnp.log(first.mass)
     one, zero = jnp.ones_like(value), jnp.zeros_like(value)
