@@ -215,6 +215,21 @@ def test_the_tree_is_that_of_mctx(settings, game):
         np.testing.assert_allclose(result.value, expected.value, atol=1e-5)
 
 
+def test_equally_likely_actions_are_tried_in_their_order():
+    """Priors of two heights, so that nodes have many alike, and few candidates, so that nodes try most actions."""
+    env = envs.make("tic_tac_toe")
+    states, (logits, values) = positions(env, 64), table(env)
+    params = jnp.sign(logits), values
+    for considered in (1, 3):
+        ours, theirs = (
+            searcher(env, explore=True, engine=engine, simulations=60, max_considered=considered)
+            for engine in ("tree", "mctx")
+        )
+        result, expected = (run(params, keys(64), states) for run in (ours, theirs))
+        np.testing.assert_array_equal(result.visits, expected.visits)
+        np.testing.assert_allclose(result.qvalues, expected.qvalues, atol=1e-5)
+
+
 TRAINED = pathlib.Path(__file__).parent.parent / "benchmarks" / "results" / "connect_four_fast_step000960.pt"
 
 
