@@ -547,7 +547,7 @@ def test_rounds_are_those_of_the_paper(at_once, simulations, considered, rounds)
     ],
 )
 def test_a_round_in_blocks_grows_the_tree_of_a_round_at_once(monkeypatch, game, simulations, considered, lanes):
-    """Node by node; but for its last bits the root's value, whose visits are counted block by block."""
+    """Node by node."""
     env, count = envs.make(game), 16
     states, params = positions(env, count), table(env)
     model, most = simulator.make(env, look_up), min(considered, env.num_actions)

@@ -79,7 +79,7 @@ class Tree:
 
     embedding: Any  # [N, B, ...]
     actions: jax.Array | None  # i16[N, B, K]  actions of the slots; None where slot = action
-    priors: jax.Array  # f32[N, B, K]  log-priors; -inf where illegal
+    priors: jax.Array  # f32[N, B, K]  log-priors; -inf where illegal, or tried at a kept root
     dropped: jax.Array | None  # f32[N, B]  log-prior of all actions that lack a slot; None: no legal one does
     child: jax.Array  # i16[N, C, B]  a node's children
     tally: jax.Array  # f32[7, N · B]  a `Tally`
