@@ -1,7 +1,13 @@
 """What loops and fusions cost where."""
 
+import functools
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax.custom_batching import custom_vmap
+from jax.experimental.xla_metadata import set_xla_metadata
 
 
 def accelerated() -> bool:
@@ -20,3 +26,27 @@ def alone(x: jax.Array) -> jax.Array:
         return x
     nowhere = len(x) + (x.reshape(-1)[0] != 0)
     return x.at[nowhere].set(jnp.zeros((), x.dtype), mode="drop")
+
+
+def compiled_once(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f of arrays, on a CPU compiled once for all places of a program that map it over a batch.
+
+    XLA would inline every call and compile each with what is around it. Calls that are marked it leaves alone, and of
+    equal ones, which have the batch as first axis everywhere, it compiles one.
+    """
+    single, mapped = jax.jit(f), jax.jit(jax.vmap(f))
+
+    @custom_vmap
+    @functools.wraps(f)
+    def call(*args):
+        return single(*args)
+
+    @call.def_vmap
+    def over_batch(size, batched, *args):
+        args = [x if own else jnp.broadcast_to(x, (size, *jnp.shape(x))) for x, own in zip(args, batched, strict=True)]
+        found = mapped(*args)
+        if not accelerated():
+            found = set_xla_metadata(found, inlineable="false")
+        return found, jax.tree.map(lambda _: True, found)
+
+    return call

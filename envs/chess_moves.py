@@ -219,7 +219,7 @@ class Moves(NamedTuple):
     en_passant: jax.Array  # bool[]  such a capture is legal
 
 
-@jax.jit  # so that a call from the host does not compile the scans anew
+@backend.compiled_once
 def legal_moves(board: jax.Array, castling: jax.Array, file: jax.Array) -> Moves:
     """`board` u32[4, 2]; `castling` u8[]; `file` u8[] of a pawn that just went two squares, or NO_FILE."""
     pieces = unpack(board)
