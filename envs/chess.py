@@ -26,6 +26,7 @@ from envs.text import letters, named_board, numbers
 START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"
 CLOCK = 100  # plies without capture or pawn move that end a game
 FIELDS = 21  # planes of an observation without history
+HAS = np.array([[[kind >> i & 1 == 1] for kind in KINDS.values()] for i in range(3)])  # [3, 6, 1]
 
 
 @jax.tree_util.register_dataclass
@@ -44,22 +45,11 @@ class State:
     rewards: jax.Array  # f32[2]
 
 
-def mirrored(boards: jax.Array) -> jax.Array:
-    """u32[…, 4, 2] as the other player sees it."""
-    lo, hi = rules.mirror(rules.Board(boards[..., 0], boards[..., 1]))
-    flipped = jnp.stack([lo, hi], -1)
-    mine, a, b, c = (flipped[..., i, :] for i in range(4))
-    return jnp.stack([(a | b | c) & ~mine, a, b, c], -2)
-
-
 def men(board: jax.Array) -> jax.Array:
     """u32[4, 2] -> u32[2, 12], the kinds of the mover, then of the other."""
-    pieces = rules.unpack(board)
-    mine = pieces.mine
-    kinds = [pieces.pawns, pieces.knights, pieces.a & pieces.c & ~pieces.b, pieces.b & pieces.c & ~pieces.a]
-    kinds += [pieces.a & pieces.b, pieces.kings]
-    sides = [kind & mine for kind in kinds] + [kind & ~mine for kind in kinds]
-    return jnp.stack([jnp.stack([side.lo for side in sides]), jnp.stack([side.hi for side in sides])])
+    a, b, c = jnp.where(HAS, board[1:, None], ~board[1:, None])  # [6, 2] each
+    kinds, mine = a & b & c, board[:1]
+    return jnp.concatenate([kinds & mine, kinds & ~mine]).T
 
 
 def repeats(state: State) -> jax.Array:
@@ -191,7 +181,7 @@ class Chess(Env):
         board, castling, file, quiet, last = rules.after_move(state.board, state.castling, state.file, action)
         past = state.past
         if past is not None:
-            past = mirrored(jnp.concatenate([state.board[None], past])[: self.history])
+            past = rules.mirrored(jnp.concatenate([state.board[None], past])[: self.history])
         after = dataclasses.replace(
             state,
             board=board,
@@ -298,7 +288,7 @@ class Chess(Env):
             rewards=jnp.zeros(2, jnp.float32),
             **self.extras(parts[6:], int(clock), player),
         )
-        other = np.asarray(mirrored(state.board))
+        other = np.asarray(rules.mirrored(state.board))
         if bool(find(other).checked):
             raise ValueError(f"chess: in {text!r} the player who has just moved is in check")
         state = settle(state, self.max_plies)

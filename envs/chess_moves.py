@@ -15,9 +15,7 @@ Planes, the 8×8×73 encoding of AlphaZero (Silver et al. 2018, table S2); an ac
 Letters: D = 8 directions.
 """
 
-from functools import reduce
 from itertools import chain
-from operator import or_
 from typing import Any, NamedTuple
 
 import jax
@@ -148,16 +146,6 @@ def bit(square: jax.Array) -> Board:
     return Board(np.uint32(1) << square, np.uint32(1) << (square - np.uint32(32)))  # a shift by 32 or more gives 0
 
 
-def mirror(board: Board) -> Board:
-    """Ranks mirrored: the bytes of 64 bits reversed."""
-
-    def swap(x):
-        x = x << 16 | x >> 16
-        return (x & np.uint32(0x00FF00FF)) << 8 | (x >> 8) & np.uint32(0x00FF00FF)
-
-    return Board(swap(board.hi), swap(board.lo))
-
-
 def lane_or(board: Board, axis: int = -1) -> Board:
     return Board(*(jnp.bitwise_or.reduce(word, axis) for word in board))  # pyright: ignore[reportCallIssue]
 
@@ -208,6 +196,16 @@ def unpack(board: jax.Array) -> Pieces:
 
 def pack(pieces: Pieces) -> jax.Array:
     return jnp.stack([jnp.stack(board) for board in pieces])
+
+
+def mirrored(boards: jax.Array) -> jax.Array:
+    """u32[…, 4, 2] as the other player sees it: the bytes of each 64 bits reversed, and the men of the other."""
+    x = boards[..., ::-1]
+    x = x << 16 | x >> 16
+    x = (x & np.uint32(0x00FF00FF)) << 8 | (x >> 8) & np.uint32(0x00FF00FF)
+    mine, kinds = x[..., :1, :], x[..., 1:, :]
+    a, b, c = jnp.split(kinds, 3, -2)
+    return jnp.concatenate([(a | b | c) & ~mine, kinds], -2)
 
 
 KINDS = {"P": 0b001, "N": 0b010, "B": 0b101, "R": 0b110, "Q": 0b111, "K": 0b100}  # bits c b a
@@ -357,9 +355,9 @@ def after_move(
     lost |= jnp.where(end.hi & np.uint32(1 << 31) != 0, 4 * K_SIDE, 0)
     lost |= jnp.where(end.hi & np.uint32(1 << 24) != 0, 4 * Q_SIDE, 0)
     kept = castling & ~lost.astype(jnp.uint8)
-    other = Pieces(*(mirror(boards) for boards in (reduce(or_, (a, b, c)) & ~mine, a, b, c)))
     file = jnp.where(pawn & (goal - origin == 16), origin % 8, NO_FILE).astype(jnp.uint8)
-    return pack(other), kept >> 2 | (kept & 3) << 2, file, ~pawn & ~capture, jnp.stack([origin, goal]).astype(jnp.uint8)
+    after, squares = mirrored(pack(Pieces(mine, a, b, c))), jnp.stack([origin, goal])
+    return after, kept >> 2 | (kept & 3) << 2, file, ~pawn & ~capture, squares.astype(jnp.uint8)
 
 
 def dead(board: jax.Array) -> jax.Array:
