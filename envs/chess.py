@@ -10,6 +10,7 @@ that the 50-move clock had.
 """
 
 import dataclasses
+import functools
 import re
 from typing import Any
 
@@ -17,7 +18,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import backend
 from envs import chess_moves as rules
+from envs.bits import ALL, joined, packed, split, with_64_bits
 from envs.chess_moves import KINDS, NO_FILE, PLANES
 from envs.core import Env, parse_action, where
 from envs.svg import chess_board
@@ -26,7 +29,7 @@ from envs.text import letters, named_board, numbers
 START = "rnbqkbnr/pppppppp/8/8/8/8/PPPPPPPP/RNBQKBNR w KQkq - 0 1"
 CLOCK = 100  # plies without capture or pawn move that end a game
 FIELDS = 21  # planes of an observation without history
-HAS = np.array([[[kind >> i & 1 == 1] for kind in KINDS.values()] for i in range(3)])  # [3, 6, 1]
+HAS = np.array([[kind >> i & 1 == 1 for kind in KINDS.values()] for i in range(3)])  # [3, 6]
 
 
 @jax.tree_util.register_dataclass
@@ -46,10 +49,10 @@ class State:
 
 
 def men(board: jax.Array) -> jax.Array:
-    """u32[4, 2] -> u32[2, 12], the kinds of the mover, then of the other."""
-    a, b, c = jnp.where(HAS, board[1:, None], ~board[1:, None])  # [6, 2] each
-    kinds, mine = a & b & c, board[:1]
-    return jnp.concatenate([kinds & mine, kinds & ~mine]).T
+    """u32[4, 2] -> u64[12], the kinds of the mover, then of the other."""
+    mine, *kinds = joined(board)
+    kinds = functools.reduce(jnp.bitwise_and, [jnp.where(has, x, ~x) for has, x in zip(HAS, kinds, strict=True)])
+    return jnp.concatenate([kinds & mine, kinds & ~mine])
 
 
 def repeats(state: State) -> jax.Array:
@@ -60,6 +63,7 @@ def repeats(state: State) -> jax.Array:
     return same.sum(dtype=jnp.uint8)
 
 
+@with_64_bits
 def settled(state: State, max_plies: int) -> State:
     """Enters the position into `seen`, drops an en passant right that nobody can use, and finds the end of the game."""
     moves = rules.legal_moves(state.board, state.castling, state.file)
@@ -73,6 +77,16 @@ def settled(state: State, max_plies: int) -> State:
     mate = stuck & moves.checked
     winner = jnp.where(jnp.arange(2, dtype=jnp.int8) == state.player, -1.0, 1.0).astype(jnp.float32)
     return dataclasses.replace(state, terminated=stuck | drawn, rewards=jnp.where(mate, winner, 0.0))
+
+
+@with_64_bits
+def planes(state: State) -> jax.Array:
+    """u8[rank, plane], a bit for each file: the planes of an observation as yes or no."""
+    flags = [repeats(state) > 0, *(state.castling >> i & 1 == 1 for i in range(4)), state.player == 1]
+    full = jnp.where(jnp.stack([*flags, *[jnp.bool(True)] * 2]), ALL, 0)
+    past = [] if state.past is None else [men(board) for board in state.past]
+    passed = rules.behind(state.file)[None]
+    return rules.by_rank(backend.alone(jnp.concatenate([men(state.board), passed, full, *past])))
 
 
 @jax.jit
@@ -110,7 +124,7 @@ def board_of(rows: str, player: int) -> np.ndarray:
     text = "".join(marks if player else marks[::-1])
     kinds = np.array([KINDS.get(mark.upper(), 0) for mark in text])
     mine = np.array([mark.islower() if player else mark.isupper() for mark in text])
-    return np.stack([rules.constant(bits) for bits in (mine, *(kinds >> i & 1 == 1 for i in range(3)))])
+    return split(packed(np.stack([mine, *(kinds >> i & 1 == 1 for i in range(3))])))
 
 
 def check_men(rows: str) -> None:
@@ -196,9 +210,10 @@ class Chess(Env):
         ended = dataclasses.replace(state, rewards=jnp.zeros(2, jnp.float32))
         return where(state.terminated, ended, settled(after, self.max_plies))
 
+    @with_64_bits
     def legal_actions(self, state: State) -> jax.Array:
         origins = rules.legal_moves(state.board, state.castling, state.file).origins
-        origins = jnp.where(state.terminated, rules.ALL, origins)
+        origins = jnp.where(state.terminated, ALL, origins)
         return rules.spread(origins)
 
     def observe(self, state: State) -> jax.Array:
@@ -212,23 +227,16 @@ class Chess(Env):
         19, 20 the 50-move clock / 100, the ply / max_plies
         then 12 planes for each earlier board, the latest first (0 before the first)
         """
-        squares = jnp.where(state.file < 8, np.uint32(0x100) << state.file.astype(jnp.uint32), np.uint32(0))
-        flags = [repeats(state) > 0, *(state.castling >> i & 1 == 1 for i in range(4)), state.player == 1]
-        full = jnp.where(jnp.stack([*flags, *[jnp.bool(True)] * 2]), rules.ALL, np.uint32(0))
         plane = np.arange(self.observation_shape[-1])
         scale = jnp.where(plane == 19, state.clock / CLOCK, jnp.where(plane == 20, state.ply / self.max_plies, 1.0))
-        passed = jnp.stack([jnp.zeros_like(squares), squares])[:, None]
-        past = [] if state.past is None else [men(board) for board in state.past]
-        planes = jnp.concatenate([men(state.board), passed, jnp.stack([full, full]), *past], 1)
-        seen = rules.by_rank(planes)[:, None] & rules.FILES[None] != 0
-        return jnp.where(seen, scale[None, None], 0.0)
+        return jnp.where(planes(state)[:, None] & rules.FILES[None] != 0, scale[None, None], 0.0)
 
     def action_to_str(self, state: State, action: int) -> str:
         player, origin, plane = int(state.player), action // PLANES, action % PLANES
         goal = origin + int(rules.OFFSETS[plane])
         kind = "nbr"[(plane - 64) // 3] if plane >= 64 else ""
-        pawn = rules.unpack(np.asarray(state.board)).pawns  # pyright: ignore[reportArgumentType]
-        if plane < 64 and goal >= 56 and int(pawn.hi) << 32 >> origin & 1:
+        _, *kind_bits = unpacked(np.asarray(state.board))[:, origin]
+        if plane < 64 and goal >= 56 and kind_bits == [1, 0, 0]:
             kind = "q"
         return square_name(origin, player) + square_name(goal, player) + kind
 

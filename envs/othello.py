@@ -1,7 +1,7 @@
 """Othello on 8 × 8 or 6 × 6. Action = row·size + column, row 0 on top as a1 is; size² is the pass.
 
-A player's discs are 64 bits in two words, bit = square. The other's discs are flooded in a direction by shifts of the
-whole board, doubling the step.
+A player's discs are a set of bits (`envs.bits`). The other's discs are flooded in a direction by shifts of the whole
+board, doubling the step.
 """
 
 import dataclasses
@@ -13,11 +13,10 @@ import numpy as np
 
 from envs import backend
 from envs.backend import alone
+from envs.bits import bit, joined, packed, split, with_64_bits
 from envs.core import Env, Symmetry, parse_action, square_symmetries
 from envs.svg import disc, dot, grid_board
 from envs.text import letters, named_board, numbers, read_board, square_name, write_board
-
-Words = tuple[jax.Array, jax.Array]  # u32[] squares 0 to 31, u32[] squares 32 to 63
 
 
 @jax.tree_util.register_dataclass
@@ -30,53 +29,31 @@ class State:
     rewards: jax.Array  # f32[2]
 
 
-def packed(squares: np.ndarray) -> np.ndarray:
-    """bool[size, size] -> u32[2]."""
-    bits = sum(1 << int(square) for square in np.flatnonzero(squares))
-    return np.array([bits & 0xFFFFFFFF, bits >> 32], np.uint32)
-
-
 def directions(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shifts u32[4] and, for each, the squares where a disc can be outflanked along it, u32[4, 2]. Each serves both
+    """Shifts u64[4] and, for each, the squares where a disc can be outflanked along it, u64[4]. Each serves both
     ways. A line that is flooded through such squares alone cannot run around an edge.
     """
     inner = np.zeros(size, bool)
     inner[1:-1] = True
     across, down = np.broadcast_to(inner, (size, size)), np.broadcast_to(inner[:, None], (size, size))
-    squares = [packed(line) for line in (across, down, across & down, across & down)]
-    return np.array([1, size, size - 1, size + 1], np.uint32), np.array(squares)
+    squares = [packed(line.reshape(-1)) for line in (across, down, across & down, across & down)]
+    return np.array([1, size, size - 1, size + 1], np.uint64), np.array(squares)
 
 
-def up(x: Words, n: jax.Array) -> Words:
-    return x[0] << n, x[1] << n | x[0] >> 32 - n
-
-
-def down(x: Words, n: jax.Array) -> Words:
-    return x[0] >> n | x[1] << 32 - n, x[1] >> n
-
-
-def both(x: Words, y: Words) -> Words:
-    return x[0] & y[0], x[1] & y[1]
-
-
-def either(x: Words, y: Words) -> Words:
-    return x[0] | y[0], x[1] | y[1]
-
-
-def ways(start: Words, other: Words, inner: Words, n: jax.Array):
+def ways(start: jax.Array, other: jax.Array, inner: jax.Array, n: jax.Array):
     """Up and down one direction: the other's discs that join on to `start`, and the squares one step further."""
-    through = both(other, inner)
-    for shift in (up, down):
-        run = both(through, shift(start, n))
-        run = either(run, both(through, shift(run, n)))
-        pairs = both(through, shift(through, n))
+    through = other & inner
+    for shift in (jnp.left_shift, jnp.right_shift):
+        run = through & shift(start, n)
+        run |= through & shift(run, n)
+        pairs = through & shift(through, n)
         for _ in range(2):  # runs of up to 2, 4, 6 discs: no more fit between two others
-            run = either(run, both(pairs, shift(run, 2 * n)))
+            run |= pairs & shift(run, 2 * n)
         yield run, shift(run, n)
 
 
-def gathered(size: int, found, nothing):
-    """`nothing` | found(direction's shift, inner squares) over the four directions.
+def gathered(size: int, found) -> jax.Array:
+    """u64[]: found(direction's shift, inner squares) over the four directions.
 
     A loop, not a chain of operations: XLA on CPU copies a chain of integer operations into every place that uses its
     result, once for each square of a mask. A loop is computed once.
@@ -84,50 +61,49 @@ def gathered(size: int, found, nothing):
     shifts, inner = directions(size)
 
     def turn(i, sofar):
-        more = found(jnp.asarray(shifts)[i], (jnp.asarray(inner)[i, 0], jnp.asarray(inner)[i, 1]))
-        return jax.tree.map(jnp.bitwise_or, sofar, more)
+        return sofar | found(jnp.asarray(shifts)[i], jnp.asarray(inner)[i])
 
-    return jax.lax.fori_loop(0, 4, turn, nothing, unroll=backend.accelerated() or None)
-
-
-def empty(own: Words, other: Words, size: int) -> Words:
-    board = packed(np.ones((size, size), bool))
-    return board[0] & ~(own[0] | other[0]), board[1] & ~(own[1] | other[1])
+    return jax.lax.fori_loop(0, 4, turn, jnp.uint64(0), unroll=backend.accelerated() or None)
 
 
-def moves(own: Words, other: Words, size: int) -> Words:
-    """Squares where the owner of `own` may place a disc."""
+def moves(own: jax.Array, other: jax.Array, size: int) -> jax.Array:
+    """u64[], squares where the owner of `own` may place a disc."""
 
     def found(n, inner):
         (_, high), (_, low) = ways(own, other, inner, n)
-        return either(high, low)
+        return high | low
 
-    return both(gathered(size, found, (jnp.uint32(0), jnp.uint32(0))), empty(own, other, size))
+    return gathered(size, found) & empty(own, other, size)
 
 
-def stuck(one: Words, two: Words, size: int) -> jax.Array:
+def empty(own: jax.Array, other: jax.Array, size: int) -> jax.Array:
+    return packed(np.ones(size * size, bool)) & ~(own | other)
+
+
+def stuck(one: jax.Array, two: jax.Array, size: int) -> jax.Array:
     """bool[]: neither side can place a disc."""
-    free = empty(one, two, size)
 
     def found(n, inner):
         ends = [end for pair in ((one, two), (two, one)) for _, end in ways(*pair, inner, n)]
-        low, high = both(functools.reduce(either, ends), free)
-        return low | high
+        return functools.reduce(jnp.bitwise_or, ends)
 
-    return gathered(size, found, jnp.uint32(0)) == 0
+    return gathered(size, found) & empty(one, two, size) == 0
 
 
-def flips(placed: Words, own: Words, other: Words, size: int) -> Words:
+def flips(placed: jax.Array, own: jax.Array, other: jax.Array, size: int) -> jax.Array:
     """Discs that turn over when `placed`, one square or none, is played."""
 
     def found(n, inner):
-        turned = []
-        for run, end in ways(placed, other, inner, n):
-            held = (end[0] & own[0] | end[1] & own[1]) != 0
-            turned.append((jnp.where(held, run[0], 0), jnp.where(held, run[1], 0)))
-        return either(*turned)
+        up, down = (jnp.where(end & own != 0, run, 0) for run, end in ways(placed, other, inner, n))
+        return up | down
 
-    return gathered(size, found, (jnp.uint32(0), jnp.uint32(0)))
+    return gathered(size, found)
+
+
+@with_64_bits
+def finished(discs: jax.Array, size: int) -> jax.Array:
+    """bool[]: neither side can place a disc on u32[2, 2]."""
+    return stuck(*joined(discs), size)
 
 
 def cells(boards: jax.Array, size: int) -> jax.Array:
@@ -176,34 +152,31 @@ class Othello(Env):
         diagonal = np.zeros((2, self.size, self.size), bool)
         diagonal[0, [middle - 1, middle], [middle, middle - 1]] = True
         diagonal[1, [middle - 1, middle], [middle - 1, middle]] = True
-        discs = jnp.array([packed(squares) for squares in diagonal])
+        discs = jnp.asarray(split(packed(diagonal.reshape(2, -1))))
         return State(discs, jnp.int8(-1), jnp.int8(0), jnp.bool(False), jnp.zeros(2, jnp.float32))
 
+    @with_64_bits
     def step(self, state: State, action: jax.Array) -> State:
         live = ~state.terminated
-        own, other = (state.discs[0, 0], state.discs[0, 1]), (state.discs[1, 0], state.discs[1, 1])
-        bit = jnp.where(live & (action < self.size**2), jnp.uint32(1) << (action.astype(jnp.uint32) & 31), 0)
-        placed = jnp.where(action < 32, bit, 0), jnp.where(action < 32, 0, bit)
+        own, other = joined(state.discs)
+        placed = jnp.where(live & (action < self.size**2), bit(action), 0)
         turned = flips(placed, own, other, self.size)
-        own = either(either(own, placed), turned)
-        other = both(other, (~turned[0], ~turned[1]))
+        own, other = own | placed | turned, other & ~turned
         over = stuck(own, other, self.size)
 
-        own, other = jnp.stack(own), jnp.stack(other)
         discs = jnp.where(live, jnp.stack([other, own]), jnp.stack([own, other]))
-        count = jax.lax.population_count(own).sum() - jax.lax.population_count(other).sum()
-        lead = jnp.sign(count.astype(jnp.int32)) * (1 - 2 * state.player)  # of player 0
+        count = jax.lax.population_count(own).astype(jnp.int32) - jax.lax.population_count(other).astype(jnp.int32)
+        lead = jnp.sign(count) * (1 - 2 * state.player)  # of player 0
         rewards = jnp.where(live & over, lead, 0).astype(jnp.float32) * np.array([1, -1], np.float32)
         last = jnp.where(live, action, state.last).astype(jnp.int8)
         player = jnp.where(live, 1 - state.player, state.player).astype(jnp.int8)
-        return State(discs, last, player, over, rewards)
+        return State(split(discs), last, player, over, rewards)
 
+    @with_64_bits
     def legal_actions(self, state: State) -> jax.Array:
-        own, other = state.discs
-        low, high = moves((own[0], own[1]), (other[0], other[1]), self.size)
-        action = np.arange(self.num_actions, dtype=np.uint32)
-        legal = jnp.where(action < 32, low, high) >> action % 32 & 1 == 1
-        legal = jnp.where(action == self.size**2, low | high == 0, legal)
+        found = moves(*joined(state.discs), self.size)
+        action = np.arange(self.num_actions, dtype=np.uint64)
+        legal = jnp.where(action < self.size**2, found >> action & 1 == 1, found == 0)
         return alone(state.terminated | legal)
 
     def observe(self, state: State) -> jax.Array:
@@ -248,10 +221,10 @@ class Othello(Env):
             if words[1] not in known:
                 raise ValueError(f"othello: the last move {words[1]!r} is no square with a disc of {yours}")
             last = known[words[1]]
-        own, other = (jnp.asarray(packed(board == mark)) for mark in (mine, yours))
-        over = stuck((own[0], own[1]), (other[0], other[1]), self.size)
+        discs = jnp.asarray(split(packed(np.array([board == mark for mark in (mine, yours)]).reshape(2, -1))))
+        over = finished(discs, self.size)
         player = jnp.int8("XO".index(mine))
-        return State(jnp.stack([own, other]), jnp.int8(last), player, over, jnp.zeros(2, jnp.float32))
+        return State(discs, jnp.int8(last), player, over, jnp.zeros(2, jnp.float32))
 
     def to_board(self, state: State) -> str:
         return named_board(self.to_text(state).split()[: self.size], numbers(1, self.size), letters(self.size))
