@@ -17,9 +17,20 @@ def accelerated() -> bool:
     return jax.default_backend() != "cpu"
 
 
-@jax.jit
-def same(x: jax.Array) -> jax.Array:
-    return jax.lax.optimization_barrier(x)
+def called(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f of arrays, on a CPU a function of its own in the program, the same one for all calls that are alike: XLA
+    compiles each operation with what is around it, but it leaves a call alone that is marked."""
+    compiled = jax.jit(f)
+
+    @functools.wraps(f)
+    def call(*args):
+        found = compiled(*args)
+        return found if accelerated() else set_xla_metadata(found, inlineable="false")
+
+    return call
+
+
+kept = called(jax.lax.optimization_barrier)  # jit would forward x, were there no operation
 
 
 def alone(x: jax.Array) -> jax.Array:
@@ -27,16 +38,15 @@ def alone(x: jax.Array) -> jax.Array:
 
     XLA does not fuse with a call. (It drops barriers before it fuses.)
     """
-    return x if accelerated() else set_xla_metadata(same(x), inlineable="false")
+    return x if accelerated() else kept(x)
 
 
 def compiled_once(f: Callable[..., Any]) -> Callable[..., Any]:
     """f of arrays, on a CPU compiled once for all places of a program that map it over a batch.
 
-    XLA would inline every call and compile each with what is around it. Calls that are marked it leaves alone, and of
-    equal ones, which have the batch as first axis everywhere, it compiles one.
+    Calls are alike here if they have the batch as first axis everywhere.
     """
-    single, mapped = jax.jit(f), jax.jit(jax.vmap(f))
+    single, mapped = jax.jit(f), called(jax.vmap(f))
 
     @custom_vmap
     @functools.wraps(f)
@@ -47,8 +57,6 @@ def compiled_once(f: Callable[..., Any]) -> Callable[..., Any]:
     def over_batch(size, batched, *args):
         args = [x if own else jnp.broadcast_to(x, (size, *jnp.shape(x))) for x, own in zip(args, batched, strict=True)]
         found = mapped(*args)
-        if not accelerated():
-            found = set_xla_metadata(found, inlineable="false")
         return found, jax.tree.map(lambda _: True, found)
 
     return call

@@ -110,11 +110,22 @@ class Candidates(NamedTuple):
 
 def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most: int) -> Candidates:
     """All [B, A] -> the `most` with the highest score, not judged yet."""
-    priors = jax.nn.softmax(jnp.where(legal, logits, -jnp.inf))
-    score, action = jax.lax.top_k(jnp.where(legal, logits + gumbel, -jnp.inf), most)
-    prior = jnp.take_along_axis(priors, action, -1, mode="promise_in_bounds")
-    zero = jnp.zeros_like(score.T)
-    return Candidates(action.T, score.T, prior.T, zero.astype(jnp.int32), zero, zero, zero, zero[0])
+    scores = jnp.where(legal, logits + gumbel, -jnp.inf)
+    action = backend.alone(jax.lax.top_k(scores, most)[1].T)
+    score, prior = of_candidates(scores, action), of_candidates(legal_softmax(logits, legal), action)
+    zero = jnp.zeros_like(score)
+    return Candidates(action, score, prior, zero.astype(jnp.int32), zero, zero, zero, zero[0])
+
+
+@backend.called
+def of_candidates(x: jax.Array, action: jax.Array) -> jax.Array:
+    """Of actions [B, A] -> of candidates [M, B]."""
+    return trees.take(x, trees.game_of(action), action)
+
+
+@backend.called
+def legal_softmax(logits: jax.Array, legal: jax.Array) -> jax.Array:
+    return jax.nn.softmax(jnp.where(legal, logits, -jnp.inf))
 
 
 def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Candidates:
@@ -137,7 +148,8 @@ def visit(
 
     start = simulation.Start(pick(at_root.action), pick(at_root.child), chosen.any(0))
     tree, node = simulation.simulate(search, tree, key, new, start)
-    child = jnp.where(chosen & (start.child == 0)[None], node[None], at_root.child[:, None]).max(1)
+    child = at_root.child[:, None]
+    child = jnp.where(chosen & (child == 0), node[None], child).max(1)
     return tree, at_root._replace(child=child.astype(jnp.int32))
 
 
@@ -168,9 +180,11 @@ def is_first_highest(scores: jax.Array) -> jax.Array:
 
 def rank(scores: jax.Array) -> jax.Array:
     """i32[M, B]: how many of [M, B] are higher, or equal and before."""
-    order, one, other = jnp.arange(len(scores)), scores[:, None], scores[None]
-    before = (order[None] < order[:, None])[..., None]
-    return ((other > one) | (other == one) & before).sum(1, dtype=jnp.int32)
+
+    def count(i, place):
+        return place + ((scores[i] > scores) | (scores[i] == scores) & (i < jnp.arange(len(scores)))[:, None])
+
+    return jax.lax.fori_loop(0, len(scores), count, jnp.zeros(scores.shape, jnp.int32), unroll=backend.accelerated())
 
 
 def round_by_round(
@@ -225,9 +239,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         at_root = find_candidates(root.prior_logits, gumbel, legal, most)
         first = layout.room or 1
-        # Candidates are chosen here, so that priors of the root in the tree would never be looked at.
-        blank = root.replace(prior_logits=jnp.zeros((len(keys), layout.slots or env.num_actions), root.value.dtype))
-        tree = trees.plant(blank, layout, layout.nodes(simulations))
+        tree = trees.plant_seed(root, layout, layout.nodes(simulations))
         search = simulation.Search(
             model, params, partial(interior, scale), env.num_actions, model.num_outcomes, config.max_depth or tree.size
         )
@@ -247,7 +259,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
             return trees.place(jnp.broadcast_to(others[:, None], legal.shape), x, game, at_root.action)
 
         policy = improved_policy(root.prior_logits, by_action(at_root.other, at_root.value), legal)
-        weights = jnp.where(at_root.visits > 0, trees.take(policy, game, at_root.action), 0.0)
+        weights = jnp.where(at_root.visits > 0, of_candidates(policy, at_root.action), 0.0)
         value = (weights * at_root.qvalue).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
         best = jnp.where(best, at_root.action, 0).max(0)
         none = jnp.zeros_like(value)
@@ -263,4 +275,4 @@ def gumbel_noise(keys: jax.Array, num_actions: int) -> jax.Array:
 
 def improved_policy(logits: jax.Array, values: jax.Array, legal: jax.Array) -> jax.Array:
     """Equation 10, with values completed and scaled; all [B, A]."""
-    return jax.nn.softmax(jnp.where(legal, logits + values, -jnp.inf))
+    return legal_softmax(logits + values, legal)

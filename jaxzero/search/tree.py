@@ -64,7 +64,7 @@ class Edge(NamedTuple):
 
 
 VALUE, NUMBER = map(Tally._fields.index, ("value", "number"))
-PARENT, LOGIT = map(Edge._fields.index, ("parent", "logit"))
+RAW, PARENT, LOGIT = map(Edge._fields.index, ("raw", "parent", "logit"))
 
 
 def fact(table: str, index: int) -> Any:
@@ -150,8 +150,8 @@ def layout(env: Env, config: SearchConfig, simulations: int, model: Model) -> La
     return found
 
 
-def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
-    """A tree of one node, with room for `num_nodes`."""
+def ground(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
+    """Room for `num_nodes`, all zeros."""
     batch = root.value.shape[0]
     slots = max(layout.slots or root.prior_logits.shape[-1], layout.outcomes)
 
@@ -159,7 +159,7 @@ def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
         return jnp.zeros((num_nodes, batch, *more), dtype)
 
     real = root.value.dtype
-    tree = Tree(
+    return Tree(
         embedding=jax.tree.map(lambda x: jnp.zeros((num_nodes, *x.shape), x.dtype), root.embedding),
         actions=zeros(jnp.int16, slots) if layout.slots else None,
         priors=zeros(real, slots), dropped=zeros(real) if layout.capped else None,
@@ -167,8 +167,19 @@ def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
         tally=jnp.zeros((len(Tally._fields), num_nodes * batch)),
         edge=jnp.zeros((len(Edge._fields), num_nodes * batch)), chance=zeros(bool) if layout.outcomes else None,
     )  # fmt: skip
-    zero = jnp.zeros(batch, real)
+
+
+def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
+    """A tree of one node, with room for `num_nodes`."""
+    tree, zero = ground(root, layout, num_nodes), jnp.zeros_like(root.value)
     return write(tree, 0, root.embedding, root.prior_logits, root.value, zero, zero + 1, zero, zero, zero)
+
+
+def plant_seed(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
+    """The same for a search that keeps account of the root: of it the tree knows the position and the value alone."""
+    tree, batch = ground(root, layout, num_nodes), root.value.shape[0]
+    embedding = jax.tree.map(lambda stored, x: stored.at[0].set(x), tree.embedding, root.embedding)
+    return dataclasses.replace(tree, embedding=embedding, edge=tree.edge.at[RAW, :batch].set(root.value))
 
 
 def write(
@@ -192,10 +203,13 @@ def write(
     else:
         logits, slot, dropped = likeliest(logits, slots)
     actions = None if tree.actions is None else put(tree.actions, slot)
-    first = find_untried(logits, dropped)
-    total = first.logit + jnp.log(first.mass)
+    lanes = (-1, tree.batch)  # as `find_next` has them: equal operations are compiled once
+    first = find_untried(logits.reshape(*lanes, slots), None if dropped is None else dropped.reshape(lanes))
+    first = Untried(*(x.reshape(-1) for x in first))
+    weight = jnp.log(first.mass)
+    total = first.logit + weight
     one, zero = jnp.ones_like(value), jnp.zeros_like(value)
-    tally = Tally(value, one, reward + discount * value, zero, first.slot, -jnp.log(first.mass), first.mass)
+    tally = Tally(value, one, reward + discount * value, zero, first.slot, -weight, first.mass)
     edge = Edge(value, parent, action, logit, reward, discount)
 
     def put_all(table, numbers):
