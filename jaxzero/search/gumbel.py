@@ -182,7 +182,8 @@ def rank(scores: jax.Array) -> jax.Array:
     """i32[M, B]: how many of [M, B] are higher, or equal and before."""
 
     def count(i, place):
-        return place + ((scores[i] > scores) | (scores[i] == scores) & (i < jnp.arange(len(scores)))[:, None])
+        other, after = scores[i][None], (i < jnp.arange(len(scores)))[:, None]
+        return place + ((other > scores) | (other == scores) & after)
 
     return jax.lax.fori_loop(0, len(scores), count, jnp.zeros(scores.shape, jnp.int32), unroll=backend.accelerated())
 

@@ -11,6 +11,7 @@ Letters as in `tree`.
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -111,14 +112,19 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
     path = jnp.full((rows, *root.shape), tree.size, jnp.int32)
     if start is None:
         begin = Descent(jnp.int32(0), root, root + RUNS, path.at[ahead].set(0))
-        if search.root_rule:
-            begin = go(begin, choose(search, search.root_rule, tree, root, root == 0))
+        first = partial(choose, search, search.root_rule, tree) if search.root_rule else None
     else:
-        begin = go(Descent(jnp.int32(0), root, jnp.where(start.active, RUNS, STAYS), path), start.child)
+        begin = Descent(jnp.int32(0), root, jnp.where(start.active, RUNS, STAYS), path)
+        first = lambda node, running: start.child  # noqa: E731
+    if first and backend.accelerated():
+        begin, first = go(begin, first(root, root == 0)), None
+    below = partial(choose, search, search.rule, tree)
 
     def steps(now: Descent) -> Descent:
         for _ in range(stride):
-            now = go(now, choose(search, search.rule, tree, now.node, now.state == RUNS))
+            here = now.node, now.state == RUNS
+            # On a CPU the first step is a branch in the loop, so that `go` is compiled once.
+            now = go(now, jax.lax.cond(now.depth == 0, first, below, *here) if first else below(*here))
         return now
 
     return jax.lax.while_loop(lambda now: (now.state == RUNS).any(), steps, begin)
@@ -163,6 +169,7 @@ def grow(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, 
     """Adds the position behind each action. The tree, the returns as the parents see them, and the nodes; [L, B]."""
     tree = link(tree, twig.parent, twig.links, twig.leaf, twig.due)
     said, after = search.model.decision(search.params, key, flat(twig.action), embedded(tree, twig.parent))
+    said = said.replace(value=backend.alone(said.value))
     tree = write(
         tree, twig.new, after, said.prior_logits, said.value, said.reward, said.discount,
         flat(twig.parent * twig.grows), flat(twig.action), flat(twig.due.logit),
