@@ -77,7 +77,7 @@ def moves(own: jax.Array, other: jax.Array, size: int) -> jax.Array:
 
 
 def empty(own: jax.Array, other: jax.Array, size: int) -> jax.Array:
-    return packed(np.ones(size * size, bool)) & ~(own | other)
+    return ~(own | other) & packed(np.ones(size * size, bool))
 
 
 def stuck(one: jax.Array, two: jax.Array, size: int) -> jax.Array:
@@ -103,7 +103,8 @@ def flips(placed: jax.Array, own: jax.Array, other: jax.Array, size: int) -> jax
 @with_64_bits
 def finished(discs: jax.Array, size: int) -> jax.Array:
     """bool[]: neither side can place a disc on u32[2, 2]."""
-    return stuck(*joined(discs), size)
+    one, two = joined(discs)
+    return stuck(one, two, size)
 
 
 def cells(boards: jax.Array, size: int) -> jax.Array:
@@ -174,7 +175,8 @@ class Othello(Env):
 
     @with_64_bits
     def legal_actions(self, state: State) -> jax.Array:
-        found = moves(*joined(state.discs), self.size)
+        own, other = joined(state.discs)
+        found = moves(own, other, self.size)
         action = np.arange(self.num_actions, dtype=np.uint64)
         legal = jnp.where(action < self.size**2, found >> action & 1 == 1, found == 0)
         return alone(state.terminated | legal)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from envs import backend
+from envs.bits import joined, packed, split, with_64_bits
 
 
 def power_sums(x, n):
@@ -47,3 +48,33 @@ def test_compiled_once_is_compiled_once():
     lowered = jax.jit(run).lower(X[0])
     assert len(re.findall(r"func private @power_sums", lowered.as_text())) == 1
     assert len(re.findall(r" call\(.*to_apply=%power_sums", str(lowered.compile().as_text()))) == 2
+
+
+@pytest.mark.skipif(backend.accelerated(), reason="for CPUs")
+def test_what_is_computed_alone_stays_a_call():
+    """Under vmap too, and though nothing is done to it."""
+
+    def run(x):
+        return jax.vmap(lambda row: backend.alone(jnp.log1p(row))[:, None] * row[None])(x)
+
+    text = str(jax.jit(run).lower(np.abs(X[0])).compile().as_text())
+    assert len(re.findall(r" call\(.*to_apply=%optimization_barrier", text)) == 1
+    want = np.log1p(np.abs(X[0]))[:, :, None] * np.abs(X[0])[:, None]
+    np.testing.assert_allclose(jax.jit(run)(np.abs(X[0])), want, rtol=1e-6)
+
+
+def test_boards_of_64_bits_outside_of_their_functions_are_words():
+    """Bit 63 survives, and nothing else of the program has 64 bits."""
+
+    @with_64_bits
+    def turned(words):
+        return split(joined(words) << 1 | joined(words) >> 63)
+
+    words = np.array([[1, 0], [0, 1 << 31], [1 << 31, 5]], np.uint32)
+    result = jax.jit(jax.vmap(turned))(words)
+    assert result.dtype == np.uint32
+    np.testing.assert_array_equal(result, [[2, 0], [1, 0], [0, 11]])
+    squares = np.zeros((2, 64), bool)
+    squares[0, [0, 33]] = squares[1, 63] = True
+    np.testing.assert_array_equal(split(packed(squares)), [[1, 2], [0, 1 << 31]])
+    assert jnp.asarray(3.0).dtype == jnp.float32
