@@ -29,14 +29,17 @@ def with_64_bits(f: Callable[..., Any]) -> Callable[..., Any]:
 
 def joined(words: jax.Array) -> jax.Array:
     """u32[…, 2] -> u64[…]."""
-    return jax.lax.bitcast_convert_type(words, jnp.uint64)
+    return words[..., 0].astype(jnp.uint64) | words[..., 1].astype(jnp.uint64) << 32
 
 
 def split(board: Any) -> Any:
-    """u64[…] -> u32[…, 2], of JAX or numpy."""
+    """u64[…] -> u32[…, 2], of JAX or numpy.
+
+    No `bitcast_convert_type`: XLA makes one wrong of two, as where these words are taken apart into bytes.
+    """
     if isinstance(board, np.ndarray):
         return board[..., None].view(np.uint32)
-    return jax.lax.bitcast_convert_type(board, jnp.uint32)
+    return jnp.stack([board.astype(jnp.uint32), (board >> 32).astype(jnp.uint32)], -1)
 
 
 def packed(squares: np.ndarray) -> np.ndarray:
