@@ -94,8 +94,8 @@ SECOND, SEVENTH = np.uint64(0xFF << 8), np.uint64(0xFF << 48)  # ranks
 DARK = np.uint64(0xAA55AA55AA55AA55)
 
 
-def lane_or(board: jax.Array, axis: int = -1) -> jax.Array:
-    return jnp.bitwise_or.reduce(board, axis)  # pyright: ignore[reportCallIssue]
+def lane_or(board: jax.Array) -> jax.Array:
+    return jnp.bitwise_or.reduce(board, -1)  # pyright: ignore[reportCallIssue]
 
 
 def lane_and(board: jax.Array) -> jax.Array:
