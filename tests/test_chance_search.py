@@ -96,9 +96,9 @@ def test_outcomes_are_visited_by_their_probability():
         left = jnp.where(visits > 0, -jnp.inf, padded)
         untried = trees.Untried(left.argmax(0), left.max(0), left.max(0))
         blank = jnp.zeros(len(odds))
-        near = trees.Family(visits > 0, visits, visits, padded, blank, blank, visits.sum(0), untried, blank > 0)
-        scores, first = chance.rule(near)
-        scores = jnp.where(near.tried, scores, -jnp.inf)
+        children = (trees.chunks(x) for x in (visits > 0, visits, visits, padded))
+        scores, first = chance.rule(trees.Family(*children, blank, blank, visits.sum(0), untried, blank > 0))
+        scores = jnp.where(visits > 0, jnp.concatenate(scores), -jnp.inf)
         best = jnp.where(scores.max(0) >= first, scores.argmax(0), untried.slot)
         visits = visits + (jnp.arange(32)[:, None] == best[None])
         return visits, visits

@@ -52,10 +52,11 @@ def make(env: Env, simulations: int) -> Search:
     return base.make(config, env, model, find, layout)
 
 
-def rule(near: trees.Family) -> tuple[jax.Array, jax.Array]:
+def rule(near: trees.Family) -> tuple[trees.Chunks, jax.Array]:
     """UCB1, values scaled to [0, 1]; what is untried comes first, in random order."""
-    explore = jnp.sqrt(2 * jnp.log(near.node_visits)[None] / jnp.maximum(near.visits, 1))
-    return (near.qvalue + 1) / 2 + explore, jnp.where(near.untried.logit > -jnp.inf, jnp.inf, -jnp.inf)
+    explore = lambda visits: jnp.sqrt(2 * jnp.log(near.node_visits) / jnp.maximum(visits, 1))  # noqa: E731
+    scores = trees.each(lambda value, visits: (value + 1) / 2 + explore(visits), near.qvalue, near.visits)
+    return scores, jnp.where(near.untried.likeliest > -jnp.inf, jnp.inf, -jnp.inf)
 
 
 def judge(env: Env, key: jax.Array | None, states: Any) -> tuple[jax.Array, jax.Array]:

@@ -22,10 +22,12 @@ Evaluate = Callable[[Params, jax.Array | None, State], tuple[jax.Array, jax.Arra
 def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
     """A model whose embeddings are game states; `infer` is a network's folded form."""
 
+    legal_actions = backend.called(jax.vmap(env.legal_actions))
+
     def evaluate(params: Params, key: jax.Array | None, states: State) -> tuple[jax.Array, jax.Array]:
         del key  # the network is deterministic
         prediction = infer(params, jax.vmap(env.observe)(states))
-        return mask(prediction.logits, jax.vmap(env.legal_actions)(states)), prediction.value
+        return mask(prediction.logits, legal_actions(states)), prediction.value
 
     return make_judged(env, evaluate)
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from envs import Env
+from envs import Env, backend
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model, Params
 from jaxzero.search import reuse
@@ -62,8 +62,10 @@ def make(config: SearchConfig, env: Env, model: Model, find: Find, layout: Layou
     if layout and layout.room:
         return make_reusing(config, env, model, find, layout)
 
+    legal_actions = backend.called(jax.vmap(env.legal_actions))
+
     def run(params, keys, states, carry, temperature, explore):
-        root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
+        root, legal = model.root(params, states), legal_actions(states)
         sub = jax.vmap(jax.random.split)(keys)
         found = find(params, sub[:, 0], root, legal, explore, None)
         return play(config, sub[:, 1], found, legal, temperature, explore), carry

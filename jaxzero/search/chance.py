@@ -18,12 +18,12 @@ import mctx
 
 from envs.core import where
 from jaxzero.models import Afterstate, Model, Params
-from jaxzero.search.tree import Family
+from jaxzero.search.tree import Chunks, Family, each, over
 
 ROUNDING = 1e-4  # in visits
 
 
-def rule(near: Family) -> tuple[jax.Array, jax.Array]:
+def rule(near: Family) -> tuple[Chunks, jax.Array]:
     """Which outcome is due, as a `simulation.Rule`: of those behind their share of the visits, the one with the highest
     probability / (visits + 1).
 
@@ -31,16 +31,21 @@ def rule(near: Family) -> tuple[jax.Array, jax.Array]:
     method of Balinski and Young 1975, proven there for seats and votes). The largest p·n - visits, the plainer rule,
     can fall behind by more than one.
     """
-    probability = jnp.exp(near.logit)
-    total = jnp.where(near.tried, near.visits, 0.0).sum(0)
-    behind = near.visits + ROUNDING < probability * (1 + total)[None]
-    return jnp.where(behind, probability / (near.visits + 1), -jnp.inf), jnp.exp(near.untried.logit)
+    total = over(jnp.add, each(lambda tried, visits: jnp.where(tried, visits, 0.0), near.tried, near.visits))
+
+    def score(logit, visits):
+        probability = jnp.exp(logit)
+        behind = visits + ROUNDING < probability * (1 + total)
+        return jnp.where(behind, probability / (visits + 1), -jnp.inf)
+
+    return each(score, near.logit, near.visits), jnp.exp(near.untried.likeliest)
 
 
 def expectation(near: Family) -> jax.Array:
     """f32[L, B]: mean of the outcomes tried, by probability; exact as soon as all are."""
-    probability = jnp.where(near.tried, jnp.exp(near.logit), 0.0)
-    return (probability * near.qvalue).sum(0) / jnp.maximum(probability.sum(0), jnp.finfo(near.logit.dtype).tiny)
+    probability = each(lambda tried, logit: jnp.where(tried, jnp.exp(logit), 0.0), near.tried, near.logit)
+    total = over(jnp.add, each(jnp.multiply, probability, near.qvalue))
+    return (total / jnp.maximum(over(jnp.add, probability), jnp.finfo(jnp.float32).tiny))[0]
 
 
 class Step(NamedTuple):

@@ -11,17 +11,19 @@ import jax.numpy as jnp
 
 from jaxzero.search import simulation
 from jaxzero.search import tree as trees
+from jaxzero.search.tree import each
 
 
-def number(k: float, near: trees.Family) -> jax.Array:
+def number(k: float, near: trees.Family) -> trees.Chunks:
     """f32[W, L, B]: playouts that each child of a root is owed, √(k · prior · playouts so far)."""
-    return jnp.sqrt(k * jnp.exp(near.logit) * (near.node_visits - 1)[None])
+    return each(lambda logit: jnp.sqrt(k * jnp.exp(logit) * (near.node_visits - 1)), near.logit)
 
 
-def rule(plain: simulation.Rule, k: float, near: trees.Family) -> tuple[jax.Array, jax.Array]:
+def rule(plain: simulation.Rule, k: float, near: trees.Family) -> tuple[trees.Chunks, jax.Array]:
     """At the root: a child that is owed playouts comes first, else as the plain rule says."""
     scores, other = plain(near)
-    return jnp.where(near.visits < number(k, near), jnp.inf, scores), other
+    first = lambda visits, owed, score: jnp.where(visits < owed, jnp.inf, score)  # noqa: E731
+    return each(first, near.visits, number(k, near), scores), other
 
 
 def prune(plain: simulation.Rule, tree: trees.Tree, k: float) -> jax.Array:
@@ -32,17 +34,17 @@ def prune(plain: simulation.Rule, tree: trees.Tree, k: float) -> jax.Array:
     """
     root = jnp.zeros((1, tree.batch), jnp.int32)
     near, _ = trees.family(tree, root, tree.child.shape[1], 0)
-    visits = jnp.where(near.tried, near.visits, 0.0)
+    tried, visits, owed = (jnp.concatenate(x) for x in (near.tried, near.visits, each(jnp.floor, number(k, near))))
+    visits = jnp.where(tried, visits, 0.0)
     order = jnp.arange(len(visits))[:, None, None]
     best = order == jnp.where(visits == visits.max(0)[None], order, len(visits)).min(0)[None]
-    highest = jnp.where(best, plain(near)[0], -jnp.inf).max(0)
-    owed = jnp.floor(number(k, near))
+    highest = jnp.where(best, jnp.concatenate(plain(near)[0]), -jnp.inf).max(0)
 
     def subtract(i, left):
         fewer = left - 1
-        score, _ = plain(near._replace(visits=fewer))
+        score = jnp.concatenate(plain(near._replace(visits=trees.chunks(fewer)))[0])
         return jnp.where((i < owed) & (fewer >= 0) & (score < highest[None]), fewer, left)
 
-    most = jnp.where(near.tried & ~best, owed, 0.0).max().astype(jnp.int32)
+    most = jnp.where(tried & ~best, owed, 0.0).max().astype(jnp.int32)
     left = jax.lax.fori_loop(0, most, subtract, visits)
     return jnp.where(best, visits, jnp.where(left > 1, left, 0.0))[:, 0]

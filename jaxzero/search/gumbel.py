@@ -9,6 +9,7 @@ Letters as in `tree`; M candidates, A actions.
 """
 
 import itertools
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -22,7 +23,9 @@ from jaxzero.models import Model
 from jaxzero.search import base, reuse, simulation
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
+from jaxzero.search.tree import Chunks, each, over
 
+TINY = jnp.finfo(jnp.float32).tiny  # the least prior of an action that was tried
 VISIT_OFFSET = 50.0  # c_visit of the paper
 CPU_ROWS = 128  # of a network call in rounds, at most, unless there are more games; wider ones leave the caches
 
@@ -64,35 +67,39 @@ def considered_visits(most: int, simulations: int) -> np.ndarray:
 
 
 def completed(
-    scale: Scale, tried: jax.Array, qvalue: jax.Array, visits: jax.Array, prior: jax.Array, raw: jax.Array,
-    complete: jax.Array,
-) -> tuple[jax.Array, jax.Array]:  # fmt: skip
-    """Values for choosing, of children [W, ...] and of any untried action [...], times (c_visit + most visits) ·
-    c_scale (equation 8; the untried by appendix D). `visits` are 0 where not tried; `raw` and `complete` are the
-    parent's."""
-    tiny = jnp.finfo(prior.dtype).tiny
-    prior = jnp.where(tried, jnp.maximum(prior, tiny), 0.0)
-    total = visits.sum(0)
-    mixed = (raw + total * (prior * qvalue).sum(0) / jnp.maximum(prior.sum(0), tiny)) / (total + 1)
-    weight = (VISIT_OFFSET + visits.max(0)) * scale.factor
+    scale: Scale, tried: Chunks, qvalue: Chunks, visits: Chunks, prior: Chunks, raw: jax.Array, complete: jax.Array
+) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
+    """How values count in choosing, times (c_visit + most visits) · c_scale (equation 8): a map of those of children,
+    and the value of any untried action [1, ...] (appendix D). `visits` are 0 where not tried; `raw` and `complete`
+    [1, ...] are the parent's."""
+    prior = each(lambda tried, prior: jnp.where(tried, prior, 0.0), tried, prior)
+    known = over(jnp.add, each(jnp.multiply, prior, qvalue)) / jnp.maximum(over(jnp.add, prior), TINY)
+    total = over(jnp.add, visits)
+    mixed = (raw + total * known) / (total + 1)
+    weight = (VISIT_OFFSET + over(jnp.maximum, visits)) * scale.factor
     if not scale.stretch:
-        return qvalue * weight[None], mixed * weight
-    low = jnp.minimum(jnp.where(tried, qvalue, jnp.inf).min(0), jnp.where(complete, jnp.inf, mixed))
-    high = jnp.maximum(jnp.where(tried, qvalue, -jnp.inf).max(0), jnp.where(complete, -jnp.inf, mixed))
+        return lambda value: value * weight, mixed * weight
+    low = over(jnp.minimum, each(lambda tried, value: jnp.where(tried, value, jnp.inf), tried, qvalue))
+    high = over(jnp.maximum, each(lambda tried, value: jnp.where(tried, value, -jnp.inf), tried, qvalue))
+    low, high = (
+        jnp.minimum(low, jnp.where(complete, jnp.inf, mixed)),
+        jnp.maximum(high, jnp.where(complete, -jnp.inf, mixed)),
+    )
     weight /= jnp.maximum(high - low, 1e-8)
-    return (qvalue - low[None]) * weight[None], (mixed - low) * weight
+    return lambda value: (value - low) * weight, (mixed - low) * weight
 
 
-def interior(scale: Scale, near: trees.Family) -> tuple[jax.Array, jax.Array]:
+def interior(scale: Scale, near: trees.Family) -> tuple[Chunks, jax.Array]:
     """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
-    visits = jnp.where(near.tried, near.visits, 0.0)
-    prior = jnp.exp(near.logit)
-    values, other = completed(scale, near.tried, near.qvalue, visits, prior, near.raw, near.complete)
-    logits, other = jnp.where(near.tried, near.logit + values, -jnp.inf), near.untried.logit + other
-    highest = jnp.maximum(logits.max(0), other)
-    weights, weight = jnp.exp(logits - highest[None]), jnp.exp(other - highest)
-    total = weights.sum(0) + near.untried.mass * weight
-    return weights / total[None] - visits / (1 + visits.sum(0))[None], weight / total
+    visits = each(lambda tried, n: jnp.where(tried, n, 0.0), near.tried, near.visits)
+    prior = each(lambda logit: jnp.maximum(jnp.exp(logit), TINY), near.logit)
+    scaled, other = completed(scale, near.tried, near.qvalue, visits, prior, near.raw, near.complete)
+    score = lambda tried, logit, value: jnp.where(tried, logit + scaled(value), -jnp.inf)  # noqa: E731
+    logits, other = each(score, near.tried, near.logit, near.qvalue), near.untried.likeliest + other
+    highest = jnp.maximum(over(jnp.maximum, logits), other)
+    weights, weight = each(lambda logit: jnp.exp(logit - highest), logits), jnp.exp(other - highest)
+    total, rest = over(jnp.add, weights) + near.untried.mass * weight, 1 + over(jnp.add, visits)
+    return each(lambda weight, n: weight / total - n / rest, weights, visits), weight / total
 
 
 class Candidates(NamedTuple):
@@ -105,7 +112,7 @@ class Candidates(NamedTuple):
     visits: jax.Array  # f32[M, B]
     qvalue: jax.Array  # f32[M, B]  0 where not visited yet
     value: jax.Array  # f32[M, B]  completed
-    other: jax.Array  # f32[B]  completed value of all other actions
+    other: jax.Array  # f32[1, B]  completed value of all other actions
 
 
 def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most: int) -> Candidates:
@@ -113,8 +120,9 @@ def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most
     scores = jnp.where(legal, logits + gumbel, -jnp.inf)
     action = backend.alone(jax.lax.top_k(scores, most)[1].T)
     score, prior = of_candidates(scores, action), of_candidates(legal_softmax(logits, legal), action)
+    prior = jnp.maximum(prior, TINY)
     zero = jnp.zeros_like(score)
-    return Candidates(action, score, prior, zero.astype(jnp.int32), zero, zero, zero, zero[0])
+    return Candidates(action, score, prior, zero.astype(jnp.int32), zero, zero, zero, zero[:1])
 
 
 @backend.called
@@ -131,10 +139,10 @@ def legal_softmax(logits: jax.Array, legal: jax.Array) -> jax.Array:
 def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Candidates:
     """The candidates as the tree has them."""
     tried = at_root.child > 0
-    visits, qvalue = (jnp.where(tried, trees.at(field, at_root.child), 0.0) for field in (tree.visits, tree.qvalue))
-    complete = tried.all(0) & (len(tried) == search.num_actions)
-    values, other = completed(scale, tried, qvalue, visits, at_root.prior, tree.raw[0], complete)
-    value = jnp.where(tried, values, other[None])
+    visits, qvalue = (jnp.where(tried, x, 0.0) for x in trees.read(tree, at_root.child, "visits", "qvalue"))
+    complete = tried.all(0)[None] & (len(tried) == search.num_actions)
+    scaled, other = completed(scale, (tried,), (qvalue,), (visits,), (at_root.prior,), tree.raw[:1], complete)
+    value = jnp.where(tried, scaled(qvalue), other)
     return at_root._replace(visits=visits, qvalue=qvalue, value=value, other=other)
 
 
@@ -150,7 +158,7 @@ def visit(
     tree, node = simulation.simulate(search, tree, key, new, start)
     child = at_root.child[:, None]
     child = jnp.where(chosen & (child == 0), node[None], child).max(1)
-    return tree, at_root._replace(child=child.astype(jnp.int32))
+    return tree, at_root._replace(child=backend.alone(child.astype(jnp.int32)))
 
 
 def one_at_a_time(
@@ -165,27 +173,19 @@ def one_at_a_time(
     def step(i, carry):
         tree, at_root = carry
         due = at_root.visits - before == jnp.asarray(table)[number, i][None]
-        chosen = is_first_highest(jnp.where(due, at_root.score + at_root.value, -jnp.inf))
+        best = jnp.argmax(jnp.where(due, at_root.score + at_root.value, -jnp.inf), 0)
+        chosen = np.arange(len(due))[:, None] == backend.alone(best)[None]
         tree, at_root = visit(search, tree, at_root, chosen[:, None], jax.random.fold_in(key, i), first + i)
         return tree, judge(search, scale, tree, at_root)
 
     return jax.lax.fori_loop(0, simulations, step, (tree, at_root))
 
 
-def is_first_highest(scores: jax.Array) -> jax.Array:
-    """bool[M, B]: which is the first highest of [M, B]."""
-    order = jnp.arange(scores.shape[0])[:, None]
-    return order == jnp.where(scores == scores.max(0)[None], order, scores.shape[0] - 1).min(0)[None]
-
-
 def rank(scores: jax.Array) -> jax.Array:
     """i32[M, B]: how many of [M, B] are higher, or equal and before."""
-
-    def count(i, place):
-        other, after = scores[i][None], (i < jnp.arange(len(scores)))[:, None]
-        return place + ((other > scores) | (other == scores) & after)
-
-    return jax.lax.fori_loop(0, len(scores), count, jnp.zeros(scores.shape, jnp.int32), unroll=backend.accelerated())
+    other, scores = scores[:, None], scores[None]
+    before = np.triu(np.ones((scores.shape[1],) * 2, bool), 1)[..., None]
+    return ((other > scores) | (other == scores) & before).sum(0, dtype=jnp.int32)
 
 
 def round_by_round(
@@ -251,19 +251,21 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
             at_root = judge(search, scale, tree, at_root)
         before = at_root.visits
         tree, at_root = run(search, scale, tree, at_root, keys[0], simulations, first)
-        added, game = at_root.visits - before, jnp.broadcast_to(jnp.arange(len(keys)), at_root.action.shape)
-        best = is_first_highest(jnp.where(added == added.max(0)[None], at_root.score + at_root.value, -jnp.inf))
+        added = at_root.visits - before
+        scores = jnp.where(added == added.max(0)[None], at_root.score + at_root.value, -jnp.inf)
+        best = jnp.take_along_axis(at_root.action, jnp.argmax(scores, 0)[None], 0)[0]
+        actions = np.arange(env.num_actions, dtype=np.int32)[None]
 
         def by_action(others, x):
-            """Of candidates [M, B] -> of actions [B, A]; each apart, as those that no one asks for cost nothing."""
-            x = x.astype(others.dtype)
-            return trees.place(jnp.broadcast_to(others[:, None], legal.shape), x, game, at_root.action)
+            """Of candidates [M, B] -> of actions [B, A]."""
+            for action, value in zip(at_root.action, x, strict=True):
+                others = jnp.where(actions == action[:, None], value[:, None], others)
+            return others
 
-        policy = improved_policy(root.prior_logits, by_action(at_root.other, at_root.value), legal)
+        policy = improved_policy(root.prior_logits, by_action(at_root.other.T, at_root.value), legal)
         weights = jnp.where(at_root.visits > 0, of_candidates(policy, at_root.action), 0.0)
         value = (weights * at_root.qvalue).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
-        best = jnp.where(best, at_root.action, 0).max(0)
-        none = jnp.zeros_like(value)
+        none = jnp.zeros((1, 1))
         visits, qvalues, nodes = (by_action(none, x) for x in (at_root.visits, at_root.qvalue, at_root.child))
         return Finding(policy, value, visits, qvalues, best, tree, nodes.astype(jnp.int32))
 

@@ -20,20 +20,24 @@ from jaxzero.models import Model
 from jaxzero.search import base, forced, reuse, simulation
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
+from jaxzero.search.tree import each, over
 
 C_BASE = 19652.0  # visits after which exploration starts to grow
 
 
-def rule(c_puct: float, near: trees.Family, bounded: bool = True) -> tuple[jax.Array, jax.Array]:
-    """Value + exploration, of the children [W, L, B] and of the likeliest untried action [L, B]; `bounded`: values lie
-    in [-1, 1]."""
+def rule(c_puct: float, near: trees.Family, bounded: bool = True) -> tuple[trees.Chunks, jax.Array]:
+    """Value + exploration, as a `simulation.Rule`; `bounded`: values lie in [-1, 1]."""
     explore = (c_puct + jnp.log((near.node_visits + C_BASE + 1) / C_BASE)) * jnp.sqrt(near.node_visits)
     low, high = jnp.float32(-1), jnp.float32(1)
     if not bounded:
-        low = jnp.minimum(near.node_value, jnp.where(near.tried, near.qvalue, jnp.inf).min(0))[None]
-        high = jnp.maximum(near.node_value, jnp.where(near.tried, near.qvalue, -jnp.inf).max(0))[None]
-    value = (near.qvalue - low) / jnp.maximum(high - low, 1e-8)
-    return value + explore[None] * jnp.exp(near.logit) / (near.visits + 1), explore * jnp.exp(near.untried.logit)
+        values = each(lambda tried, value: jnp.where(tried, value, near.node_value), near.tried, near.qvalue)
+        low = jnp.minimum(near.node_value, over(jnp.minimum, values))
+        high = jnp.maximum(near.node_value, over(jnp.maximum, values))
+
+    def score(qvalue, logit, visits):
+        return (qvalue - low) / jnp.maximum(high - low, 1e-8) + explore * jnp.exp(logit) / (visits + 1)
+
+    return each(score, near.qvalue, near.logit, near.visits), explore * jnp.exp(near.untried.likeliest)
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:

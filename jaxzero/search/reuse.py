@@ -11,7 +11,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from jaxzero.search.tree import LOGIT, PARENT, Tally, Tree, at, find_untried, put
+from jaxzero.search.tree import Tree, at, find_untried, put
 
 
 def outward(tree: Tree) -> Tree:
@@ -26,15 +26,13 @@ def inward(tree: Tree) -> Tree:
 
 def _nodes_first(tree: Tree) -> Tree:
     """All fields as [N, B, ...]."""
-    apart = lambda table: jnp.moveaxis(table.reshape(len(table), -1, tree.batch), 0, -1)  # noqa: E731
-    child = jnp.swapaxes(tree.child, 1, 2)
-    return dataclasses.replace(tree, child=child, tally=apart(tree.tally), edge=apart(tree.edge))
+    facts = jnp.moveaxis(tree.facts.reshape(len(tree.facts), -1, tree.batch), 0, -1)
+    return dataclasses.replace(tree, child=jnp.swapaxes(tree.child, 1, 2), facts=facts)
 
 
 def _as_in_a_search(tree: Tree) -> Tree:
-    whole = lambda table: jnp.moveaxis(table, -1, 0).reshape(table.shape[-1], -1)  # noqa: E731
-    child = jnp.swapaxes(tree.child, 1, 2)
-    return dataclasses.replace(tree, child=child, tally=whole(tree.tally), edge=whole(tree.edge))
+    facts = jnp.moveaxis(tree.facts, -1, 0).reshape(tree.facts.shape[-1], -1)
+    return dataclasses.replace(tree, child=jnp.swapaxes(tree.child, 1, 2), facts=facts)
 
 
 def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
@@ -54,10 +52,9 @@ def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
     kept = _as_in_a_search(jax.tree.map(lambda field: at(field, order), _nodes_first(tree)))
     new = lambda nodes: at(index, nodes.astype(jnp.int32))  # noqa: E731
     children = jnp.moveaxis(new(jnp.moveaxis(kept.child, 1, 0)), 0, 1)
-    return dataclasses.replace(
-        kept, child=children.astype(jnp.int16), edge=put(kept.edge, PARENT, node[:room], new(kept.parent)),
-        tally=kept.tally.at[:, :batch].set(jnp.where(fits[None], kept.tally[:, :batch], 0)),
-    )  # fmt: skip
+    kept = put(kept, node[:room], parent=new(kept.parent))
+    facts = kept.facts.at[:, :batch].set(jnp.where(fits[None], kept.facts[:, :batch], 0))
+    return dataclasses.replace(kept, child=children.astype(jnp.int16), facts=facts)
 
 
 def replant(kept: Tree, planted: Tree) -> Tree:
@@ -84,11 +81,10 @@ def replant(kept: Tree, planted: Tree) -> Tree:
     row = tree.priors[0].at[game, jnp.where(tried, slot, tree.priors.shape[-1])].set(-jnp.inf, mode="drop")
     untried = find_untried(row, None if tree.dropped is None else tree.dropped[0])
     value, visits = jnp.where(seen, kept.value[0], planted.value[0]), jnp.maximum(kept.visits[0], 1)
-    root = jnp.stack(Tally(value, visits, planted.qvalue[0], kept.number[0], *untried))
-    return dataclasses.replace(
-        tree, priors=tree.priors.at[0].set(row), child=tree.child.at[0].set(kept.child[0]),
-        tally=tree.tally.at[:, : tree.batch].set(root), edge=put(tree.edge, LOGIT, nowhere, logit),
-    )  # fmt: skip
+    node = jnp.zeros_like(game[0])
+    tree = put(put(tree, nowhere, logit=logit), node, value=value, visits=visits)
+    tree = put(tree, node, number=kept.number[0], **untried._asdict())
+    return dataclasses.replace(tree, priors=tree.priors.at[0].set(row), child=tree.child.at[0].set(kept.child[0]))
 
 
 def _slot_of(actions: jax.Array, action: jax.Array) -> jax.Array:

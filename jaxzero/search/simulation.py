@@ -9,7 +9,6 @@ Letters as in `tree`.
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
 # pyright: reportArgumentType=false
 
-import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -20,10 +19,26 @@ import jax.numpy as jnp
 from envs import backend
 from jaxzero.models import Model, Params
 from jaxzero.search import chance
-from jaxzero.search.tree import VALUE, Family, Next, Tree, at, family, find_next, link, put, write, zero_after
+from jaxzero.search.tree import (
+    FEW,
+    Chunks,
+    Family,
+    Next,
+    Tree,
+    at,
+    each,
+    family,
+    find_next,
+    link,
+    over,
+    put,
+    read,
+    write,
+    zero_after,
+)
 
-Rule = Callable[[Family], tuple[jax.Array, jax.Array]]
-"""Scores of the children f32[W, L, B] and of the likeliest untried action f32[L, B]; the highest is chosen."""
+Rule = Callable[[Family], tuple[Chunks, jax.Array]]
+"""Scores of the children f32[W, L, B] and of the likeliest untried action f32[1, L, B]; the highest is chosen."""
 
 
 class Start(NamedTuple):
@@ -52,18 +67,20 @@ def choose(search: Search, rule: Rule, tree: Tree, node: jax.Array, running: jax
     Among equals the one tried first wins, which is the likelier one, then the one of lower index.
     """
     most = tree.child.shape[1]
-    widths = [width for width in ((128, 512) if backend.accelerated() else (8, 128)) if width < most] + [most]
+    widths = [width for width in ((128, 512) if backend.accelerated() else (FEW, 128)) if width < most] + [most]
 
     def pick(width: int) -> jax.Array:
         near, child = family(tree, node, width, search.num_actions)
         scores, other = rule(near)
         if tree.chance is not None:
             here, (lag, first) = at(tree.chance, node), chance.rule(near)
-            scores, other = jnp.where(here[None], lag, scores), jnp.where(here, first, other)
-        scores = jnp.where(near.tried, scores, -jnp.inf)
-        highest = scores.max(0)
-        first = jnp.where(scores == highest[None], child, tree.size).min(0)
-        return jnp.where(highest >= other, first, 0)
+            scores = each(lambda lag, score: jnp.where(here[None], lag, score), lag, scores)
+            other = jnp.where(here[None], first, other)
+        scores = each(lambda tried, score: jnp.where(tried, score, -jnp.inf), near.tried, scores)
+        highest = over(jnp.maximum, scores)
+        first = each(lambda score, child: jnp.where(score == highest, child, tree.size), scores, child)
+        first = over(jnp.minimum, first)
+        return jnp.where(highest >= other, first, 0)[0]
 
     if len(widths) == 1:
         return pick(most)
@@ -141,16 +158,16 @@ def simulate(
     """
     down = descend(search, tree, start)
     parent, expand = down.node, down.state == EXPANDS
-    due, raw = find_next(tree, parent), at(tree.raw, parent)
+    due = find_next(tree, parent)
     action = due.slot if tree.actions is None else at(tree.actions, parent, due.slot).astype(jnp.int32)
     links = expand
     if start is not None:
         action, links = jnp.where(parent == 0, start.action, action), expand & (parent > 0)
-    action += zero_after(due.left.mass, raw)  # all that is written depends on it
+    action += zero_after(due.left.mass)  # all that is written depends on it
 
     twig = Twig(parent, expand, links, action, due, new, new + jnp.arange(len(parent))[:, None])
     tree, gain, node = (grow if search.model.chance is None else grow_by_chance)(search, tree, key, twig)
-    return back_up(search, tree, down, down.depth + (start is None), jnp.where(expand, gain, raw)), node
+    return back_up(search, tree, down, down.depth + (start is None), jnp.where(expand, gain, due.raw)), node
 
 
 class Twig(NamedTuple):
@@ -167,13 +184,13 @@ class Twig(NamedTuple):
 
 def grow(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, jax.Array, jax.Array]:
     """Adds the position behind each action. The tree, the returns as the parents see them, and the nodes; [L, B]."""
-    tree = link(tree, twig.parent, twig.links, twig.leaf, twig.due)
     said, after = search.model.decision(search.params, key, flat(twig.action), embedded(tree, twig.parent))
     said = said.replace(value=backend.alone(said.value))
     tree = write(
         tree, twig.new, after, said.prior_logits, said.value, said.reward, said.discount,
         flat(twig.parent * twig.grows), flat(twig.action), flat(twig.due.logit),
     )  # fmt: skip
+    tree = link(tree, twig.parent, twig.links, twig.leaf, twig.due)
     gain = (said.reward + said.discount * said.value).reshape(twig.parent.shape)
     return tree, gain, jnp.broadcast_to(twig.leaf, gain.shape)
 
@@ -231,8 +248,8 @@ def back_up(search: Search, tree: Tree, down: Descent, length: jax.Array, gain: 
         node = jax.lax.dynamic_slice_in_dim(down.path, down.depth - i * levels, levels)  # [levels, L, B]
         here = node < tree.size
         where = jnp.where(here, node, 0)
-        visits, reward, discount = at(tree.visits, where), at(tree.reward, where), at(tree.discount, where)
-        before, after = at(tree.value, where), []
+        reward, discount, before, visits = read(tree, where, "reward", "discount", "value", "visits")
+        after = []
         for j in reversed(range(levels)):
             value = (before[j] * visits[j] + gain) / (visits[j] + 1)
             if tree.chance is not None:
@@ -244,7 +261,6 @@ def back_up(search: Search, tree: Tree, down: Descent, length: jax.Array, gain: 
             gain = jnp.where(here[j], reward[j] + discount[j] * gain, gain)
             after.append(value)
         value = jnp.stack(after[::-1])
-        table = put(tree.tally, VALUE, node, value, visits + 1, reward + discount * value)
-        return dataclasses.replace(tree, tally=table), gain
+        return put(tree, node, value=value, visits=visits + 1, qvalue=reward + discount * value), gain
 
     return jax.lax.fori_loop(0, -(-length // levels), step, (tree, gain))[0]

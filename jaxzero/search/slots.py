@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import backend
+
 WORD = 32  # bits
 
 
@@ -28,12 +30,12 @@ def compact(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
     words = (above.astype(jnp.uint32) << np.arange(WORD, dtype=np.uint32)[None, None]).sum(-1, dtype=jnp.uint32)
     count = jax.lax.population_count(words).astype(jnp.int32)
     upto, order = jnp.cumsum(count, -1), jnp.arange(slots)
-    find = partial(jnp.searchsorted, side="right", method="scan_unrolled")
+    find = partial(jnp.searchsorted, side="right", method="scan_unrolled" if backend.accelerated() else "scan")
     word = jax.vmap(find, (0, None))(upto, order)
     there, word = word < words.shape[-1], jnp.minimum(word, words.shape[-1] - 1)
     take = partial(jnp.take_along_axis, indices=word, axis=-1, mode="promise_in_bounds")
-    bit = nth_bit(take(words), order[None] - take(upto) + take(count))
-    index = jnp.minimum(WORD * word + bit, size - 1)
+    bit = nth_bit(take(words), order[None] - take(upto - count))
+    index = backend.alone(jnp.minimum(WORD * word + bit, size - 1))
     found = jnp.take_along_axis(logits, index, -1, mode="promise_in_bounds")
     return jnp.where(there, found, -jnp.inf), index
 

@@ -16,11 +16,13 @@ nowhere: what is written there is dropped. With chance, the second half of the n
 import dataclasses
 import functools
 import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import mctx
+import numpy as np
 
 from envs import Env, backend
 from jaxzero.config import ConfigError, SearchConfig
@@ -29,6 +31,7 @@ from jaxzero.search.slots import compact, likeliest
 
 INSIDE: Any = {"mode": "promise_in_bounds", "wrap_negative_indices": False}
 ANYWHERE: Any = {"mode": "drop", "unique_indices": True, "wrap_negative_indices": False}
+FEW = 8  # children that are looked at one by one
 WIDE = 1024  # actions that a node does not keep all for a few visits
 
 
@@ -36,39 +39,30 @@ class Untried(NamedTuple):
     """What choosing has to know of a node's untried actions; [N, B] in a tree."""
 
     slot: jax.Array  # the likeliest one
-    logit: jax.Array  # f32  its log-prior; -inf when every action was tried
+    likeliest: jax.Array  # f32  its log-prior; -inf when every action was tried
     mass: jax.Array  # f32  sum of their priors, as a multiple of the likeliest one's
 
 
-class Tally(NamedTuple):
-    """What simulations change about a node."""
+class Facts(NamedTuple):
+    """What is known of a node and of the edge that leads to it; [N, B] in a tree."""
 
+    reward: jax.Array  # to the parent's mover
+    discount: jax.Array  # 0: the game is over
     value: jax.Array  # mean of all returns
     visits: jax.Array
     qvalue: jax.Array  # reward + discount · value
+    logit: jax.Array  # log-prior
+    parent: jax.Array  # 0 too where the node is no one's child
+    action: jax.Array
+    raw: jax.Array  # the value that the model said
     number: jax.Array  # of children
     slot: jax.Array  # of `Untried`, as the next two
     likeliest: jax.Array
     mass: jax.Array
 
 
-class Edge(NamedTuple):
-    """What the model said of a node and of the edge into it."""
-
-    raw: jax.Array  # the value
-    parent: jax.Array  # 0 too where the node is no one's child
-    action: jax.Array
-    logit: jax.Array  # log-prior
-    reward: jax.Array  # to the parent's mover
-    discount: jax.Array  # 0: the game is over
-
-
-VALUE, NUMBER = map(Tally._fields.index, ("value", "number"))
-RAW, PARENT, LOGIT = map(Edge._fields.index, ("raw", "parent", "logit"))
-
-
-def fact(table: str, index: int) -> Any:
-    return property(lambda tree: getattr(tree, table)[index].reshape(-1, tree.batch))
+def fact(index: int) -> Any:
+    return property(lambda tree: tree.facts[index].reshape(-1, tree.batch))
 
 
 @jax.tree_util.register_dataclass
@@ -82,13 +76,12 @@ class Tree:
     priors: jax.Array  # f32[N, B, K]  log-priors; -inf where illegal, or tried at a kept root
     dropped: jax.Array | None  # f32[N, B]  log-prior of all actions that lack a slot; None: no legal one does
     child: jax.Array  # i16[N, C, B]  a node's children
-    tally: jax.Array  # f32[7, N · B]  a `Tally`
-    edge: jax.Array  # f32[6, N · B]  an `Edge`
+    facts: jax.Array  # f32[13, N · B]  `Facts`
     chance: jax.Array | None = None  # bool[N, B]  an outcome is due here; None where that never is
 
     # [N, B] each:
-    value, visits, qvalue, number, slot, likeliest, mass = (fact("tally", i) for i in range(7))
-    raw, parent, action, logit, reward, discount = (fact("edge", i) for i in range(6))
+    reward, discount, value, visits, qvalue, logit, parent, action = (fact(i) for i in range(8))
+    raw, number, slot, likeliest, mass = (fact(i) for i in range(8, 13))
     children = property(lambda tree: tree.number.astype(jnp.int32))
     untried = property(lambda tree: Untried(tree.slot, tree.likeliest, tree.mass))
 
@@ -101,18 +94,22 @@ class Tree:
         return self.child.shape[2]
 
 
-class Family(NamedTuple):
-    """A node [L, B] and its children [W, L, B], as a rule sees them."""
+Chunks = tuple[jax.Array, ...]
+"""An array [W, ...] in pieces [w, ...]: see `chunks`."""
 
-    tried: jax.Array  # bool[W, L, B]  false: no child here
-    qvalue: jax.Array  # f32[W, L, B]
-    visits: jax.Array  # f32[W, L, B]
-    logit: jax.Array  # f32[W, L, B]
-    raw: jax.Array  # f32[L, B]
-    node_value: jax.Array  # f32[L, B]
-    node_visits: jax.Array  # f32[L, B]
-    untried: Untried  # [L, B]
-    complete: jax.Array  # bool[L, B]  every action of the game was tried
+
+class Family(NamedTuple):
+    """Nodes [1, L, B] and their children [W, L, B], as a rule sees them."""
+
+    tried: Chunks  # bool[W, L, B]  false: no child here
+    qvalue: Chunks  # f32[W, L, B]
+    visits: Chunks  # f32[W, L, B]
+    logit: Chunks  # f32[W, L, B]
+    raw: jax.Array  # f32[1, L, B]
+    node_value: jax.Array  # f32[1, L, B]
+    node_visits: jax.Array  # f32[1, L, B]
+    untried: Untried  # [1, L, B]
+    complete: jax.Array  # bool[1, L, B]  every action of the game was tried
 
 
 class Layout(NamedTuple):
@@ -164,8 +161,7 @@ def ground(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
         actions=zeros(jnp.int16, slots) if layout.slots else None,
         priors=zeros(real, slots), dropped=zeros(real) if layout.capped else None,
         child=jnp.zeros((num_nodes, layout.children, batch), jnp.int16),
-        tally=jnp.zeros((len(Tally._fields), num_nodes * batch)),
-        edge=jnp.zeros((len(Edge._fields), num_nodes * batch)), chance=zeros(bool) if layout.outcomes else None,
+        facts=jnp.zeros((len(Facts._fields), num_nodes * batch)), chance=zeros(bool) if layout.outcomes else None,
     )  # fmt: skip
 
 
@@ -177,9 +173,10 @@ def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
 
 def plant_seed(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
     """The same for a search that keeps account of the root: of it the tree knows the position and the value alone."""
-    tree, batch = ground(root, layout, num_nodes), root.value.shape[0]
+    tree = ground(root, layout, num_nodes)
     embedding = jax.tree.map(lambda stored, x: stored.at[0].set(x), tree.embedding, root.embedding)
-    return dataclasses.replace(tree, embedding=embedding, edge=tree.edge.at[RAW, :batch].set(root.value))
+    facts = tree.facts.at[Facts._fields.index("raw"), : tree.batch].set(root.value)
+    return dataclasses.replace(tree, embedding=embedding, facts=facts)
 
 
 def write(
@@ -206,26 +203,24 @@ def write(
     lanes = (-1, tree.batch)  # as `find_next` has them: equal operations are compiled once
     first = find_untried(logits.reshape(*lanes, slots), None if dropped is None else dropped.reshape(lanes))
     first = Untried(*(x.reshape(-1) for x in first))
-    weight = jnp.log(first.mass)
-    total = first.logit + weight
+    total = first.likeliest + jnp.log(first.mass)
     one, zero = jnp.ones_like(value), jnp.zeros_like(value)
-    tally = Tally(value, one, reward + discount * value, zero, first.slot, -weight, first.mass)
-    edge = Edge(value, parent, action, logit, reward, discount)
-
-    def put_all(table, numbers):
-        numbers = jnp.stack(numbers).astype(table.dtype)
-        return jax.lax.dynamic_update_slice_in_dim(table, numbers, new * tree.batch, 1)
-
+    facts = Facts(
+        reward, discount, value, one, reward + discount * value, logit, parent, action,
+        value, zero, first.slot, first.likeliest - total, first.mass,
+    )  # fmt: skip
+    facts = stacked(facts, tree.facts.dtype)
     return dataclasses.replace(
         tree,
         embedding=jax.tree.map(put, tree.embedding, embedding),
         actions=actions, priors=put(tree.priors, logits - total[:, None]),
         dropped=None if dropped is None else put(tree.dropped, dropped - total),
-        tally=put_all(tree.tally, tally), edge=put_all(tree.edge, edge),
+        facts=jax.lax.dynamic_update_slice_in_dim(tree.facts, facts, new * tree.batch, 1),
         chance=None if tree.chance is None else put(tree.chance, jnp.full(value.shape, chance)),
     )  # fmt: skip
 
 
+@backend.called
 def find_untried(priors: jax.Array, dropped: jax.Array | None) -> Untried:
     """The likeliest of [..., K] and what all weigh together, `dropped` [...] included; -inf is no action."""
     slots, order = priors.shape[-1], jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
@@ -241,10 +236,36 @@ def at(field: jax.Array, node: jax.Array, *slot: jax.Array) -> jax.Array:
     return take(field, node, game_of(node), *slot)
 
 
-def put(table: jax.Array, first: int, node: jax.Array, *values: jax.Array) -> jax.Array:
-    """A tally or edges with new rows from the `first` on, [..., B] each, of nodes [..., B], which differ."""
-    row = node * node.shape[-1] + game_of(node)
-    return table.at[first : first + len(values), row].set(jnp.stack(values), **ANYWHERE)
+def read(tree: Tree, node: jax.Array, *names: str) -> tuple[jax.Array, ...]:
+    """These facts [..., B] of nodes [..., B], at once."""
+    return tuple(backend.alone(take(tree.facts, rows_of(names, node), column_of(node)[None])))
+
+
+def put(tree: Tree, node: jax.Array, **facts: jax.Array) -> Tree:
+    """The tree with these facts [..., B] of nodes [..., B], which differ."""
+    values = stacked(tuple(facts.values()), tree.facts.dtype)
+    table = tree.facts.at[rows_of(facts, node), column_of(node)[None]].set(values, **ANYWHERE)
+    return dataclasses.replace(tree, facts=table)
+
+
+def rows_of(names: Iterable[str], node: jax.Array) -> np.ndarray:
+    """Where facts of nodes [..., B] are in the table, i32[R, ...]."""
+    return np.int32([Facts._fields.index(name) for name in names]).reshape(-1, *(1,) * node.ndim)
+
+
+def column_of(node: jax.Array) -> jax.Array:
+    """Where nodes [..., B] are in the table."""
+    return node * node.shape[-1] + game_of(node)
+
+
+def stacked(rows: Sequence[jax.Array], dtype: Any) -> jax.Array:
+    """`jnp.stack` in a form that XLA computes as one, the rows' arithmetic included.
+
+    What is added to the order keeps XLA from comparing it before a loop, for each row in a kernel of its own.
+    """
+    order = np.arange(len(rows), dtype=np.int32).reshape(-1, *(1,) * rows[0].ndim) + zero_after(rows[-1])[None]
+    rows = [jnp.asarray(x, dtype)[None] for x in rows]
+    return functools.reduce(lambda x, entry: jnp.where(order == entry[0], entry[1], x), enumerate(rows[1:], 1), rows[0])
 
 
 def game_of(node: jax.Array) -> jax.Array:
@@ -266,26 +287,44 @@ def place(field: jax.Array, value: jax.Array, *index: jax.Array) -> jax.Array:
 
 def flattened(field: jax.Array, *index: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
     """The same elements of the same field, by a single index on a CPU, where that takes XLA a third less time."""
-    index = tuple(along.astype(jnp.int32) for along in index)
+    index = tuple(along.astype(np.int32) for along in index)
     if backend.accelerated() or field.size > 1 << 30:
         return field, index
-    flat = jnp.int32(0)
+    flat: Any = np.int32(0)
     for size, along in zip(field.shape, index, strict=False):
-        flat = flat * size + along
+        flat = flat * np.int32(size) + along
     return field.reshape(-1, *field.shape[len(index) :]), (flat,)
 
 
-def family(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[Family, jax.Array]:
+def family(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[Family, Chunks]:
     """The nodes [L, B] with their first `width` children, and the children's nodes [W, L, B]."""
-    number = at(tree.number, node)
+    raw, number, *untried = read(tree, node[None], "raw", "number", "slot", "likeliest", "mass")
     order = jnp.arange(width)[:, None, None]
     child = take(tree.child, node[None], order, game_of(node)[None]).astype(jnp.int32)
+    visits, qvalue, logit = read(tree, child, "visits", "qvalue", "logit")
     return Family(
-        tried=order < number[None], qvalue=at(tree.qvalue, child), visits=at(tree.visits, child),
-        logit=at(tree.logit, child), raw=at(tree.raw, node), node_value=at(tree.value, node),
-        node_visits=at(tree.visits, node), untried=Untried(*(at(field, node) for field in tree.untried)),
+        tried=chunks(order < number), qvalue=chunks(qvalue), visits=chunks(visits), logit=chunks(logit), raw=raw,
+        node_value=at(tree.value, node)[None], node_visits=at(tree.visits, node)[None], untried=Untried(*untried),
         complete=number >= num_actions,
-    ), child  # fmt: skip
+    ), chunks(child)  # fmt: skip
+
+
+def chunks(x: jax.Array) -> Chunks:
+    """[W, ...] -> [w, ...] each. Few are taken one by one on a CPU: XLA makes a kernel of every sum over an axis, but
+    of a rule without such sums two or three in all, which compile and run faster."""
+    size = 1 if len(x) <= FEW and not backend.accelerated() else len(x)
+    return tuple(x[i : i + size] for i in range(0, len(x), size))
+
+
+def each(f: Callable[..., jax.Array], *fields: Chunks) -> Chunks:
+    """f of [W, ...], elementwise."""
+    return tuple(f(*x) for x in zip(*fields, strict=True))
+
+
+def over(f: Callable[[jax.Array, jax.Array], jax.Array], field: Chunks) -> jax.Array:
+    """The sum, maximum or minimum, as f says, of [W, ...] -> [1, ...]."""
+    reduce = {jnp.add: jnp.sum, jnp.maximum: jnp.max, jnp.minimum: jnp.min}[f]
+    return functools.reduce(f, (x if len(x) == 1 else reduce(x, 0, keepdims=True) for x in field))
 
 
 def zero_after(*read: jax.Array) -> jax.Array:
@@ -300,26 +339,26 @@ class Next(NamedTuple):
     slot: jax.Array  # i32
     logit: jax.Array  # f32  its log-prior
     number: jax.Array  # f32  of children so far
+    raw: jax.Array  # f32  the node's value as the model said it
     left: Untried
 
 
 def find_next(tree: Tree, node: jax.Array) -> Next:
-    slot, priors = at(tree.slot, node).astype(jnp.int32), at(tree.priors, node)
-    logit, order = at(tree.priors, node, slot), jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
+    raw, number, slot = read(tree, node, "raw", "number", "slot")
+    slot, priors = slot.astype(jnp.int32), at(tree.priors, node)
+    logit = at(tree.priors, node, slot)  # to the last bit, which `likeliest` need not be
+    order = jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
     less = (priors < logit[..., None]) | (priors == logit[..., None]) & (order > slot[..., None])
     left = jnp.where(less, priors, -jnp.inf)  # what is likelier has been tried
     dropped = None if tree.dropped is None else at(tree.dropped, node)
-    return Next(slot, logit, at(tree.number, node), find_untried(left, dropped))
+    return Next(slot, logit, number, raw, find_untried(left, dropped))
 
 
 def link(tree: Tree, node: jax.Array, grows: jax.Array, leaf: jax.Array, due: Next) -> Tree:
     """Makes `leaf` the child of `node` by the action that is `due`, where it `grows`; all [L, B]."""
-    parent = jnp.where(grows, node, tree.size) + zero_after(due.left.mass, due.number)
-    return dataclasses.replace(
-        tree,
-        child=place(tree.child, jnp.broadcast_to(leaf, parent.shape), parent, due.number, game_of(parent)),
-        tally=put(tree.tally, NUMBER, parent, due.number + 1, *due.left),
-    )
+    parent = jnp.where(grows, node, tree.size) + zero_after(due.left.mass)
+    child = place(tree.child, jnp.broadcast_to(leaf, parent.shape), parent, due.number, game_of(parent))
+    return put(dataclasses.replace(tree, child=child), parent, number=due.number + 1, **due.left._asdict())
 
 
 def by_action(tree: Tree, values: jax.Array, num_actions: int) -> jax.Array:
