@@ -7,6 +7,8 @@ depth; memory; seconds to compile.
 `games`: R = time of S pure network forwards at batch B / time of the whole search of S simulations, which is 1 where
 the network is all that costs. Every side searches like positions with a network of the same size.
 
+`compiling`: the processor's seconds to trace and compile each of these searches, in turns, caches cleared before each.
+
 `memory`: of a search as a whole, which is what its program asks for beside its inputs, and of our trees alone.
 
 `matches`: the network of a run plays itself, searching in rounds against stock mctx at equal simulations.
@@ -17,6 +19,7 @@ machine that is busy with other things `--cpu-time` counts the processor's time 
     python -m benchmarks.search trees [--actions 7,82,362] [--simulations 256] [--batch 256]
     python -m benchmarks.search games [--games connect_four,chess] [--network 64x4] [--simulations 32] [--batch 256]
         [--profile]
+    python -m benchmarks.search compiling [--games connect_four,chess] [--network 16x1] [--simulations 32] [--batch 256]
     python -m benchmarks.search memory [--games chess] [--network 16x1] [--simulations 32] [--batch 1024]
     python -m benchmarks.search matches --run runs/connect_four_fast [--simulations 32] [--matches 400]
 """
@@ -181,36 +184,39 @@ def measure_trees(args: argparse.Namespace) -> None:
                 print(row(f"A = {actions} mctx / {name}", spent["mctx"], spent[name], "ratio"), flush=True)
 
 
-def measure_games(args: argparse.Namespace) -> None:
+def sides_of(game: str, args: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
+    """What is compared in this game: functions of parameters and states, with these."""
     channels, blocks = map(int, args.network.split("x"))
+    own, pgx = envs.make(**GAMES.get(game, {"name": game})), envs.make(f"pgx:{game}")
+    sides: dict[str, tuple[Any, ...]] = {}
+    for label, env, engines in (("", own, args.engines), ("pgx ", pgx, ["mctx"])):
+        if label and args.without_pgx:
+            continue
+        network = networks.make(NetworkConfig(channels=channels, blocks=blocks, pooling=False), env)
+        params = network.fold(network.init(jax.random.key(0)))
+        begin = jax.jit(jax.vmap(partial(opening, env, PLIES.get(game, 20))))
+        states = jax.block_until_ready(begin(jax.random.split(jax.random.key(1), args.batch)))
+
+        def forwards(params, states, env=env, network=network):
+            seen = jax.vmap(env.observe)(states)
+
+            def step(i, total):
+                said = network.infer(params, jnp.roll(seen, i, 0))
+                return total + said.logits.sum(-1) + said.value
+
+            return jax.lax.fori_loop(0, args.simulations, step, jnp.zeros(len(seen)))
+
+        sides[f"{label}forwards"] = shared_out(forwards), params, states
+        model = simulator.make(env, network.infer)
+        for name in engines:
+            config = dataclasses.replace(ENGINES[name], simulations=args.simulations)
+            sides[f"{label}{name}"] = searching(env, model, config), params, states
+    return sides
+
+
+def measure_games(args: argparse.Namespace) -> None:
     for game in args.games.split(","):
-        own, pgx = envs.make(**GAMES.get(game, {"name": game})), envs.make(f"pgx:{game}")
-        calls: dict[str, Callable[[], Any]] = {}
-        for label, env, engines in (("", own, args.engines), ("pgx ", pgx, ["mctx"])):
-            if label and args.without_pgx:
-                continue
-            config = NetworkConfig(channels=channels, blocks=blocks, pooling=False)
-            network = networks.make(config, env)
-            params = network.fold(network.init(jax.random.key(0)))
-            begin = jax.jit(jax.vmap(partial(opening, env, PLIES.get(game, 20))))
-            states = jax.block_until_ready(begin(jax.random.split(jax.random.key(1), args.batch)))
-
-            def forwards(params, states, env=env, network=network):
-                seen = jax.vmap(env.observe)(states)
-
-                def step(i, total):
-                    said = network.infer(params, jnp.roll(seen, i, 0))
-                    return total + said.logits.sum(-1) + said.value
-
-                return jax.lax.fori_loop(0, args.simulations, step, jnp.zeros(len(seen)))
-
-            sides = {f"{label}forwards": shared_out(forwards)}
-            model = simulator.make(env, network.infer)
-            for name in engines:
-                config = dataclasses.replace(ENGINES[name], simulations=args.simulations)
-                sides[f"{label}{name}"] = searching(env, model, config)
-            for name, side in sides.items():
-                calls[name] = compiled(f"{game} {name}", side, params, states)
+        calls = {name: compiled(f"{game} {name}", *side) for name, side in sides_of(game, args).items()}
         seconds = interleave(calls, args.rounds, args.clock)
         work = args.batch * args.simulations
         for name in calls:
@@ -224,6 +230,23 @@ def measure_games(args: argparse.Namespace) -> None:
         if args.profile:
             for name, call in calls.items():
                 kernels.profile(f"{game} {name}", call)
+
+
+def measure_compiling(args: argparse.Namespace) -> None:
+    for game in args.games.split(","):
+        sides = {name: side for name, side in sides_of(game, args).items() if not name.endswith("forwards")}
+        seconds: dict[str, list[float]] = {name: [] for name in sides}
+        for i in range(args.rounds):
+            for name, (function, *given) in list(sides.items())[:: 1 if i % 2 else -1]:
+                jax.clear_caches()
+                begin = time.process_time()
+                function.lower(*given).compile()
+                seconds[name].append(time.process_time() - begin)
+        for name in sides:
+            print(row(f"{game} {name}", 1, [1 / x for x in seconds[name]], "s to compile"), flush=True)
+        for peer in [name for name in sides if name.endswith("mctx")]:
+            for name in [name for name in sides if not name.endswith("mctx")]:
+                print(row(f"{game} {name} / {peer}", seconds[name], seconds[peer], "ratio"), flush=True)
 
 
 def measure_memory(args: argparse.Namespace) -> None:
@@ -260,10 +283,10 @@ def measure_matches(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("trees", "games", "memory", "matches"))
+    parser.add_argument("what", choices=("trees", "games", "compiling", "memory", "matches"))
     parser.add_argument("--actions", default="7,82,362")
     parser.add_argument("--games", help="connect_four,othello,hex,go_9x9,chess; chess for memory")
-    parser.add_argument("--network", help="channels x blocks; 64x4, for memory 16x1")
+    parser.add_argument("--network", help="channels x blocks; 64x4 for games, else 16x1")
     parser.add_argument("--engines", default=",".join(ENGINES))
     parser.add_argument("--simulations", type=int, help="256 for trees, 32 for games")
     parser.add_argument("--batch", type=int, help="256, for memory 1024")
@@ -277,12 +300,15 @@ def main() -> None:
     memory = args.what == "memory"
     args.simulations = args.simulations or (256 if args.what == "trees" else 32)
     args.games = args.games or ("chess" if memory else "connect_four,othello,hex,go_9x9,chess")
-    args.network = args.network or ("16x1" if memory else "64x4")
+    args.network = args.network or ("64x4" if args.what == "games" else "16x1")
     args.batch = args.batch or (1024 if memory else 256)
     args.engines = args.engines.split(",")
     args.clock = time.process_time if args.cpu_time else time.perf_counter
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}: {' '.join(sys.argv[1:])}", flush=True)
-    measures = {"trees": measure_trees, "games": measure_games, "memory": measure_memory, "matches": measure_matches}
+    measures = {
+        "trees": measure_trees, "games": measure_games, "compiling": measure_compiling, "memory": measure_memory,
+        "matches": measure_matches,
+    }  # fmt: skip
     measures[args.what](args)
 
 
