@@ -15,7 +15,6 @@ nowhere: what is written there is dropped. With chance, the second half of the n
 
 import dataclasses
 import functools
-import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -68,8 +67,8 @@ def fact(index: int) -> Any:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """Numbers that are written together are rows of one array, because XLA needs as long to compile the writing of one
-    number as of all. Whole ones too are f32, which counts up to 2^24."""
+    """The facts of nodes are rows of one array, because XLA needs as long to compile the reading or writing of one as of
+    all. Whole numbers too are f32, which counts up to 2^24."""
 
     embedding: Any  # [N, B, ...]
     actions: jax.Array | None  # i16[N, B, K]  actions of the slots; None where slot = action
@@ -83,7 +82,6 @@ class Tree:
     reward, discount, value, visits, qvalue, logit, parent, action = (fact(i) for i in range(8))
     raw, number, slot, likeliest, mass = (fact(i) for i in range(8, 13))
     children = property(lambda tree: tree.number.astype(jnp.int32))
-    untried = property(lambda tree: Untried(tree.slot, tree.likeliest, tree.mass))
 
     @property
     def size(self) -> int:
@@ -327,10 +325,10 @@ def over(f: Callable[[jax.Array, jax.Array], jax.Array], field: Chunks) -> jax.A
     return functools.reduce(f, (x if len(x) == 1 else reduce(x, 0, keepdims=True) for x in field))
 
 
-def zero_after(*read: jax.Array) -> jax.Array:
-    """0 [L, B] that cannot be known before all these values [L, B] are: an index plus this writes after they were read,
+def zero_after(x: jax.Array) -> jax.Array:
+    """0 [L, B] that cannot be known before x [L, B] is: an index plus this writes after all that x comes from was read,
     and XLA, which cannot see that an order would do, need not copy what is read and written."""
-    return functools.reduce(operator.or_, (x.astype(jnp.float32) > 3e38 for x in read)).astype(jnp.int32)
+    return (x.astype(jnp.float32) > 3e38).astype(jnp.int32)
 
 
 class Next(NamedTuple):
