@@ -67,8 +67,8 @@ def fact(index: int) -> Any:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Tree:
-    """The facts of nodes are rows of one array, because XLA needs as long to compile the reading or writing of one as of
-    all. Whole numbers too are f32, which counts up to 2^24."""
+    """The facts of nodes are rows of one array, because XLA needs as long to compile the reading or writing of one as
+    of all. Whole numbers too are f32, which counts up to 2^24."""
 
     embedding: Any  # [N, B, ...]
     actions: jax.Array | None  # i16[N, B, K]  actions of the slots; None where slot = action
