@@ -4,10 +4,12 @@ import collections
 import contextlib
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TextIO
 
+import jax
 import rich.progress
 from rich.console import Console, Group
 from rich.live import Live
@@ -116,10 +118,9 @@ class Watch:
     def __init__(self, stream: TextIO | None = None):
         self.tell = self._tell if stream and is_terminal(stream) else None
         self._console = Console(file=stream)
-        self._before, self._over = (
-            0,
-            dict[int, int](),
-        )  # games over: in earlier rounds; now, by the first pair of a device
+        self._before = 0  # games over in earlier rounds
+        self._over: dict[int, int] = {}  # in this one, by the first pair of a device
+        self._lock = threading.Lock()  # each device tells from a thread of its own
         self._bar: rich.progress.Progress | None = None
 
     @contextlib.contextmanager
@@ -128,7 +129,7 @@ class Watch:
             TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
             TextColumn("{task.fields[note]}"), TimeElapsedColumn(),
         ]  # fmt: skip
-        self._before = 0
+        self._before, self._over = 0, {}
         bar = rich.progress.Progress(
             *columns, console=self._console, transient=True, redirect_stdout=False, disable=self.tell is None
         )
@@ -139,18 +140,20 @@ class Watch:
                 yield
             finally:
                 self._bar = None
-                self.end_round()
 
     def end_round(self) -> None:
-        """The games told of so far are over."""
+        """Waits until all games of a round have been told of; what follows is of the next."""
+        jax.effects_barrier()
         self._before, self._over = self._before + sum(self._over.values()), {}
 
     def _tell(self, pair: Any, over: Any, plies: Any) -> None:
         """Games that are over among those of a device, whose first pair is given, and the plies of the longest one."""
-        self._over[int(pair)] = int(over)
-        if self._bar:
-            done = self._before + sum(self._over.values())
-            self._bar.update(self._bar.task_ids[0], completed=done, note=f"ply {int(plies)}")
+        pair, over, plies = int(pair), int(over), int(plies)
+        with self._lock:
+            self._over[pair] = over
+            if self._bar:
+                done = self._before + sum(self._over.values())
+                self._bar.update(self._bar.task_ids[0], completed=done, note=f"ply {plies}")
 
 
 def is_terminal(stream: TextIO) -> bool:

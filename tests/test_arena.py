@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import threading
 from pathlib import Path
 
 import chess.pgn
@@ -167,6 +168,28 @@ def test_a_terminal_shows_how_far_a_match_is(monkeypatch: pytest.MonkeyPatch):
         assert ("one against other" in stream.getvalue()) == terminal
         assert ("32/32" in stream.getvalue()) == terminal
         assert terminal or not stream.getvalue()
+
+
+def test_devices_tell_at_once(monkeypatch: pytest.MonkeyPatch):
+    """A device whose numbers come late does not take back what another has told meanwhile."""
+    monkeypatch.setenv("TERM", "xterm")
+    stream = io.StringIO()
+    stream.isatty = lambda: True
+    watch = Watch(stream)
+    assert watch.tell
+
+    class Late:
+        """A number that is there only once the other device has told its own."""
+
+        def __int__(self) -> int:
+            other = threading.Thread(target=watch.tell, args=(8, 16, 9))
+            other.start()
+            other.join()
+            return 9
+
+    with watch.match("one against other", 32):
+        watch.tell(0, 16, Late())
+    assert "32/32" in stream.getvalue()
 
 
 # Books and records

@@ -66,7 +66,6 @@ def play(env: Env, a: Contestant, b: Contestant, match: Match, watch: Watch | No
     with watch.match(f"{a.name} against {b.name}", match.games):
         for i in range(rounds):
             parts.append(jax.device_get(play_round(jax.random.fold_in(jax.random.key(match.seed), i))))
-            jax.effects_barrier()  # until all has been told
             watch.end_round()
             outcomes = joined(match, parts).outcomes
             if rounds > 1:

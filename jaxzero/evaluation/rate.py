@@ -179,6 +179,7 @@ def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", op
         games = options.games - 2 * int(played.sum())
         with watch.match(f"{number}/{len(due)}  {a.name} against {b.name}", games):
             counts = played + pair_counts(np.asarray(match(a, b, games, key).outcomes))
+            watch.end_round()
         kept.put(a, b, counts)
         say(f"{number}/{len(due)}  {a.name} against {b.name}: {counts @ SCORES / counts.sum():.1%}")
 
