@@ -96,7 +96,7 @@ def test_extra_turns(settings):
     env, heaps = Nim(), np.arange(2, 10)
     states = jax.vmap(lambda left: dataclasses.replace(env.init(KEY), left=left))(jnp.asarray(heaps, jnp.int32))
     result = searcher(env, simulations=600, **settings)(uninformed(env), keys(len(heaps)), states)
-    for left, action, value in zip(heaps, result.action, result.value, strict=True):
+    for left, action, value in zip(heaps.tolist(), result.action, result.value, strict=True):
         assert nim_value(left, int(action) + 1) == nim_value(left)
         assert value * nim_value(left) > 0.3
 
