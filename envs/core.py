@@ -156,9 +156,16 @@ def sample_outcome(key: jax.Array, logits: jax.Array) -> jax.Array:
     return jnp.argmax(total > jax.random.uniform(key) * total[-1]).astype(jnp.int32)
 
 
-def where(condition: jax.Array, on_true: State, on_false: State) -> State:
-    """Selects whole states by a boolean scalar."""
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), on_true, on_false)
+def where(condition: jax.Array, on_true: Any, on_false: Any) -> Any:
+    """`jnp.where` of arrays or whole states as an operation of the program. That one is a call, and many calls take
+    longer to trace, to lower and to compile than what is called."""
+
+    def select(x: Any, y: Any) -> jax.Array:
+        shape, dtype = jnp.broadcast_shapes(condition.shape, jnp.shape(x), jnp.shape(y)), jnp.result_type(x, y)
+        fit = lambda z: jnp.broadcast_to(z.astype(dtype), shape) if jnp.ndim(z) else jax.lax.full(shape, z, dtype)  # noqa: E731
+        return jax.lax.select(jnp.broadcast_to(condition, shape) if condition.ndim else condition, fit(x), fit(y))
+
+    return jax.tree.map(select, on_true, on_false)
 
 
 def appended(legal: jax.Array, last: jax.Array) -> jax.Array:

@@ -1,4 +1,8 @@
-"""Strict JAX for every test (implicit rank promotion raises; compiled programs are kept between runs), the command."""
+"""Strict JAX for every test (implicit rank promotion raises; compiled programs are kept between runs), the command.
+
+Programs run a few times here, so LLVM optimises them little: compiling takes most of the time. With
+JAX_DISABLE_MOST_OPTIMIZATIONS=0 they are compiled as they are for users.
+"""
 
 import os
 import pathlib
@@ -8,6 +12,7 @@ import pytest
 
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import mctx
 
 from envs import Env, State, backend
+from envs.core import where
 from jaxzero.models.base import Afterstate, Model, Params
 from jaxzero.networks import Prediction
 
@@ -43,11 +44,11 @@ def make_judged(env: Env, evaluate: Evaluate) -> Model:
         """Reward and discount [B] of a step, as its player sees them."""
         reward = jnp.take_along_axis(after.rewards, before.player[:, None].astype(jnp.int32), 1)[:, 0]
         same = after.player == before.player
-        return reward, jnp.where(after.terminated, 0.0, jnp.where(same, 1.0, -1.0))
+        return reward, where(after.terminated, 0.0, where(same, 1.0, -1.0))
 
     def judge(params: Params, key: jax.Array, states: State, reward: jax.Array, discount: jax.Array) -> Any:
         logits, value = evaluate(params, key, states)
-        value = jnp.where(states.terminated, 0.0, value)
+        value = where(states.terminated, 0.0, value)
         return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=logits, value=value)
 
     def step(states: State, actions: jax.Array) -> State:
@@ -71,7 +72,7 @@ def make_judged(env: Env, evaluate: Evaluate) -> Model:
 
     def resolve(params: Params, key: jax.Array, outcomes: jax.Array, states: State) -> tuple[Any, State]:
         after = jax.vmap(env.resolve)(states, outcomes)
-        discount = jnp.where(after.terminated, 0.0, 1.0)
+        discount = where(after.terminated, 0.0, 1.0)
         return judge(params, key, after, jnp.zeros_like(discount), discount), after
 
     if env.num_outcomes:
@@ -81,4 +82,4 @@ def make_judged(env: Env, evaluate: Evaluate) -> Model:
 
 def mask(logits: jax.Array, legal: jax.Array) -> jax.Array:
     """Logits with illegal actions at the lowest finite value (an infinity would make 0 · ∞ inside the search)."""
-    return jnp.where(legal, logits, jnp.finfo(logits.dtype).min)
+    return where(legal, logits, jnp.finfo(logits.dtype).min)

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import mctx
 
 from envs import Env, backend
+from envs.core import where
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model, Params
 from jaxzero.search import reuse
@@ -111,15 +112,15 @@ def sample_action(
 ) -> jax.Array:
     """The move played, i32[B]: `best` at temperature 0, else drawn from policy^(1/temperature) [B, A]; with
     probability `epsilon`, at any temperature, drawn uniformly from the legal moves [B, A] instead."""
-    heat = jnp.where(temperature > 0, temperature, 1.0)[:, None]
-    logits = jnp.where(legal, jnp.log(jnp.maximum(policy, 1e-30)) / heat, -jnp.inf)
+    heat = where(temperature > 0, temperature, 1.0)[:, None]
+    logits = where(legal, jnp.log(jnp.maximum(policy, 1e-30)) / heat, -jnp.inf)
 
     def draw(key, logits, legal):
         sampled, uniform, mixed = jax.random.split(key, 3)
         action = jax.random.categorical(sampled, logits)
-        other = jax.random.categorical(uniform, jnp.where(legal, 0.0, -jnp.inf))
+        other = jax.random.categorical(uniform, where(legal, 0.0, -jnp.inf))
         return action, other, jax.random.uniform(mixed) < epsilon
 
     action, other, mix = jax.vmap(draw)(keys, logits, legal)
-    action = jnp.where(temperature > 0, action, best)
-    return jnp.where(mix, other, action).astype(jnp.int32) if epsilon > 0 else action.astype(jnp.int32)
+    action = where(temperature > 0, action, best)
+    return where(mix, other, action).astype(jnp.int32) if epsilon > 0 else action.astype(jnp.int32)

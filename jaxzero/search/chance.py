@@ -31,19 +31,19 @@ def rule(near: Family) -> tuple[Chunks, jax.Array]:
     method of Balinski and Young 1975, proven there for seats and votes). The largest p·n - visits, the plainer rule,
     can fall behind by more than one.
     """
-    total = over(jnp.add, each(lambda tried, visits: jnp.where(tried, visits, 0.0), near.tried, near.visits))
+    total = over(jnp.add, each(lambda tried, visits: where(tried, visits, 0.0), near.tried, near.visits))
 
     def score(logit, visits):
         probability = jnp.exp(logit)
         behind = visits + ROUNDING < probability * (1 + total)
-        return jnp.where(behind, probability / (visits + 1), -jnp.inf)
+        return where(behind, probability / (visits + 1), -jnp.inf)
 
     return each(score, near.logit, near.visits), jnp.exp(near.untried.likeliest)
 
 
 def expectation(near: Family) -> jax.Array:
     """f32[L, B]: mean of the outcomes tried, by probability; exact as soon as all are."""
-    probability = each(lambda tried, logit: jnp.where(tried, jnp.exp(logit), 0.0), near.tried, near.logit)
+    probability = each(lambda tried, logit: where(tried, jnp.exp(logit), 0.0), near.tried, near.logit)
     total = over(jnp.add, each(jnp.multiply, probability, near.qvalue))
     return (total / jnp.maximum(over(jnp.add, probability), jnp.finfo(jnp.float32).tiny))[0]
 
@@ -67,6 +67,6 @@ def step(model: Model, params: Params, key: jax.Array, action: jax.Array, before
     told, after = model.decision(params, key, action, before)
     after = jax.vmap(where)(resolving, before, after)
     likeliest = jnp.argmax(told.logits, -1).astype(jnp.int32)
-    outcome = jnp.where(resolving, action, likeliest)
+    outcome = where(resolving, action, likeliest)
     said, decision = model.chance(params, key, outcome, after)
     return Step(told, after, told.due | resolving, outcome, told.logits.max(-1), said, decision)

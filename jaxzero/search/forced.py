@@ -9,6 +9,7 @@ Letters as in `tree`.
 import jax
 import jax.numpy as jnp
 
+from envs.core import where
 from jaxzero.search import simulation
 from jaxzero.search import tree as trees
 from jaxzero.search.tree import each
@@ -22,7 +23,7 @@ def number(k: float, near: trees.Family) -> trees.Chunks:
 def rule(plain: simulation.Rule, k: float, near: trees.Family) -> tuple[trees.Chunks, jax.Array]:
     """At the root: a child that is owed playouts comes first, else as the plain rule says."""
     scores, other = plain(near)
-    first = lambda visits, owed, score: jnp.where(visits < owed, jnp.inf, score)  # noqa: E731
+    first = lambda visits, owed, score: where(visits < owed, jnp.inf, score)  # noqa: E731
     return each(first, near.visits, number(k, near), scores), other
 
 
@@ -35,16 +36,16 @@ def prune(plain: simulation.Rule, tree: trees.Tree, k: float) -> jax.Array:
     root = jnp.zeros((1, tree.batch), jnp.int32)
     near, _ = trees.family(tree, root, tree.child.shape[1], 0)
     tried, visits, owed = (jnp.concatenate(x) for x in (near.tried, near.visits, each(jnp.floor, number(k, near))))
-    visits = jnp.where(tried, visits, 0.0)
+    visits = where(tried, visits, 0.0)
     order = jnp.arange(len(visits))[:, None, None]
-    best = order == jnp.where(visits == visits.max(0)[None], order, len(visits)).min(0)[None]
-    highest = jnp.where(best, jnp.concatenate(plain(near)[0]), -jnp.inf).max(0)
+    best = order == where(visits == visits.max(0)[None], order, len(visits)).min(0)[None]
+    highest = where(best, jnp.concatenate(plain(near)[0]), -jnp.inf).max(0)
 
     def subtract(i, left):
         fewer = left - 1
         score = jnp.concatenate(plain(near._replace(visits=trees.chunks(fewer)))[0])
-        return jnp.where((i < owed) & (fewer >= 0) & (score < highest[None]), fewer, left)
+        return where((i < owed) & (fewer >= 0) & (score < highest[None]), fewer, left)
 
-    most = jnp.where(tried & ~best, owed, 0.0).max().astype(jnp.int32)
+    most = where(tried & ~best, owed, 0.0).max().astype(jnp.int32)
     left = jax.lax.fori_loop(0, most, subtract, visits)
-    return jnp.where(best, visits, jnp.where(left > 1, left, 0.0))[:, 0]
+    return where(best, visits, where(left > 1, left, 0.0))[:, 0]

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env, backend
+from envs.core import where
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
 from jaxzero.search import base, reuse, simulation
@@ -72,18 +73,18 @@ def completed(
     """How values count in choosing, times (c_visit + most visits) · c_scale (equation 8): a map of those of children,
     and the value of any untried action [1, ...] (appendix D). `visits` are 0 where not tried; `raw` and `complete`
     [1, ...] are the parent's."""
-    prior = each(lambda tried, prior: jnp.where(tried, prior, 0.0), tried, prior)
+    prior = each(lambda tried, prior: where(tried, prior, 0.0), tried, prior)
     known = over(jnp.add, each(jnp.multiply, prior, qvalue)) / jnp.maximum(over(jnp.add, prior), TINY)
     total = over(jnp.add, visits)
     mixed = (raw + total * known) / (total + 1)
     weight = (VISIT_OFFSET + over(jnp.maximum, visits)) * scale.factor
     if not scale.stretch:
         return lambda value: value * weight, mixed * weight
-    low = over(jnp.minimum, each(lambda tried, value: jnp.where(tried, value, jnp.inf), tried, qvalue))
-    high = over(jnp.maximum, each(lambda tried, value: jnp.where(tried, value, -jnp.inf), tried, qvalue))
+    low = over(jnp.minimum, each(lambda tried, value: where(tried, value, jnp.inf), tried, qvalue))
+    high = over(jnp.maximum, each(lambda tried, value: where(tried, value, -jnp.inf), tried, qvalue))
     low, high = (
-        jnp.minimum(low, jnp.where(complete, jnp.inf, mixed)),
-        jnp.maximum(high, jnp.where(complete, -jnp.inf, mixed)),
+        jnp.minimum(low, where(complete, jnp.inf, mixed)),
+        jnp.maximum(high, where(complete, -jnp.inf, mixed)),
     )
     weight /= jnp.maximum(high - low, 1e-8)
     return lambda value: (value - low) * weight, (mixed - low) * weight
@@ -91,10 +92,10 @@ def completed(
 
 def interior(scale: Scale, near: trees.Family) -> tuple[Chunks, jax.Array]:
     """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
-    visits = each(lambda tried, n: jnp.where(tried, n, 0.0), near.tried, near.visits)
+    visits = each(lambda tried, n: where(tried, n, 0.0), near.tried, near.visits)
     prior = each(lambda logit: jnp.maximum(jnp.exp(logit), TINY), near.logit)
     scaled, other = completed(scale, near.tried, near.qvalue, visits, prior, near.raw, near.complete)
-    score = lambda tried, logit, value: jnp.where(tried, logit + scaled(value), -jnp.inf)  # noqa: E731
+    score = lambda tried, logit, value: where(tried, logit + scaled(value), -jnp.inf)  # noqa: E731
     logits, other = each(score, near.tried, near.logit, near.qvalue), near.untried.likeliest + other
     highest = jnp.maximum(over(jnp.maximum, logits), other)
     weights, weight = each(lambda logit: jnp.exp(logit - highest), logits), jnp.exp(other - highest)
@@ -117,7 +118,7 @@ class Candidates(NamedTuple):
 
 def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most: int) -> Candidates:
     """All [B, A] -> the `most` with the highest score, not judged yet."""
-    scores = jnp.where(legal, logits + gumbel, -jnp.inf)
+    scores = where(legal, logits + gumbel, -jnp.inf)
     action = backend.alone(jax.lax.top_k(scores, most)[1].T)
     score, prior = of_candidates(scores, action), of_candidates(legal_softmax(logits, legal), action)
     prior = jnp.maximum(prior, TINY)
@@ -133,16 +134,16 @@ def of_candidates(x: jax.Array, action: jax.Array) -> jax.Array:
 
 @backend.called
 def legal_softmax(logits: jax.Array, legal: jax.Array) -> jax.Array:
-    return jax.nn.softmax(jnp.where(legal, logits, -jnp.inf))
+    return jax.nn.softmax(where(legal, logits, -jnp.inf))
 
 
 def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Candidates:
     """The candidates as the tree has them."""
     tried = at_root.child > 0
-    visits, qvalue = (jnp.where(tried, x, 0.0) for x in trees.read(tree, at_root.child, "visits", "qvalue"))
+    visits, qvalue = (where(tried, x, 0.0) for x in trees.read(tree, at_root.child, "visits", "qvalue"))
     complete = tried.all(0)[None] & (len(tried) == search.num_actions)
     scaled, other = completed(scale, (tried,), (qvalue,), (visits,), (at_root.prior,), tree.raw[:1], complete)
-    value = jnp.where(tried, scaled(qvalue), other)
+    value = where(tried, scaled(qvalue), other)
     return at_root._replace(visits=visits, qvalue=qvalue, value=value, other=other)
 
 
@@ -152,12 +153,12 @@ def visit(
     """A simulation of each lane from the candidate `chosen` bool[M, L, B] for it, if any, into nodes from `new` on."""
 
     def pick(field):
-        return jnp.where(chosen, field[:, None], 0).max(0)
+        return where(chosen, field[:, None], 0).max(0)
 
     start = simulation.Start(pick(at_root.action), pick(at_root.child), chosen.any(0))
     tree, node = simulation.simulate(search, tree, key, new, start)
     child = at_root.child[:, None]
-    child = jnp.where(chosen & (child == 0), node[None], child).max(1)
+    child = where(chosen & (child == 0), node[None], child).max(1)
     return tree, at_root._replace(child=backend.alone(child.astype(jnp.int32)))
 
 
@@ -173,7 +174,7 @@ def one_at_a_time(
     def step(i, carry):
         tree, at_root = carry
         due = at_root.visits - before == jnp.asarray(table)[number, i][None]
-        best = jnp.argmax(jnp.where(due, at_root.score + at_root.value, -jnp.inf), 0)
+        best = jnp.argmax(where(due, at_root.score + at_root.value, -jnp.inf), 0)
         chosen = np.arange(len(due))[:, None] == backend.alone(best)[None]
         tree, at_root = visit(search, tree, at_root, chosen[:, None], jax.random.fold_in(key, i), first + i)
         return tree, judge(search, scale, tree, at_root)
@@ -199,7 +200,7 @@ def round_by_round(
         tree, at_root, new = carry
         place = rank(at_root.score + at_root.value)
         width = jnp.asarray(widths)[i] if len(set(widths)) > 1 else widths[0]  # static where it can be
-        at_root = at_root._replace(score=jnp.where(place < width, at_root.score, -jnp.inf))
+        at_root = at_root._replace(score=where(place < width, at_root.score, -jnp.inf))
 
         def block(j, carry):
             tree, at_root, new = carry
@@ -252,18 +253,18 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         before = at_root.visits
         tree, at_root = run(search, scale, tree, at_root, keys[0], simulations, first)
         added = at_root.visits - before
-        scores = jnp.where(added == added.max(0)[None], at_root.score + at_root.value, -jnp.inf)
+        scores = where(added == added.max(0)[None], at_root.score + at_root.value, -jnp.inf)
         best = jnp.take_along_axis(at_root.action, jnp.argmax(scores, 0)[None], 0)[0]
         actions = np.arange(env.num_actions, dtype=np.int32)[None]
 
         def by_action(others, x):
             """Of candidates [M, B] -> of actions [B, A]."""
             for action, value in zip(at_root.action, x, strict=True):
-                others = jnp.where(actions == action[:, None], value[:, None], others)
+                others = where(actions == action[:, None], value[:, None], others)
             return others
 
         policy = improved_policy(root.prior_logits, by_action(at_root.other.T, at_root.value), legal)
-        weights = jnp.where(at_root.visits > 0, of_candidates(policy, at_root.action), 0.0)
+        weights = where(at_root.visits > 0, of_candidates(policy, at_root.action), 0.0)
         value = (weights * at_root.qvalue).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
         none = jnp.zeros((1, 1))
         visits, qvalues, nodes = (by_action(none, x) for x in (at_root.visits, at_root.qvalue, at_root.child))

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from envs import Env
+from envs.core import where
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model, Params
 from jaxzero.search import base
@@ -32,7 +33,7 @@ def likeliest(logits: jax.Array, width: int) -> tuple[jax.Array, jax.Array]:
     What fills the rest is the likeliest one again: an action that a model can be asked about."""
     logit, action = jax.lax.top_k(logits, width)
     used = (logit > jnp.finfo(logits.dtype).min / 2).at[:, 0].set(True)
-    return jnp.where(used, action, action[:, :1]), used
+    return where(used, action, action[:, :1]), used
 
 
 def look(
@@ -52,8 +53,8 @@ def look(
     if deeper:
         _, there, values, below = look(model, params, key, deeper, said.prior_logits, after)
         over = said.discount == 0
-        value = jnp.where(there, values, -jnp.inf).max(-1)
-        leaves = jnp.where(over, 1.0, jnp.where(there, below, 0.0).sum(-1))
+        value = where(there, values, -jnp.inf).max(-1)
+        leaves = where(over, 1.0, where(there, below, 0.0).sum(-1))
     value = (said.reward + said.discount * value).reshape(action.shape)
     return action, used, value, leaves.reshape(action.shape)
 
@@ -75,12 +76,12 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
             action, used, values, leaves = games(*work)
         else:
             action, used, values, leaves = jax.lax.map(game, work, batch_size=math.ceil(len(keys) / parts))
-        values = jnp.where(used, values, -jnp.inf)
+        values = where(used, values, -jnp.inf)
         weights = jax.nn.softmax(values / config.value_temperature)
         row = jnp.arange(len(keys))[:, None]
 
         def spread(x):
-            return jnp.zeros_like(root.prior_logits).at[row, action].add(jnp.where(used, x, 0.0))
+            return jnp.zeros_like(root.prior_logits).at[row, action].add(where(used, x, 0.0))
 
         best = jnp.take_along_axis(action, jnp.argmax(values, -1)[:, None], -1)[:, 0]
         return Finding(spread(weights), values.max(-1), spread(leaves), spread(values), best)

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from envs import Env
+from envs.core import where
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
 from jaxzero.search import base, forced, reuse, simulation
@@ -30,7 +31,7 @@ def rule(c_puct: float, near: trees.Family, bounded: bool = True) -> tuple[trees
     explore = (c_puct + jnp.log((near.node_visits + C_BASE + 1) / C_BASE)) * jnp.sqrt(near.node_visits)
     low, high = jnp.float32(-1), jnp.float32(1)
     if not bounded:
-        values = each(lambda tried, value: jnp.where(tried, value, near.node_value), near.tried, near.qvalue)
+        values = each(lambda tried, value: where(tried, value, near.node_value), near.tried, near.qvalue)
         low = jnp.minimum(near.node_value, over(jnp.minimum, values))
         high = jnp.maximum(near.node_value, over(jnp.maximum, values))
 
@@ -75,7 +76,7 @@ def noisy_logits(config: SearchConfig, key: jax.Array, logits: jax.Array, legal:
     """log((1 - fraction) · prior + fraction · Dirichlet(alpha)) over the legal actions, [A]; the prior is flattened
     by the root's temperature."""
     if config.root_temperature != 1:
-        logits = jnp.where(legal, logits / config.root_temperature, logits)
-    gamma = jnp.where(legal, jax.random.loggamma(key, config.dirichlet_alpha, logits.shape), -jnp.inf)
+        logits = where(legal, logits / config.root_temperature, logits)
+    gamma = where(legal, jax.random.loggamma(key, config.dirichlet_alpha, logits.shape), -jnp.inf)
     mixed = (1 - config.dirichlet_fraction) * jax.nn.softmax(logits) + config.dirichlet_fraction * jax.nn.softmax(gamma)
-    return jnp.where(legal, jnp.log(jnp.maximum(mixed, 1e-30)), jnp.finfo(logits.dtype).min)
+    return where(legal, jnp.log(jnp.maximum(mixed, 1e-30)), jnp.finfo(logits.dtype).min)

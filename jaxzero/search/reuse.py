@@ -11,6 +11,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from envs.core import where
 from jaxzero.search.tree import Tree, at, find_untried, put
 
 
@@ -48,12 +49,12 @@ def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
     game = jnp.broadcast_to(jnp.arange(batch), keep.shape)
     node = jnp.broadcast_to(jnp.arange(size)[:, None], keep.shape)
     order = jnp.zeros((room, batch), jnp.int32)
-    order = order.at[jnp.where(keep & fits[None], index, room), game].set(node, mode="drop")
+    order = order.at[where(keep & fits[None], index, room), game].set(node, mode="drop")
     kept = _as_in_a_search(jax.tree.map(lambda field: at(field, order), _nodes_first(tree)))
     new = lambda nodes: at(index, nodes.astype(jnp.int32))  # noqa: E731
     children = jnp.moveaxis(new(jnp.moveaxis(kept.child, 1, 0)), 0, 1)
     kept = put(kept, node[:room], parent=new(kept.parent))
-    facts = kept.facts.at[:, :batch].set(jnp.where(fits[None], kept.facts[:, :batch], 0))
+    facts = kept.facts.at[:, :batch].set(where(fits[None], kept.facts[:, :batch], 0))
     return dataclasses.replace(kept, child=children.astype(jnp.int16), facts=facts)
 
 
@@ -75,12 +76,12 @@ def replant(kept: Tree, planted: Tree) -> Tree:
     slot = action if tree.actions is None else _slot_of(tree.actions[0], action)
     tried &= slot < tree.priors.shape[-1]
     root = jnp.zeros_like(child)
-    logit = at(tree.priors, root, jnp.where(tried, slot, 0))
-    nowhere = jnp.where(tried, child, tree.size)
+    logit = at(tree.priors, root, where(tried, slot, 0))
+    nowhere = where(tried, child, tree.size)
     game = jnp.broadcast_to(jnp.arange(child.shape[1]), child.shape)
-    row = tree.priors[0].at[game, jnp.where(tried, slot, tree.priors.shape[-1])].set(-jnp.inf, mode="drop")
+    row = tree.priors[0].at[game, where(tried, slot, tree.priors.shape[-1])].set(-jnp.inf, mode="drop")
     untried = find_untried(row, None if tree.dropped is None else tree.dropped[0])
-    value, visits = jnp.where(seen, kept.value[0], planted.value[0]), jnp.maximum(kept.visits[0], 1)
+    value, visits = where(seen, kept.value[0], planted.value[0]), jnp.maximum(kept.visits[0], 1)
     node = jnp.zeros_like(game[0])
     tree = put(put(tree, nowhere, logit=logit), node, value=value, visits=visits)
     tree = put(tree, node, number=kept.number[0], **untried._asdict())
@@ -91,4 +92,4 @@ def _slot_of(actions: jax.Array, action: jax.Array) -> jax.Array:
     """Slots [C, B] that hold the actions [C, B], of i16[B, K]; K where none does."""
     same = actions.T[None] == action[:, None]  # [C, K, B]
     order = jax.lax.broadcasted_iota(jnp.int32, same.shape, 1)
-    return jnp.where(same, order, actions.shape[-1]).min(1)
+    return where(same, order, actions.shape[-1]).min(1)

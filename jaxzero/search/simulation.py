@@ -15,8 +15,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from envs import backend
+from envs.core import where
 from jaxzero.models import Model, Params
 from jaxzero.search import chance
 from jaxzero.search.tree import (
@@ -74,17 +76,17 @@ def choose(search: Search, rule: Rule, tree: Tree, node: jax.Array, running: jax
         scores, other = rule(near)
         if tree.chance is not None:
             here, (lag, first) = at(tree.chance, node), chance.rule(near)
-            scores = each(lambda lag, score: jnp.where(here[None], lag, score), lag, scores)
-            other = jnp.where(here[None], first, other)
-        scores = each(lambda tried, score: jnp.where(tried, score, -jnp.inf), near.tried, scores)
+            scores = each(lambda lag, score: where(here[None], lag, score), lag, scores)
+            other = where(here[None], first, other)
+        scores = each(lambda tried, score: where(tried, score, -jnp.inf), near.tried, scores)
         highest = over(jnp.maximum, scores)
-        first = each(lambda score, child: jnp.where(score == highest, child, tree.size), scores, child)
+        first = each(lambda score, child: where(score == highest, child, tree.size), scores, child)
         first = over(jnp.minimum, first)
-        return jnp.where(highest >= other, first, 0)[0]
+        return where(highest >= other, first, 0)[0]
 
     if len(widths) == 1:
         return pick(most)
-    largest = jnp.where(running, at(tree.number, node), 0).max()
+    largest = where(running, at(tree.number, node), 0).max()
     index = sum((largest > width).astype(jnp.int32) for width in widths[:-1])
     return jax.lax.switch(index, [lambda width=width: pick(width) for width in widths])
 
@@ -95,7 +97,7 @@ def levels_at_once(tree: Tree, lanes: int) -> int:
     return max(1, (8 if backend.accelerated() else 4) // lanes) if tree.chance is None else 1
 
 
-RUNS, STAYS, EXPANDS = range(3)  # a lane goes on; ends at its node; tries an untried action of it
+RUNS, STAYS, EXPANDS = np.arange(3, dtype=np.int32)  # a lane goes on; ends at its node; tries an untried action of it
 
 
 class Descent(NamedTuple):
@@ -119,11 +121,9 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
         deepest = depth >= search.max_depth
         if tree.chance is not None:
             deepest &= ~at(tree.chance, child)
-        state = jnp.where(child == 0, EXPANDS, jnp.where((at(tree.discount, child) == 0) | deepest, STAYS, RUNS))
-        path = jax.lax.dynamic_update_slice_in_dim(
-            now.path, jnp.where(deeper, child, tree.size)[None], depth + ahead, 0
-        )
-        return Descent(depth, jnp.where(deeper, child, now.node), jnp.where(now.state == RUNS, state, now.state), path)
+        state = where(child == 0, EXPANDS, where((at(tree.discount, child) == 0) | deepest, STAYS, RUNS))
+        path = jax.lax.dynamic_update_slice_in_dim(now.path, where(deeper, child, tree.size)[None], depth + ahead, 0)
+        return Descent(depth, where(deeper, child, now.node), where(now.state == RUNS, state, now.state), path)
 
     root = jnp.zeros((lanes, tree.batch), jnp.int32)
     path = jnp.full((rows, *root.shape), tree.size, jnp.int32)
@@ -131,7 +131,7 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
         begin = Descent(jnp.int32(0), root, root + RUNS, path.at[ahead].set(0))
         first = partial(choose, search, search.root_rule, tree) if search.root_rule else None
     else:
-        begin = Descent(jnp.int32(0), root, jnp.where(start.active, RUNS, STAYS), path)
+        begin = Descent(jnp.int32(0), root, where(start.active, RUNS, STAYS), path)
         first = lambda node, running: start.child  # noqa: E731
     if first and backend.accelerated():
         begin, first = go(begin, first(root, root == 0)), None
@@ -162,12 +162,12 @@ def simulate(
     action = due.slot if tree.actions is None else at(tree.actions, parent, due.slot).astype(jnp.int32)
     links = expand
     if start is not None:
-        action, links = jnp.where(parent == 0, start.action, action), expand & (parent > 0)
+        action, links = where(parent == 0, start.action, action), expand & (parent > 0)
     action += zero_after(due.left.mass)  # all that is written depends on it
 
     twig = Twig(parent, expand, links, action, due, new, new + jnp.arange(len(parent))[:, None])
     tree, gain, node = (grow if search.model.chance is None else grow_by_chance)(search, tree, key, twig)
-    return back_up(search, tree, down, down.depth + (start is None), jnp.where(expand, gain, due.raw)), node
+    return back_up(search, tree, down, down.depth + (start is None), where(expand, gain, due.raw)), node
 
 
 class Twig(NamedTuple):
@@ -211,14 +211,14 @@ def grow_by_chance(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tu
         jnp.zeros_like(action), action, flat(twig.due.logit), chance=True,
     )  # fmt: skip
     # The decision.
-    reward, discount = jnp.where(went.due, 0.0, told.reward), jnp.where(went.due, said.discount, told.discount)
-    edge = jnp.where(went.due, went.outcome, action), jnp.where(both, went.logit, flat(twig.due.logit))
+    reward, discount = where(went.due, 0.0, told.reward), where(went.due, said.discount, told.discount)
+    edge = where(went.due, went.outcome, action), where(both, went.logit, flat(twig.due.logit))
     nobody = jnp.zeros_like(action)  # parents are for reuse, which knows no chance
     tree = write(tree, twig.new, went.decision, said.prior_logits, said.value, reward, discount, nobody, *edge)
 
-    value = jnp.where(went.due, value, said.value)
+    value = where(went.due, value, said.value)
     gain, both = (x.reshape(here.shape) for x in (told.reward + told.discount * value, both))
-    node = jnp.where(both, twig.leaf + half, twig.leaf)
+    node = where(both, twig.leaf + half, twig.leaf)
     tree = link(tree, twig.parent, twig.links, node, twig.due)
     tree = link(tree, node, both, twig.leaf, find_next(tree, node))
     return tree, gain, node
@@ -247,18 +247,18 @@ def back_up(search: Search, tree: Tree, down: Descent, length: jax.Array, gain: 
         tree, gain = carry
         node = jax.lax.dynamic_slice_in_dim(down.path, down.depth - i * levels, levels)  # [levels, L, B]
         here = node < tree.size
-        where = jnp.where(here, node, 0)
-        reward, discount, before, visits = read(tree, where, "reward", "discount", "value", "visits")
+        inside = where(here, node, 0)
+        reward, discount, before, visits = read(tree, inside, "reward", "discount", "value", "visits")
         after = []
         for j in reversed(range(levels)):
             value = (before[j] * visits[j] + gain) / (visits[j] + 1)
             if tree.chance is not None:
                 width = min(tree.child.shape[1], search.num_outcomes)
-                near, _ = family(tree, where[j], width, search.num_actions)
-                due, mean = at(tree.chance, where[j]), chance.expectation(near)
-                gain = jnp.where(due, mean + visits[j] * (mean - before[j]), gain)
-                value = jnp.where(due, mean, value)
-            gain = jnp.where(here[j], reward[j] + discount[j] * gain, gain)
+                near, _ = family(tree, inside[j], width, search.num_actions)
+                due, mean = at(tree.chance, inside[j]), chance.expectation(near)
+                gain = where(due, mean + visits[j] * (mean - before[j]), gain)
+                value = where(due, mean, value)
+            gain = where(here[j], reward[j] + discount[j] * gain, gain)
             after.append(value)
         value = jnp.stack(after[::-1])
         return put(tree, node, value=value, visits=visits + 1, qvalue=reward + discount * value), gain

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import backend
+from envs.core import where
 
 WORD = 32  # bits
 
@@ -37,7 +38,7 @@ def compact(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
     bit = nth_bit(take(words), order[None] - take(upto - count))
     index = backend.alone(jnp.minimum(WORD * word + bit, size - 1))
     found = jnp.take_along_axis(logits, index, -1, mode="promise_in_bounds")
-    return jnp.where(there, found, -jnp.inf), index
+    return where(there, found, -jnp.inf), index
 
 
 def nth_bit(word: jax.Array, number: jax.Array) -> jax.Array:
@@ -47,7 +48,7 @@ def nth_bit(word: jax.Array, number: jax.Array) -> jax.Array:
         lower = (word >> place.astype(jnp.uint32)) & np.uint32((1 << width) - 1)
         count = jax.lax.population_count(lower).astype(jnp.int32)
         beyond = number >= count
-        number, place = jnp.where(beyond, number - count, number), jnp.where(beyond, place + width, place)
+        number, place = where(beyond, number - count, number), where(beyond, place + width, place)
     return place
 
 
@@ -56,7 +57,7 @@ def weigh_dropped(logits: jax.Array, kept: jax.Array) -> jax.Array:
 
     A difference of two sums would lose the small ones."""
     highest, lowest = kept[..., :1], kept[..., -1:]
-    scale = jnp.where(highest > -jnp.inf, highest, 0.0)
-    below = jnp.where(logits < lowest, jnp.exp(logits - scale), 0.0).sum(-1)
+    scale = where(highest > -jnp.inf, highest, 0.0)
+    below = where(logits < lowest, jnp.exp(logits - scale), 0.0).sum(-1)
     equal = (logits == lowest).sum(-1) - (kept == lowest).sum(-1)
     return jnp.log(below + equal * jnp.exp(lowest - scale)[..., 0]) + scale[..., 0]

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import mctx
 
 from envs import Env
+from envs.core import where
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
 from jaxzero.search import base
@@ -43,7 +44,7 @@ def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Se
         summary = tree.summary()
         completed = jax.vmap(transform, in_axes=(0, None))(tree, tree.ROOT_INDEX)
         most = summary.visit_counts == summary.visit_counts.max(-1, keepdims=True)
-        best = jnp.argmax(jnp.where(most & legal, root.prior_logits + completed + noise, -jnp.inf), -1)
+        best = jnp.argmax(where(most & legal, root.prior_logits + completed + noise, -jnp.inf), -1)
         policy = improved_policy(root.prior_logits, completed, legal)
         value = (improved_policy(root.prior_logits, completed, summary.visit_counts > 0) * summary.qvalues).sum(-1)
         return Finding(policy, value, summary.visit_counts, summary.qvalues, best)
@@ -74,7 +75,7 @@ def puct(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
             interior_action_selection_fn=select, invalid_actions=~legal, extra_data=ties,
         )  # fmt: skip
         summary = tree.summary()
-        best = jnp.argmax(jnp.where(legal, summary.visit_probs, -1.0), -1)
+        best = jnp.argmax(where(legal, summary.visit_probs, -1.0), -1)
         return Finding(summary.visit_probs, summary.value, summary.visit_counts, summary.qvalues, best)
 
     return base.make(config, env, model, find)

@@ -24,6 +24,7 @@ import mctx
 import numpy as np
 
 from envs import Env, backend
+from envs.core import where
 from jaxzero.config import ConfigError, SearchConfig
 from jaxzero.models import Model
 from jaxzero.search.slots import compact, likeliest
@@ -188,7 +189,7 @@ def write(
         x = jnp.asarray(x, stored.dtype).reshape(-1, tree.batch, *x.shape[1:])
         return jax.lax.dynamic_update_slice_in_dim(stored, x, new, 0)
 
-    logits = jnp.where(logits > jnp.finfo(logits.dtype).min / 2, logits, -jnp.inf)
+    logits = where(logits > jnp.finfo(logits.dtype).min / 2, logits, -jnp.inf)
     slots, dropped = tree.priors.shape[-1], None if tree.dropped is None else jnp.full_like(value, -jnp.inf)
     if logits.shape[-1] <= slots:
         logits = jnp.pad(logits, ((0, 0), (0, slots - logits.shape[-1])), constant_values=-jnp.inf)
@@ -223,8 +224,8 @@ def find_untried(priors: jax.Array, dropped: jax.Array | None) -> Untried:
     """The likeliest of [..., K] and what all weigh together, `dropped` [...] included; -inf is no action."""
     slots, order = priors.shape[-1], jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
     highest = priors.max(-1)
-    slot = jnp.where(priors == highest[..., None], order, slots).min(-1)  # argmax is slower on CPU
-    scale = jnp.where(highest > -jnp.inf, highest, 0.0)
+    slot = where(priors == highest[..., None], order, slots).min(-1)  # argmax is slower on CPU
+    scale = where(highest > -jnp.inf, highest, 0.0)
     mass = jnp.exp(priors - scale[..., None]).sum(-1)
     return Untried(slot, highest, mass if dropped is None else mass + jnp.exp(dropped - scale))
 
@@ -263,7 +264,7 @@ def stacked(rows: Sequence[jax.Array], dtype: Any) -> jax.Array:
     """
     order = np.arange(len(rows), dtype=np.int32).reshape(-1, *(1,) * rows[0].ndim) + zero_after(rows[-1])[None]
     rows = [jnp.asarray(x, dtype)[None] for x in rows]
-    return functools.reduce(lambda x, entry: jnp.where(order == entry[0], entry[1], x), enumerate(rows[1:], 1), rows[0])
+    return functools.reduce(lambda x, entry: where(order == entry[0], entry[1], x), enumerate(rows[1:], 1), rows[0])
 
 
 def game_of(node: jax.Array) -> jax.Array:
@@ -347,14 +348,14 @@ def find_next(tree: Tree, node: jax.Array) -> Next:
     logit = at(tree.priors, node, slot)  # to the last bit, which `likeliest` need not be
     order = jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
     less = (priors < logit[..., None]) | (priors == logit[..., None]) & (order > slot[..., None])
-    left = jnp.where(less, priors, -jnp.inf)  # what is likelier has been tried
+    left = where(less, priors, -jnp.inf)  # what is likelier has been tried
     dropped = None if tree.dropped is None else at(tree.dropped, node)
     return Next(slot, logit, number, raw, find_untried(left, dropped))
 
 
 def link(tree: Tree, node: jax.Array, grows: jax.Array, leaf: jax.Array, due: Next) -> Tree:
     """Makes `leaf` the child of `node` by the action that is `due`, where it `grows`; all [L, B]."""
-    parent = jnp.where(grows, node, tree.size) + zero_after(due.left.mass)
+    parent = where(grows, node, tree.size) + zero_after(due.left.mass)
     child = place(tree.child, jnp.broadcast_to(leaf, parent.shape), parent, due.number, game_of(parent))
     return put(dataclasses.replace(tree, child=child), parent, number=due.number + 1, **due.left._asdict())
 
@@ -363,6 +364,6 @@ def by_action(tree: Tree, values: jax.Array, num_actions: int) -> jax.Array:
     """Values of the root's listed children [C, B] -> [B, A]; 0 where there is no child."""
     child = tree.child[0].astype(jnp.int32)
     tried = jnp.arange(child.shape[0])[:, None] < tree.children[0][None]
-    action = jnp.where(tried, at(tree.action, child).astype(jnp.int32), num_actions)
+    action = where(tried, at(tree.action, child).astype(jnp.int32), num_actions)
     game = jnp.broadcast_to(jnp.arange(child.shape[1]), child.shape)
     return jnp.zeros((child.shape[1], num_actions), values.dtype).at[game, action].set(values, mode="drop")
