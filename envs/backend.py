@@ -19,13 +19,14 @@ def accelerated() -> bool:
 
 def called(f: Callable[..., Any]) -> Callable[..., Any]:
     """f of arrays, on a CPU a function of its own in the program, the same one for all calls that are alike: XLA
-    compiles each operation with what is around it, but it leaves a call alone that is marked."""
+    compiles each operation with what is around it, but it leaves a call alone that is marked. The barrier keeps what of
+    the results one call does not use: without it JAX would make that call one of another function."""
     compiled = jax.jit(f)
 
     @functools.wraps(f)
     def call(*args):
         found = compiled(*args)
-        return found if accelerated() else set_xla_metadata(found, inlineable="false")
+        return found if accelerated() else jax.lax.optimization_barrier(set_xla_metadata(found, inlineable="false"))
 
     return call
 

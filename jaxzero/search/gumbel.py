@@ -196,26 +196,22 @@ def round_by_round(
     """The candidates of a round without regard to each other: the paper's algorithm, where a round's candidates are the
     best by what was known before it. A game with fewer candidates than a round has lanes leaves some unused."""
 
-    def play(lanes, widths, i, carry):
-        tree, at_root, new = carry
-        place = rank(at_root.score + at_root.value)
-        width = jnp.asarray(widths)[i] if len(set(widths)) > 1 else widths[0]  # static where it can be
+    def play(lanes, plan, i, carry):
+        """Some lanes of a round, a row of `plan`: its width, and how many lanes it has had before."""
+        tree, at_root, place, new = carry
+        width, begin = jnp.asarray(plan)[i]
+        place = where(begin == 0, rank(at_root.score + at_root.value), place)
         at_root = at_root._replace(score=where(place < width, at_root.score, -jnp.inf))
+        lane = (begin + jnp.arange(lanes))[None, :, None]
+        chosen = (place[:, None] == lane) & (at_root.score > -jnp.inf)[:, None]
+        tree, at_root = visit(search, tree, at_root, chosen, jax.random.fold_in(key, new), new)
+        return tree, judge(search, scale, tree, at_root), place, new + lanes
 
-        def block(j, carry):
-            tree, at_root, new = carry
-            lane = (j * lanes + jnp.arange(lanes))[None, :, None]
-            chosen = (place[:, None] == lane) & (at_root.score > -jnp.inf)[:, None]
-            return *visit(search, tree, at_root, chosen, jax.random.fold_in(key, new), new), new + lanes
-
-        tree, at_root, new = jax.lax.fori_loop(0, width // lanes, block, (tree, at_root, new))
-        return tree, judge(search, scale, tree, at_root), new
-
-    carry = tree, at_root, jnp.int32(first)
-    plan = lanes_of(schedule(at_root.child.shape[0], simulations), tree.batch)
-    for lanes, rounds in itertools.groupby(plan, lambda entry: entry[0]):
-        widths = [width for _, width in rounds]
-        carry = jax.lax.fori_loop(0, len(widths), partial(play, lanes, widths), carry)
+    carry = tree, at_root, jnp.zeros_like(at_root.child), jnp.int32(first)
+    rounds = lanes_of(schedule(at_root.child.shape[0], simulations), tree.batch)
+    for lanes, same in itertools.groupby(rounds, lambda entry: entry[0]):
+        plan = np.array([(width, begin) for _, width in same for begin in range(0, width, lanes)], np.int32)
+        carry = jax.lax.fori_loop(0, len(plan), partial(play, lanes, plan), carry)
     return carry[:2]
 
 
