@@ -31,7 +31,7 @@ def rule(near: Family) -> tuple[Chunks, jax.Array]:
     method of Balinski and Young 1975, proven there for seats and votes). The largest p·n - visits, the plainer rule,
     can fall behind by more than one.
     """
-    total = over(jnp.add, each(lambda tried, visits: where(tried, visits, 0.0), near.tried, near.visits))
+    (total,) = over((jnp.add, each(lambda tried, visits: where(tried, visits, 0.0), near.tried, near.visits)))
 
     def score(logit, visits):
         probability = jnp.exp(logit)
@@ -44,8 +44,8 @@ def rule(near: Family) -> tuple[Chunks, jax.Array]:
 def expectation(near: Family) -> jax.Array:
     """f32[L, B]: mean of the outcomes tried, by probability; exact as soon as all are."""
     probability = each(lambda tried, logit: where(tried, jnp.exp(logit), 0.0), near.tried, near.logit)
-    total = over(jnp.add, each(jnp.multiply, probability, near.qvalue))
-    return (total / jnp.maximum(over(jnp.add, probability), jnp.finfo(jnp.float32).tiny))[0]
+    total, weight = over((jnp.add, each(jnp.multiply, probability, near.qvalue)), (jnp.add, probability))
+    return (total / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny))[0]
 
 
 class Step(NamedTuple):

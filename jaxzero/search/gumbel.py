@@ -74,14 +74,16 @@ def completed(
     and the value of any untried action [1, ...] (appendix D). `visits` are 0 where not tried; `raw` and `complete`
     [1, ...] are the parent's."""
     prior = each(lambda tried, prior: where(tried, prior, 0.0), tried, prior)
-    known = over(jnp.add, each(jnp.multiply, prior, qvalue)) / jnp.maximum(over(jnp.add, prior), TINY)
-    total = over(jnp.add, visits)
-    mixed = (raw + total * known) / (total + 1)
-    weight = (VISIT_OFFSET + over(jnp.maximum, visits)) * scale.factor
+    least = each(lambda tried, value: where(tried, value, jnp.inf), tried, qvalue)
+    greatest = each(lambda tried, value: where(tried, value, -jnp.inf), tried, qvalue)
+    known, weight, total, most, low, high = over(
+        (jnp.add, each(jnp.multiply, prior, qvalue)), (jnp.add, prior), (jnp.add, visits), (jnp.maximum, visits),
+        (jnp.minimum, least), (jnp.maximum, greatest),
+    )  # fmt: skip
+    mixed = (raw + total * (known / jnp.maximum(weight, TINY))) / (total + 1)
+    weight = (VISIT_OFFSET + most) * scale.factor
     if not scale.stretch:
         return lambda value: value * weight, mixed * weight
-    low = over(jnp.minimum, each(lambda tried, value: where(tried, value, jnp.inf), tried, qvalue))
-    high = over(jnp.maximum, each(lambda tried, value: where(tried, value, -jnp.inf), tried, qvalue))
     low, high = (
         jnp.minimum(low, where(complete, jnp.inf, mixed)),
         jnp.maximum(high, where(complete, -jnp.inf, mixed)),
@@ -97,9 +99,12 @@ def interior(scale: Scale, near: trees.Family) -> tuple[Chunks, jax.Array]:
     scaled, other = completed(scale, near.tried, near.qvalue, visits, prior, near.raw, near.complete)
     score = lambda tried, logit, value: where(tried, logit + scaled(value), -jnp.inf)  # noqa: E731
     logits, other = each(score, near.tried, near.logit, near.qvalue), near.untried.likeliest + other
-    highest = jnp.maximum(over(jnp.maximum, logits), other)
+    (highest,) = over((jnp.maximum, logits))
+    highest = jnp.maximum(highest, other)
     weights, weight = each(lambda logit: jnp.exp(logit - highest), logits), jnp.exp(other - highest)
-    total, rest = over(jnp.add, weights) + near.untried.mass * weight, 1 + over(jnp.add, visits)
+    total, rest = over((jnp.add, weights), (jnp.add, visits))
+    total += near.untried.mass * weight
+    rest += 1
     return each(lambda weight, n: weight / total - n / rest, weights, visits), weight / total
 
 
@@ -251,12 +256,13 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         added = at_root.visits - before
         scores = where(added == added.max(0)[None], at_root.score + at_root.value, -jnp.inf)
         best = jnp.take_along_axis(at_root.action, jnp.argmax(scores, 0)[None], 0)[0]
-        actions = np.arange(env.num_actions, dtype=np.int32)[None]
+        actions = jax.lax.broadcasted_iota(jnp.int32, root.prior_logits.shape, 1)
+        here = [actions == action for action in columns(at_root.action)]
 
         def by_action(others, x):
             """Of candidates [M, B] -> of actions [B, A]."""
-            for action, value in zip(at_root.action, x, strict=True):
-                others = where(actions == action[:, None], value[:, None], others)
+            for one, value in zip(here, columns(x), strict=True):
+                others = where(one, value, others)
             return others
 
         policy = improved_policy(root.prior_logits, by_action(at_root.other.T, at_root.value), legal)
@@ -267,6 +273,11 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         return Finding(policy, value, visits, qvalues, best, tree, nodes.astype(jnp.int32))
 
     return base.make(config, env, model, find, layout)
+
+
+def columns(x: jax.Array) -> list[jax.Array]:
+    """[M, B] -> [B, 1] each."""
+    return [x.T[:, i : i + 1] for i in range(len(x))]
 
 
 def gumbel_noise(keys: jax.Array, num_actions: int) -> jax.Array:

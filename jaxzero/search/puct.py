@@ -32,8 +32,8 @@ def rule(c_puct: float, near: trees.Family, bounded: bool = True) -> tuple[trees
     low, high = jnp.float32(-1), jnp.float32(1)
     if not bounded:
         values = each(lambda tried, value: where(tried, value, near.node_value), near.tried, near.qvalue)
-        low = jnp.minimum(near.node_value, over(jnp.minimum, values))
-        high = jnp.maximum(near.node_value, over(jnp.maximum, values))
+        low, high = over((jnp.minimum, values), (jnp.maximum, values))
+        low, high = jnp.minimum(near.node_value, low), jnp.maximum(near.node_value, high)
 
     def score(qvalue, logit, visits):
         return (qvalue - low) / jnp.maximum(high - low, 1e-8) + explore * jnp.exp(logit) / (visits + 1)

@@ -9,6 +9,7 @@ Letters as in `tree`.
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
 # pyright: reportArgumentType=false
 
+import dataclasses
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -31,8 +32,8 @@ from jaxzero.search.tree import (
     each,
     family,
     find_next,
+    fold,
     link,
-    over,
     put,
     read,
     write,
@@ -63,32 +64,46 @@ class Search(NamedTuple):
     root_rule: Rule | None = None  # at the root, where that differs
 
 
-def choose(search: Search, rule: Rule, tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
-    """The child i32[L, B] that the rule picks at each node; 0: the likeliest untried action.
+def widths(tree: Tree) -> list[int]:
+    """Numbers of children that there is code for."""
+    most = tree.child.shape[1]
+    return [width for width in ((128, 512) if backend.accelerated() else (FEW, 128)) if width < most] + [most]
+
+
+def way_down(tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
+    """i32[]: which of `widths`, from 1 on, the nodes [L, B] need where a lane runs; 0 where none does."""
+    narrow = widths(tree)[:-1]
+    most = where(running, at(tree.number, node) if narrow else 0.0, -1.0).max()
+    way = (most >= 0).astype(jnp.int32)
+    for width in narrow:
+        way += most > width
+    return way
+
+
+def choose(search: Search, rule: Rule, tree: Tree, width: int, node: jax.Array) -> jax.Array:
+    """The child i32[L, B] that the rule picks at each node, of no more than `width`; 0: the likeliest untried action.
 
     Among equals the one tried first wins, which is the likelier one, then the one of lower index.
     """
-    most = tree.child.shape[1]
-    widths = [width for width in ((128, 512) if backend.accelerated() else (FEW, 128)) if width < most] + [most]
+    near, child = family(tree, node, width, search.num_actions)
+    scores, other = rule(near)
+    if tree.chance is not None:
+        here, (lag, first) = at(tree.chance, node), chance.rule(near)
+        scores = each(lambda lag, score: where(here[None], lag, score), lag, scores)
+        other = where(here[None], first, other)
+    scores = each(lambda tried, score: where(tried, score, -jnp.inf), near.tried, scores)
+    highest, best = fold(better, (-np.inf, tree.size), scores, child)
+    return where(highest >= other, best, 0)[0]
 
-    def pick(width: int) -> jax.Array:
-        near, child = family(tree, node, width, search.num_actions)
-        scores, other = rule(near)
-        if tree.chance is not None:
-            here, (lag, first) = at(tree.chance, node), chance.rule(near)
-            scores = each(lambda lag, score: where(here[None], lag, score), lag, scores)
-            other = where(here[None], first, other)
-        scores = each(lambda tried, score: where(tried, score, -jnp.inf), near.tried, scores)
-        highest = over(jnp.maximum, scores)
-        first = each(lambda score, child: where(score == highest, child, tree.size), scores, child)
-        first = over(jnp.minimum, first)
-        return where(highest >= other, first, 0)[0]
 
-    if len(widths) == 1:
-        return pick(most)
-    largest = where(running, at(tree.number, node), 0).max()
-    index = sum((largest > width).astype(jnp.int32) for width in widths[:-1])
-    return jax.lax.switch(index, [lambda width=width: pick(width) for width in widths])
+def follow(ways: list[Callable[[jax.Array], jax.Array]], way: jax.Array, node: jax.Array) -> jax.Array:
+    return jax.lax.switch(way - 1, ways, node) if len(ways) > 1 else ways[0](node)
+
+
+def better(x: tuple[jax.Array, jax.Array], y: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """The higher of two scores with its child; the lower child among equals."""
+    first = (x[0] > y[0]) | ((x[0] == y[0]) & (x[1] < y[1]))
+    return where(first, x, y)
 
 
 def levels_at_once(tree: Tree, lanes: int) -> int:
@@ -104,6 +119,7 @@ class Descent(NamedTuple):
     """Where lanes have come to."""
 
     depth: jax.Array  # i32[]  steps below the root
+    way: jax.Array  # i32[]  the code for the next step, from 1 on; 0: no lane runs
     node: jax.Array  # i32[L, B]
     state: jax.Array  # i32[L, B]
     path: jax.Array  # i32[R, L, B]  node at depth d in row d + levels - 1; N: none; R >= N + levels - 1
@@ -122,29 +138,34 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
         if tree.chance is not None:
             deepest &= ~at(tree.chance, child)
         state = where(child == 0, EXPANDS, where((at(tree.discount, child) == 0) | deepest, STAYS, RUNS))
+        state = where(now.state == RUNS, state, now.state)
         path = jax.lax.dynamic_update_slice_in_dim(now.path, where(deeper, child, tree.size)[None], depth + ahead, 0)
-        return Descent(depth, where(deeper, child, now.node), where(now.state == RUNS, state, now.state), path)
+        node = where(deeper, child, now.node)
+        return Descent(depth, way_down(tree, node, state == RUNS), node, state, path)
 
     root = jnp.zeros((lanes, tree.batch), jnp.int32)
     path = jnp.full((rows, *root.shape), tree.size, jnp.int32)
+    below, first = (
+        [partial(choose, search, rule, tree, width) for width in widths(tree) if rule]
+        for rule in (search.rule, search.root_rule)
+    )
     if start is None:
-        begin = Descent(jnp.int32(0), root, root + RUNS, path.at[ahead].set(0))
-        first = partial(choose, search, search.root_rule, tree) if search.root_rule else None
+        way, state, path = way_down(tree, root, root == 0), root + RUNS, path.at[ahead].set(0)
     else:
-        begin = Descent(jnp.int32(0), root, where(start.active, RUNS, STAYS), path)
-        first = lambda node, running: start.child  # noqa: E731
+        way, state, first = jnp.int32(1), where(start.active, RUNS, STAYS), [lambda node: start.child]
+    begin = Descent(jnp.int32(0), way, root, state, path)
     if first and backend.accelerated():
-        begin, first = go(begin, first(root, root == 0)), None
-    below = partial(choose, search, search.rule, tree)
+        begin, first = go(begin, follow(first, way, root)), []
+    elif first:  # on a CPU the first step is a branch in the loop, so that `go` is compiled once
+        begin = begin._replace(way=way + len(below))
 
     def steps(now: Descent) -> Descent:
         for _ in range(stride):
-            here = now.node, now.state == RUNS
-            # On a CPU the first step is a branch in the loop, so that `go` is compiled once.
-            now = go(now, jax.lax.cond(now.depth == 0, first, below, *here) if first else below(*here))
+            now = go(now, follow(below + first, now.way, now.node))
         return now
 
-    return jax.lax.while_loop(lambda now: (now.state == RUNS).any(), steps, begin)
+    # The second condition always holds. XLA tries to count the steps of a loop that a single number ends, in vain.
+    return jax.lax.while_loop(lambda now: (now.way > 0) & (now.depth < rows), steps, begin)
 
 
 def simulate(
@@ -244,23 +265,26 @@ def back_up(search: Search, tree: Tree, down: Descent, length: jax.Array, gain: 
     levels = levels_at_once(tree, len(gain))
 
     def step(i, carry):
-        tree, gain = carry
+        now, gain = dataclasses.replace(tree, facts=carry[0]), carry[1]
         node = jax.lax.dynamic_slice_in_dim(down.path, down.depth - i * levels, levels)  # [levels, L, B]
         here = node < tree.size
         inside = where(here, node, 0)
-        reward, discount, before, visits = read(tree, inside, "reward", "discount", "value", "visits")
-        after = []
+        reward, discount, before, visits = read(now, inside, "reward", "discount", "value", "visits")
+        due = mean = None
+        if tree.chance is not None:
+            width = min(tree.child.shape[1], search.num_outcomes)
+            near, _ = family(now, inside[0], width, search.num_actions)
+            due, mean = at(tree.chance, inside), chance.expectation(near)[None]
+            gain = where(due, mean + visits * (mean - before), gain[None])[0]
+        gains = [gain]
         for j in reversed(range(levels)):
-            value = (before[j] * visits[j] + gain) / (visits[j] + 1)
-            if tree.chance is not None:
-                width = min(tree.child.shape[1], search.num_outcomes)
-                near, _ = family(tree, inside[j], width, search.num_actions)
-                due, mean = at(tree.chance, inside[j]), chance.expectation(near)
-                gain = where(due, mean + visits[j] * (mean - before[j]), gain)
-                value = where(due, mean, value)
             gain = where(here[j], reward[j] + discount[j] * gain, gain)
-            after.append(value)
-        value = jnp.stack(after[::-1])
-        return put(tree, node, value=value, visits=visits + 1, qvalue=reward + discount * value), gain
+            gains.append(gain)
+        value = (before * visits + jnp.stack(gains[-2::-1])) / (visits + 1)
+        if due is not None:
+            value = where(due, mean, value)
+        now = put(now, node, value=value, visits=visits + 1, qvalue=reward + discount * value)
+        return now.facts, gain
 
-    return jax.lax.fori_loop(0, -(-length // levels), step, (tree, gain))[0]
+    facts, _ = jax.lax.fori_loop(0, -(-length // levels), step, (tree.facts, gain))
+    return dataclasses.replace(tree, facts=facts)

@@ -289,8 +289,8 @@ def flattened(field: jax.Array, *index: jax.Array) -> tuple[jax.Array, tuple[jax
     index = tuple(along.astype(np.int32) for along in index)
     if backend.accelerated() or field.size > 1 << 30:
         return field, index
-    flat: Any = np.int32(0)
-    for size, along in zip(field.shape, index, strict=False):
+    flat, *others = index
+    for size, along in zip(field.shape[1:], others, strict=False):
         flat = flat * np.int32(size) + along
     return field.reshape(-1, *field.shape[len(index) :]), (flat,)
 
@@ -320,10 +320,26 @@ def each(f: Callable[..., jax.Array], *fields: Chunks) -> Chunks:
     return tuple(f(*x) for x in zip(*fields, strict=True))
 
 
-def over(f: Callable[[jax.Array, jax.Array], jax.Array], field: Chunks) -> jax.Array:
-    """The sum, maximum or minimum, as f says, of [W, ...] -> [1, ...]."""
-    reduce = {jnp.add: jnp.sum, jnp.maximum: jnp.max, jnp.minimum: jnp.min}[f]
-    return functools.reduce(f, (x if len(x) == 1 else reduce(x, 0, keepdims=True) for x in field))
+def fold(combine: Callable[[Any, Any], Any], initial: Sequence[Any], *fields: Chunks) -> Sequence[jax.Array]:
+    """Fields [W, ...] -> [1, ...] each, combined at once, so that XLA makes one kernel of it; `initial` is neutral."""
+    pieces = list(zip(*fields, strict=True))
+    if len(pieces) > 1:
+        return functools.reduce(combine, pieces)
+    initial = tuple(np.asarray(value, x.dtype) for value, x in zip(initial, pieces[0], strict=True))
+    return [x[None] for x in jax.lax.reduce(pieces[0], initial, combine, (0,))]
+
+
+NEUTRAL = {jnp.add: 0, jnp.maximum: -np.inf, jnp.minimum: np.inf}  # what leaves the other operand as it is
+
+
+def over(*sums: tuple[Callable[[jax.Array, jax.Array], jax.Array], Chunks]) -> Sequence[jax.Array]:
+    """Sums, maxima or minima f32[1, ...] of fields [W, ...], as each says."""
+    operators, fields = zip(*sums, strict=True)
+
+    def combine(x, y):
+        return tuple(operator(*pair) for operator, *pair in zip(operators, x, y, strict=True))
+
+    return fold(combine, [NEUTRAL[operator] for operator in operators], *fields)
 
 
 def zero_after(x: jax.Array) -> jax.Array:
