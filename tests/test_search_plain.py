@@ -359,3 +359,15 @@ def test_reuse_ends_with_the_game(settings, game):
     again, _ = run(states, carry)
     going = ~np.asarray(states.terminated)
     np.testing.assert_array_equal(again.visits.sum(-1)[going], (16 + np.where(renewed, 0, played - 1))[going])
+
+
+@pytest.mark.parametrize("width", [1, 5, 20])  # one by one, and as one reduction
+def test_of_children_with_equal_scores_the_lowest_is_chosen(width):
+    rng = np.random.default_rng(width)
+    scores = rng.integers(0, 3, (width, 1, 64)).astype(np.float32)
+    child = rng.permuted(np.broadcast_to(np.arange(width, dtype=np.int32)[:, None, None], scores.shape), axis=0)
+    highest, best = trees.fold(
+        simulation.better, (-np.inf, width), trees.chunks(jnp.asarray(scores)), trees.chunks(jnp.asarray(child))
+    )
+    np.testing.assert_array_equal(highest[0], scores.max(0))
+    np.testing.assert_array_equal(best[0], np.where(scores == scores.max(0), child, width).min(0))
