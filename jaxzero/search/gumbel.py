@@ -24,7 +24,8 @@ from jaxzero.models import Model
 from jaxzero.search import base, reuse, simulation
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
-from jaxzero.search.tree import Chunks, each, over
+from jaxzero.search.indexing import game_of, take
+from jaxzero.search.tree import Chunks, apart, each, over
 
 TINY = jnp.finfo(jnp.float32).tiny  # the least prior of an action that was tried
 VISIT_OFFSET = 50.0  # c_visit of the paper
@@ -95,7 +96,7 @@ def completed(
 def interior(scale: Scale, near: trees.Family) -> tuple[Chunks, jax.Array]:
     """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
     visits = each(lambda tried, n: where(tried, n, 0.0), near.tried, near.visits)
-    prior = each(lambda logit: jnp.maximum(jnp.exp(logit), TINY), near.logit)
+    prior = apart(each(lambda logit: jnp.maximum(jnp.exp(logit), TINY), near.logit))
     scaled, other = completed(scale, near.tried, near.qvalue, visits, prior, near.raw, near.complete)
     score = lambda tried, logit, value: where(tried, logit + scaled(value), -jnp.inf)  # noqa: E731
     logits, other = each(score, near.tried, near.logit, near.qvalue), near.untried.likeliest + other
@@ -134,7 +135,7 @@ def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most
 @backend.called
 def of_candidates(x: jax.Array, action: jax.Array) -> jax.Array:
     """Of actions [B, A] -> of candidates [M, B]."""
-    return trees.take(x, trees.game_of(action), action)
+    return take(x, game_of(action), action)
 
 
 @backend.called

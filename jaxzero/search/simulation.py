@@ -40,6 +40,8 @@ from jaxzero.search.tree import (
     zero_after,
 )
 
+SOME = 32  # children that are looked at at once whether they are there or not
+
 Rule = Callable[[Family], tuple[Chunks, jax.Array]]
 """Scores of the children f32[W, L, B] and of the likeliest untried action f32[1, L, B]; the highest is chosen."""
 
@@ -65,9 +67,11 @@ class Search(NamedTuple):
 
 
 def widths(tree: Tree) -> list[int]:
-    """Numbers of children that there is code for."""
+    """Numbers of children that there is code for. On a CPU a first width pays only where there may be many children: it
+    takes XLA a tenth longer, and a search of 32 simulations is 2 to 5 % faster by it, with the smallest network."""
     most = tree.child.shape[1]
-    return [width for width in ((128, 512) if backend.accelerated() else (FEW, 128)) if width < most] + [most]
+    steps = (128, 512) if backend.accelerated() else (FEW, 128) if most > SOME else ()
+    return [width for width in steps if width < most] + [most]
 
 
 def way_down(tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:

@@ -5,14 +5,13 @@ Of the thousands of actions of a game such as chess a position has a few dozen.
 Letters: B nodes, A actions, K slots.
 """
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from envs import backend
 from envs.core import where
+from jaxzero.search.indexing import game_of, take
 
 WORD = 32  # bits
 
@@ -25,20 +24,30 @@ def likeliest(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array, jax.
 
 
 def compact(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
-    """The logits above -inf of [B, A] and their indices i32, in order, [B, K]; those beyond K are lost."""
-    size = logits.shape[-1]
-    above = jnp.pad(logits > -jnp.inf, ((0, 0), (0, -size % WORD))).reshape(len(logits), -1, WORD)
-    words = (above.astype(jnp.uint32) << np.arange(WORD, dtype=np.uint32)[None, None]).sum(-1, dtype=jnp.uint32)
-    count = jax.lax.population_count(words).astype(jnp.int32)
-    upto, order = jnp.cumsum(count, -1), jnp.arange(slots)
-    find = partial(jnp.searchsorted, side="right", method="scan_unrolled" if backend.accelerated() else "scan")
-    word = jax.vmap(find, (0, None))(upto, order)
-    there, word = word < words.shape[-1], jnp.minimum(word, words.shape[-1] - 1)
-    take = partial(jnp.take_along_axis, indices=word, axis=-1, mode="promise_in_bounds")
-    bit = nth_bit(take(words), order[None] - take(upto - count))
-    index = backend.alone(jnp.minimum(WORD * word + bit, size - 1))
-    found = jnp.take_along_axis(logits, index, -1, mode="promise_in_bounds")
-    return where(there, found, -jnp.inf), index
+    """The logits above -inf of [B, A] and their indices i32, in order, [B, K]; those beyond K are lost.
+
+    Beside the words of a mask, [words, B], and the slots, [K, B], nothing is written, so games come last.
+    """
+    batch, size = logits.shape
+    above = jnp.pad(logits > -jnp.inf, ((0, 0), (0, -size % WORD))).reshape(batch, -1, WORD)
+    words = (above.astype(jnp.uint32) << np.arange(WORD, dtype=np.uint32)[None, None]).sum(-1, dtype=jnp.uint32).T
+    count = jax.lax.population_count(words).astype(jnp.float32)
+    upto, order = running_sum(count), jnp.arange(slots)[:, None]
+    end = where(upto < slots, upto.astype(jnp.int32), slots) * batch + game_of(words)
+    ended = jnp.zeros(slots * batch, jnp.float32).at[end.reshape(-1)].add(1.0, mode="drop", wrap_negative_indices=False)
+    word = running_sum(ended.reshape(slots, batch)).astype(jnp.int32)  # of a slot, as many have ended before it
+    there, word = word < len(words), jnp.minimum(word, len(words) - 1)
+    before = take((upto - count).astype(jnp.int32), word, game_of(word))
+    bit = nth_bit(take(words, word, game_of(word)), order - before)
+    index = backend.alone(jnp.minimum(WORD * word + bit, size - 1).T)
+    found = take(logits, jax.lax.broadcasted_iota(jnp.int32, index.shape, 0), index)
+    return where(there.T, found, -jnp.inf), index
+
+
+def running_sum(x: jax.Array) -> jax.Array:
+    """Of whole numbers f32[N, B] along the first axis, as a product of matrices: nothing has to be compiled for it.
+    Exact up to 2^24 for numbers up to 256, though a backend may round factors to bfloat16."""
+    return jnp.matmul(np.tril(np.ones((len(x),) * 2, np.float32)), x)
 
 
 def nth_bit(word: jax.Array, number: jax.Array) -> jax.Array:

@@ -27,10 +27,9 @@ from envs import Env, backend
 from envs.core import where
 from jaxzero.config import ConfigError, SearchConfig
 from jaxzero.models import Model
+from jaxzero.search.indexing import ANYWHERE, game_of, place, take
 from jaxzero.search.slots import compact, likeliest
 
-INSIDE: Any = {"mode": "promise_in_bounds", "wrap_negative_indices": False}
-ANYWHERE: Any = {"mode": "drop", "unique_indices": True, "wrap_negative_indices": False}
 FEW = 8  # children that are looked at one by one
 WIDE = 1024  # actions that a node does not keep all for a few visits
 
@@ -38,7 +37,7 @@ WIDE = 1024  # actions that a node does not keep all for a few visits
 class Untried(NamedTuple):
     """What choosing has to know of a node's untried actions; [N, B] in a tree."""
 
-    slot: jax.Array  # the likeliest one
+    slot: jax.Array  # f32  the likeliest one
     likeliest: jax.Array  # f32  its log-prior; -inf when every action was tried
     mass: jax.Array  # f32  sum of their priors, as a multiple of the likeliest one's
 
@@ -222,9 +221,9 @@ def write(
 @backend.called
 def find_untried(priors: jax.Array, dropped: jax.Array | None) -> Untried:
     """The likeliest of [..., K] and what all weigh together, `dropped` [...] included; -inf is no action."""
-    slots, order = priors.shape[-1], jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
+    slots, order = priors.shape[-1], jax.lax.broadcasted_iota(jnp.float32, priors.shape, priors.ndim - 1)
     highest = priors.max(-1)
-    slot = where(priors == highest[..., None], order, slots).min(-1)  # argmax is slower on CPU
+    slot = where(priors == highest[..., None], order, slots).min(-1)  # an argmax is slower on CPU
     scale = where(highest > -jnp.inf, highest, 0.0)
     mass = jnp.exp(priors - scale[..., None]).sum(-1)
     return Untried(slot, highest, mass if dropped is None else mass + jnp.exp(dropped - scale))
@@ -267,34 +266,6 @@ def stacked(rows: Sequence[jax.Array], dtype: Any) -> jax.Array:
     return functools.reduce(lambda x, entry: where(order == entry[0], entry[1], x), enumerate(rows[1:], 1), rows[0])
 
 
-def game_of(node: jax.Array) -> jax.Array:
-    return jax.lax.broadcasted_iota(jnp.int32, node.shape, node.ndim - 1)
-
-
-def take(field: jax.Array, *index: jax.Array) -> jax.Array:
-    """`field[index]` of indices that are in bounds."""
-    field, index = flattened(field, *index)
-    return field.at[index].get(**INSIDE)
-
-
-def place(field: jax.Array, value: jax.Array, *index: jax.Array) -> jax.Array:
-    """`field` with `field[index] = value` of distinct indices; where the first is too large nothing is written."""
-    shape = field.shape
-    field, index = flattened(field, *index)
-    return field.at[index].set(value.astype(field.dtype), **ANYWHERE).reshape(shape)
-
-
-def flattened(field: jax.Array, *index: jax.Array) -> tuple[jax.Array, tuple[jax.Array, ...]]:
-    """The same elements of the same field, by a single index on a CPU, where that takes XLA a third less time."""
-    index = tuple(along.astype(np.int32) for along in index)
-    if backend.accelerated() or field.size > 1 << 30:
-        return field, index
-    flat, *others = index
-    for size, along in zip(field.shape[1:], others, strict=False):
-        flat = flat * np.int32(size) + along
-    return field.reshape(-1, *field.shape[len(index) :]), (flat,)
-
-
 def family(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[Family, Chunks]:
     """The nodes [L, B] with their first `width` children, and the children's nodes [W, L, B]."""
     raw, number, *untried = read(tree, node[None], "raw", "number", "slot", "likeliest", "mass")
@@ -318,6 +289,11 @@ def chunks(x: jax.Array) -> Chunks:
 def each(f: Callable[..., jax.Array], *fields: Chunks) -> Chunks:
     """f of [W, ...], elementwise."""
     return tuple(f(*x) for x in zip(*fields, strict=True))
+
+
+def apart(x: Chunks) -> Chunks:
+    """x in one piece is computed before it is summed over: inside of a sum XLA computes number by number."""
+    return x if len(x) > 1 else each(backend.alone, x)
 
 
 def fold(combine: Callable[[Any, Any], Any], initial: Sequence[Any], *fields: Chunks) -> Sequence[jax.Array]:
