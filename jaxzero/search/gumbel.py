@@ -175,11 +175,11 @@ def one_at_a_time(
     """Each simulation goes to the best of the least visited candidates still considered, as in mctx. Visits of earlier
     searches do not count; new nodes begin at `first`."""
     number, before = (at_root.score > -jnp.inf).sum(0), at_root.visits
-    table = considered_visits(at_root.child.shape[0], simulations)
+    table = jnp.asarray(considered_visits(at_root.child.shape[0], simulations))
 
     def step(i, carry):
         tree, at_root = carry
-        due = at_root.visits - before == jnp.asarray(table)[number, i][None]
+        due = at_root.visits - before == take(table, number, jnp.full_like(number, i))[None]
         best = jnp.argmax(where(due, at_root.score + at_root.value, -jnp.inf), 0)
         chosen = np.arange(len(due))[:, None] == backend.alone(best)[None]
         tree, at_root = visit(search, tree, at_root, chosen[:, None], jax.random.fold_in(key, i), first + i)
@@ -257,28 +257,29 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         added = at_root.visits - before
         scores = where(added == added.max(0)[None], at_root.score + at_root.value, -jnp.inf)
         best = jnp.take_along_axis(at_root.action, jnp.argmax(scores, 0)[None], 0)[0]
-        actions = jax.lax.broadcasted_iota(jnp.int32, root.prior_logits.shape, 1)
-        here = [actions == action for action in columns(at_root.action)]
+        place = places(at_root.action, env.num_actions)
 
-        def by_action(others, x):
-            """Of candidates [M, B] -> of actions [B, A]."""
-            for one, value in zip(here, columns(x), strict=True):
-                others = where(one, value, others)
-            return others
+        def by_action(x, others):
+            """Of candidates [M, B], and of all others [1, B] -> of actions [B, A]."""
+            return take(jnp.concatenate([x, others]), place, jax.lax.broadcasted_iota(jnp.int32, place.shape, 0))
 
-        policy = improved_policy(root.prior_logits, by_action(at_root.other.T, at_root.value), legal)
+        policy = improved_policy(root.prior_logits, by_action(at_root.value, at_root.other), legal)
         weights = where(at_root.visits > 0, of_candidates(policy, at_root.action), 0.0)
         value = (weights * at_root.qvalue).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
-        none = jnp.zeros((1, 1))
-        visits, qvalues, nodes = (by_action(none, x) for x in (at_root.visits, at_root.qvalue, at_root.child))
+        none = jnp.zeros_like(at_root.other)
+        visits, qvalues, nodes = (by_action(x, none) for x in (at_root.visits, at_root.qvalue, at_root.child))
         return Finding(policy, value, visits, qvalues, best, tree, nodes.astype(jnp.int32))
 
     return base.make(config, env, model, find, layout)
 
 
-def columns(x: jax.Array) -> list[jax.Array]:
-    """[M, B] -> [B, 1] each."""
-    return [x.T[:, i : i + 1] for i in range(len(x))]
+def places(action: jax.Array, num_actions: int) -> jax.Array:
+    """Which of the candidates i32[M, B] each action is, i32[B, A]; M: none."""
+    order = jax.lax.broadcasted_iota(jnp.int32, (action.shape[1], num_actions), 1)
+    action, found = action.T, jnp.full_like(order, len(action))
+    for i in range(action.shape[1]):
+        found = where(order == action[:, i : i + 1], i, found)
+    return found
 
 
 def gumbel_noise(keys: jax.Array, num_actions: int) -> jax.Array:

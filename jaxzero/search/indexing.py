@@ -9,6 +9,7 @@ import numpy as np
 from envs import backend
 
 INSIDE: Any = {"mode": "promise_in_bounds", "wrap_negative_indices": False}
+UNSIGNED: Any = {"allow_negative_indices": False}
 ANYWHERE: Any = {"mode": "drop", "unique_indices": True, "wrap_negative_indices": False}
 
 

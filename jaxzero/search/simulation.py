@@ -22,6 +22,7 @@ from envs import backend
 from envs.core import where
 from jaxzero.models import Model, Params
 from jaxzero.search import chance
+from jaxzero.search.indexing import UNSIGNED
 from jaxzero.search.tree import (
     FEW,
     Chunks,
@@ -143,7 +144,8 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
             deepest &= ~at(tree.chance, child)
         state = where(child == 0, EXPANDS, where((at(tree.discount, child) == 0) | deepest, STAYS, RUNS))
         state = where(now.state == RUNS, state, now.state)
-        path = jax.lax.dynamic_update_slice_in_dim(now.path, where(deeper, child, tree.size)[None], depth + ahead, 0)
+        on_path = where(deeper, child, tree.size)[None]
+        path = jax.lax.dynamic_update_slice_in_dim(now.path, on_path, depth + ahead, 0, **UNSIGNED)
         node = where(deeper, child, now.node)
         return Descent(depth, way_down(tree, node, state == RUNS), node, state, path)
 
@@ -270,7 +272,7 @@ def back_up(search: Search, tree: Tree, down: Descent, length: jax.Array, gain: 
 
     def step(i, carry):
         now, gain = dataclasses.replace(tree, facts=carry[0]), carry[1]
-        node = jax.lax.dynamic_slice_in_dim(down.path, down.depth - i * levels, levels)  # [levels, L, B]
+        node = jax.lax.dynamic_slice_in_dim(down.path, down.depth - i * levels, levels, **UNSIGNED)  # [levels, L, B]
         here = node < tree.size
         inside = where(here, node, 0)
         reward, discount, before, visits = read(now, inside, "reward", "discount", "value", "visits")

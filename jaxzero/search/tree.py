@@ -27,7 +27,7 @@ from envs import Env, backend
 from envs.core import where
 from jaxzero.config import ConfigError, SearchConfig
 from jaxzero.models import Model
-from jaxzero.search.indexing import ANYWHERE, game_of, place, take
+from jaxzero.search.indexing import ANYWHERE, UNSIGNED, game_of, place, take
 from jaxzero.search.slots import compact, likeliest
 
 FEW = 8  # children that are looked at one by one
@@ -186,7 +186,7 @@ def write(
 
     def put(stored, x):
         x = jnp.asarray(x, stored.dtype).reshape(-1, tree.batch, *x.shape[1:])
-        return jax.lax.dynamic_update_slice_in_dim(stored, x, new, 0)
+        return jax.lax.dynamic_update_slice_in_dim(stored, x, new, 0, **UNSIGNED)
 
     logits = where(logits > jnp.finfo(logits.dtype).min / 2, logits, -jnp.inf)
     slots, dropped = tree.priors.shape[-1], None if tree.dropped is None else jnp.full_like(value, -jnp.inf)
@@ -213,7 +213,7 @@ def write(
         embedding=jax.tree.map(put, tree.embedding, embedding),
         actions=actions, priors=put(tree.priors, logits - total[:, None]),
         dropped=None if dropped is None else put(tree.dropped, dropped - total),
-        facts=jax.lax.dynamic_update_slice_in_dim(tree.facts, facts, new * tree.batch, 1),
+        facts=jax.lax.dynamic_update_slice_in_dim(tree.facts, facts, new * tree.batch, 1, **UNSIGNED),
         chance=None if tree.chance is None else put(tree.chance, jnp.full(value.shape, chance)),
     )  # fmt: skip
 
