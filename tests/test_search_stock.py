@@ -25,13 +25,14 @@ from jaxzero.search.slots import compact
     ("settings", "game"),
     [
         ({"simulations": 32}, "othello"),
+        ({"simulations": 96, "max_considered": 1}, "othello"),  # more children than one width serves
         ({"simulations": 100}, "tic_tac_toe"),  # most lines end, below some roots all actions are tried
         ({"simulations": 24, "max_considered": 4}, "connect_four"),
         ({"simulations": 24, "rescale": False, "value_scale": 0.5}, "connect_four"),
         ({"simulations": 24, "max_depth": 2}, "connect_four"),
         ({"simulations": 60}, "nim"),  # extra turns, single legal moves
         ({"kind": "puct", "simulations": 100}, "tic_tac_toe"),
-        ({"kind": "puct", "simulations": 32, "c_puct": 3.0}, "othello"),
+        ({"kind": "puct", "simulations": 48, "c_puct": 3.0}, "othello"),
         ({"kind": "puct", "simulations": 24, "max_depth": 2}, "connect_four"),
         ({"kind": "puct", "simulations": 60}, "nim"),
         ({"kind": "puct", "simulations": 40}, "treasure"),  # rewards beyond [-1, 1]
@@ -154,14 +155,15 @@ def test_nodes_with_few_slots():
 
 @pytest.mark.parametrize(("actions", "slots"), [(4672, 218), (33, 40), (64, 5)])
 def test_legal_actions_find_their_slots(actions, slots):
+    """In order, as many as there are slots."""
     rng = np.random.default_rng(0)
     logits = np.full((200, actions), -np.inf, np.float32)
     for row in logits:
-        some = rng.choice(actions, rng.integers(min(slots, actions) + 1), replace=False)
+        some = rng.choice(actions, rng.integers(min(2 * slots, actions) + 1), replace=False)
         row[some] = rng.normal(size=len(some))
     found, index = jax.device_get(jax.jit(compact, static_argnums=1)(logits, slots))
     for row, values, places in zip(logits, found, index, strict=True):
-        legal = np.flatnonzero(row > -np.inf)
+        legal = np.flatnonzero(row > -np.inf)[:slots]
         np.testing.assert_array_equal(places[: len(legal)], legal)
         np.testing.assert_array_equal(values[: len(legal)], row[legal])
         assert (values[len(legal) :] == -np.inf).all()

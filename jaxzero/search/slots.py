@@ -33,7 +33,7 @@ def compact(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
     words = (above.astype(jnp.uint32) << np.arange(WORD, dtype=np.uint32)[None, None]).sum(-1, dtype=jnp.uint32).T
     count = jax.lax.population_count(words).astype(jnp.float32)
     upto, order = running_sum(count), jnp.arange(slots)[:, None]
-    end = where(upto < slots, upto.astype(jnp.int32), slots) * batch + game_of(words)
+    end = jnp.minimum(upto, slots).astype(jnp.int32) * batch + game_of(words)
     ended = jnp.zeros(slots * batch, jnp.float32).at[end.reshape(-1)].add(1.0, mode="drop", wrap_negative_indices=False)
     word = running_sum(ended.reshape(slots, batch)).astype(jnp.int32)  # of a slot, as many have ended before it
     there, word = word < len(words), jnp.minimum(word, len(words) - 1)
