@@ -26,7 +26,7 @@ def likeliest(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array, jax.
 def compact(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
     """The logits above -inf of [B, A] and their indices i32, in order, [B, K]; those beyond K are lost.
 
-    Beside the words of a mask, [words, B], and the slots, [K, B], nothing is written, so games come last.
+    A mask as words of bits; of each slot first its word, by how many words end before it, then its bit.
     """
     batch, size = logits.shape
     above = jnp.pad(logits > -jnp.inf, ((0, 0), (0, -size % WORD))).reshape(batch, -1, WORD)
@@ -45,9 +45,9 @@ def compact(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
 
 
 def running_sum(x: jax.Array) -> jax.Array:
-    """Of whole numbers f32[N, B] along the first axis, as a product of matrices: nothing has to be compiled for it.
-    Exact up to 2^24 for numbers up to 256, though a backend may round factors to bfloat16."""
-    return jnp.matmul(np.tril(np.ones((len(x),) * 2, np.float32)), x)
+    """Of whole numbers f32[N, B] along the first axis, exact up to 2^24. As a product of matrices, because nothing has
+    to be compiled for that."""
+    return jnp.matmul(np.tril(np.ones((len(x),) * 2, np.float32)), x, precision=jax.lax.Precision.HIGHEST)
 
 
 def nth_bit(word: jax.Array, number: jax.Array) -> jax.Array:
