@@ -69,7 +69,7 @@ class Search(NamedTuple):
 
 def widths(tree: Tree) -> list[int]:
     """Numbers of children that there is code for. On a CPU a first width pays only where there may be many children: it
-    takes XLA a tenth longer, and a search of 32 simulations is 2 to 5 % faster by it, with the smallest network."""
+    takes XLA a tenth longer, and a search of 32 simulations is at most 5 % faster by it, with the smallest network."""
     most = tree.child.shape[1]
     steps = (128, 512) if backend.accelerated() else (FEW, 128) if most > SOME else ()
     return [width for width in steps if width < most] + [most]
