@@ -254,7 +254,9 @@ def test_a_round_in_blocks_grows_the_tree_of_a_round_at_once(monkeypatch, game, 
         def grown(params, states):
             root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
             tree = trees.plant(root, layout, layout.nodes(simulations))
-            at_root = gumbel.find_candidates(root.prior_logits, jnp.zeros_like(root.prior_logits), legal, most)
+            at_root = gumbel.find_candidates(
+                root.prior_logits, jnp.zeros_like(root.prior_logits), legal, root.value, most
+            )
             rule = functools.partial(gumbel.interior, scale)
             it = simulation.Search(model, params, rule, env.num_actions, env.num_outcomes, tree.size)
             return gumbel.round_by_round(it, scale, tree, at_root, KEY, simulations, 1)

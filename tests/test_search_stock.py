@@ -157,13 +157,14 @@ def test_nodes_with_few_slots():
 def test_legal_actions_find_their_slots(actions, slots):
     """In order, as many as there are slots."""
     rng = np.random.default_rng(0)
-    logits = np.full((200, actions), -np.inf, np.float32)
-    for row in logits:
-        some = rng.choice(actions, rng.integers(min(2 * slots, actions) + 1), replace=False)
-        row[some] = rng.normal(size=len(some))
-    found, index = jax.device_get(jax.jit(compact, static_argnums=1)(logits, slots))
-    for row, values, places in zip(logits, found, index, strict=True):
-        legal = np.flatnonzero(row > -np.inf)[:slots]
-        np.testing.assert_array_equal(places[: len(legal)], legal)
-        np.testing.assert_array_equal(values[: len(legal)], row[legal])
-        assert (values[len(legal) :] == -np.inf).all()
+    logits = rng.normal(size=(200, actions)).astype(np.float32)
+    legal = np.zeros(logits.shape, bool)
+    legal[0] = True  # as where a game has ended
+    for row in legal[1:]:
+        row[rng.choice(actions, rng.integers(min(2 * slots, actions) + 1), replace=False)] = True
+    found, index = jax.device_get(jax.jit(compact, static_argnums=2)(logits, legal, slots))
+    for row, mask, values, places in zip(logits, legal, found, index, strict=True):
+        there = np.flatnonzero(mask)[:slots]
+        np.testing.assert_array_equal(places[: len(there)], there)
+        np.testing.assert_array_equal(values[: len(there)], row[there])
+        assert (values[len(there) :] == -np.inf).all()

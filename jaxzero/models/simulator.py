@@ -23,14 +23,12 @@ Evaluate = Callable[[Params, jax.Array | None, State], tuple[jax.Array, jax.Arra
 def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
     """A model whose embeddings are game states; `infer` is a network's folded form."""
 
-    legal_actions = backend.called(jax.vmap(env.legal_actions))
-
-    def evaluate(params: Params, key: jax.Array | None, states: State) -> tuple[jax.Array, jax.Array]:
-        del key  # the network is deterministic
+    @backend.called
+    def evaluate(params: Params, states: State) -> tuple[jax.Array, jax.Array]:
         prediction = infer(params, jax.vmap(env.observe)(states))
-        return mask(prediction.logits, legal_actions(states)), prediction.value
+        return mask(prediction.logits, jax.vmap(env.legal_actions)(states)), prediction.value
 
-    return make_judged(env, evaluate)
+    return make_judged(env, lambda params, key, states: evaluate(params, states))  # the network is deterministic
 
 
 def make_judged(env: Env, evaluate: Evaluate) -> Model:
@@ -83,3 +81,8 @@ def make_judged(env: Env, evaluate: Evaluate) -> Model:
 def mask(logits: jax.Array, legal: jax.Array) -> jax.Array:
     """Logits with illegal actions at the lowest finite value (an infinity would make 0 · ∞ inside the search)."""
     return where(legal, logits, jnp.finfo(logits.dtype).min)
+
+
+def legal_in(logits: jax.Array) -> jax.Array:
+    """Where masked logits are not masked."""
+    return logits > jnp.finfo(logits.dtype).min / 2

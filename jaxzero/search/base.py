@@ -4,7 +4,7 @@ Letters: B batch (games), A actions.
 """
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false
+# pyright: reportCallIssue=false, reportArgumentType=false
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from envs import Env, backend
+from envs import Env
 from envs.core import where
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model, Params
+from jaxzero.models.simulator import legal_in
 from jaxzero.search import reuse
 from jaxzero.search.tree import Layout, Tree, plant
 
@@ -63,10 +64,9 @@ def make(config: SearchConfig, env: Env, model: Model, find: Find, layout: Layou
     if layout and layout.room:
         return make_reusing(config, env, model, find, layout)
 
-    legal_actions = backend.called(jax.vmap(env.legal_actions))
-
     def run(params, keys, states, carry, temperature, explore):
-        root, legal = model.root(params, states), legal_actions(states)
+        root = model.root(params, states)
+        legal = legal_in(root.prior_logits)
         sub = jax.vmap(jax.random.split)(keys)
         found = find(params, sub[:, 0], root, legal, explore, None)
         return play(config, sub[:, 1], found, legal, temperature, explore), carry
@@ -85,7 +85,8 @@ def make_reusing(config: SearchConfig, env: Env, model: Model, find: Find, layou
         return jax.tree.map(jnp.zeros_like, reuse.outward(plant(root, layout, layout.room)))
 
     def run(params, keys, states, carry, temperature, explore):
-        root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
+        root = model.root(params, states)
+        legal = legal_in(root.prior_logits)
         sub = jax.vmap(jax.random.split)(keys)
         found = find(params, sub[:, 0], root, legal, explore, reuse.inward(carry))
         assert found.tree is not None

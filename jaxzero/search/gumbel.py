@@ -24,7 +24,7 @@ from jaxzero.models import Model
 from jaxzero.search import base, reuse, simulation
 from jaxzero.search import tree as trees
 from jaxzero.search.base import Finding, Search
-from jaxzero.search.indexing import game_of, take
+from jaxzero.search.indexing import UNSIGNED, game_of, take
 from jaxzero.search.tree import Chunks, apart, each, over
 
 TINY = jnp.finfo(jnp.float32).tiny  # the least prior of an action that was tried
@@ -94,7 +94,8 @@ def completed(
 
 
 def interior(scale: Scale, near: trees.Family) -> tuple[Chunks, jax.Array]:
-    """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
+    """The rule below the root: improved policy less the share of the visits so far (equation 14), both as multiples of
+    the highest probability."""
     visits = each(lambda tried, n: where(tried, n, 0.0), near.tried, near.visits)
     prior = apart(each(lambda logit: jnp.maximum(jnp.exp(logit), TINY), near.logit))
     scaled, other = completed(scale, near.tried, near.qvalue, visits, prior, near.raw, near.complete)
@@ -104,9 +105,8 @@ def interior(scale: Scale, near: trees.Family) -> tuple[Chunks, jax.Array]:
     highest = jnp.maximum(highest, other)
     weights, weight = each(lambda logit: jnp.exp(logit - highest), logits), jnp.exp(other - highest)
     total, rest = over((jnp.add, weights), (jnp.add, visits))
-    total += near.untried.mass * weight
-    rest += 1
-    return each(lambda weight, n: weight / total - n / rest, weights, visits), weight / total
+    share = (total + near.untried.mass * weight) / (rest + 1)
+    return each(lambda weight, n: weight - n * share, weights, visits), weight
 
 
 class Candidates(NamedTuple):
@@ -120,16 +120,17 @@ class Candidates(NamedTuple):
     qvalue: jax.Array  # f32[M, B]  0 where not visited yet
     value: jax.Array  # f32[M, B]  completed
     other: jax.Array  # f32[1, B]  completed value of all other actions
+    raw: jax.Array  # f32[1, B]  value of the root as the model said it
 
 
-def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, most: int) -> Candidates:
-    """All [B, A] -> the `most` with the highest score, not judged yet."""
+def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, raw: jax.Array, most: int) -> Candidates:
+    """All [B, A], `raw` [B] -> the `most` with the highest score, not judged yet."""
     scores = where(legal, logits + gumbel, -jnp.inf)
     action = backend.alone(jax.lax.top_k(scores, most)[1].T)
-    score, prior = of_candidates(scores, action), of_candidates(legal_softmax(logits, legal), action)
+    score, prior = of_candidates(scores, action), of_candidates(softmax(logits), action)
     prior = jnp.maximum(prior, TINY)
     zero = jnp.zeros_like(score)
-    return Candidates(action, score, prior, zero.astype(jnp.int32), zero, zero, zero, zero[:1])
+    return Candidates(action, score, prior, zero.astype(jnp.int32), zero, zero, zero, zero[:1], raw[None])
 
 
 @backend.called
@@ -138,9 +139,7 @@ def of_candidates(x: jax.Array, action: jax.Array) -> jax.Array:
     return take(x, game_of(action), action)
 
 
-@backend.called
-def legal_softmax(logits: jax.Array, legal: jax.Array) -> jax.Array:
-    return jax.nn.softmax(where(legal, logits, -jnp.inf))
+softmax = backend.called(jax.nn.softmax)
 
 
 def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Candidates:
@@ -148,7 +147,7 @@ def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Ca
     tried = at_root.child > 0
     visits, qvalue = (where(tried, x, 0.0) for x in trees.read(tree, at_root.child, "visits", "qvalue"))
     complete = tried.all(0)[None] & (len(tried) == search.num_actions)
-    scaled, other = completed(scale, (tried,), (qvalue,), (visits,), (at_root.prior,), tree.raw[:1], complete)
+    scaled, other = completed(scale, (tried,), (qvalue,), (visits,), (at_root.prior,), at_root.raw, complete)
     value = where(tried, scaled(qvalue), other)
     return at_root._replace(visits=visits, qvalue=qvalue, value=value, other=other)
 
@@ -175,11 +174,12 @@ def one_at_a_time(
     """Each simulation goes to the best of the least visited candidates still considered, as in mctx. Visits of earlier
     searches do not count; new nodes begin at `first`."""
     number, before = (at_root.score > -jnp.inf).sum(0), at_root.visits
-    table = jnp.asarray(considered_visits(at_root.child.shape[0], simulations))
+    table = considered_visits(at_root.child.shape[0], simulations).T
+    wanted = take(jnp.asarray(table), np.arange(simulations)[:, None], number[None])  # [S, B]
 
     def step(i, carry):
         tree, at_root = carry
-        due = at_root.visits - before == take(table, number, jnp.full_like(number, i))[None]
+        due = at_root.visits - before == jax.lax.dynamic_index_in_dim(wanted, i, **UNSIGNED)
         best = jnp.argmax(where(due, at_root.score + at_root.value, -jnp.inf), 0)
         chosen = np.arange(len(due))[:, None] == backend.alone(best)[None]
         tree, at_root = visit(search, tree, at_root, chosen[:, None], jax.random.fold_in(key, i), first + i)
@@ -241,9 +241,9 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
         gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
-        at_root = find_candidates(root.prior_logits, gumbel, legal, most)
+        at_root = find_candidates(root.prior_logits, gumbel, legal, root.value, most)
         first = layout.room or 1
-        tree = trees.plant_seed(root, layout, layout.nodes(simulations))
+        tree = trees.ground(root, layout, layout.nodes(simulations))
         search = simulation.Search(
             model, params, partial(interior, scale), env.num_actions, model.num_outcomes, config.max_depth or tree.size
         )
@@ -256,14 +256,14 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         tree, at_root = run(search, scale, tree, at_root, keys[0], simulations, first)
         added = at_root.visits - before
         scores = where(added == added.max(0)[None], at_root.score + at_root.value, -jnp.inf)
-        best = jnp.take_along_axis(at_root.action, jnp.argmax(scores, 0)[None], 0)[0]
+        best = take(at_root.action, jnp.argmax(scores, 0), np.arange(len(root.value)))
         place = places(at_root.action, env.num_actions)
 
         def by_action(x, others):
             """Of candidates [M, B], and of all others [1, B] -> of actions [B, A]."""
             return take(jnp.concatenate([x, others]), place, jax.lax.broadcasted_iota(jnp.int32, place.shape, 0))
 
-        policy = improved_policy(root.prior_logits, by_action(at_root.value, at_root.other), legal)
+        policy = improved_policy(root.prior_logits, by_action(at_root.value, at_root.other))
         weights = where(at_root.visits > 0, of_candidates(policy, at_root.action), 0.0)
         value = (weights * at_root.qvalue).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
         none = jnp.zeros_like(at_root.other)
@@ -286,6 +286,6 @@ def gumbel_noise(keys: jax.Array, num_actions: int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.gumbel(key, (num_actions,)))(keys)
 
 
-def improved_policy(logits: jax.Array, values: jax.Array, legal: jax.Array) -> jax.Array:
-    """Equation 10, with values completed and scaled; all [B, A]."""
-    return legal_softmax(logits + values, legal)
+def improved_policy(logits: jax.Array, values: jax.Array) -> jax.Array:
+    """Equation 10, of masked logits and values completed and scaled; all [B, A]."""
+    return softmax(logits + values)

@@ -21,6 +21,7 @@ from envs import Env
 from envs.core import where
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model, Params
+from jaxzero.models.simulator import legal_in
 from jaxzero.search import base
 from jaxzero.search.base import Finding, Search
 
@@ -32,7 +33,7 @@ def likeliest(logits: jax.Array, width: int) -> tuple[jax.Array, jax.Array]:
 
     What fills the rest is the likeliest one again: an action that a model can be asked about."""
     logit, action = jax.lax.top_k(logits, width)
-    used = (logit > jnp.finfo(logits.dtype).min / 2).at[:, 0].set(True)
+    used = legal_in(logit).at[:, 0].set(True)
     return where(used, action, action[:, :1]), used
 
 

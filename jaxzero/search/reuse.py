@@ -76,7 +76,7 @@ def replant(kept: Tree, planted: Tree) -> Tree:
     slot = action if tree.actions is None else _slot_of(tree.actions[0], action)
     tried &= slot < tree.priors.shape[-1]
     root = jnp.zeros_like(child)
-    logit = at(tree.priors, root, where(tried, slot, 0))
+    logit = at(tree.priors, root, where(tried, slot, 0)) - tree.total[:1]
     nowhere = where(tried, child, tree.size)
     game = jnp.broadcast_to(jnp.arange(child.shape[1]), child.shape)
     row = tree.priors[0].at[game, where(tried, slot, tree.priors.shape[-1])].set(-jnp.inf, mode="drop")

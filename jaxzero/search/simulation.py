@@ -75,13 +75,11 @@ def widths(tree: Tree) -> list[int]:
     return [width for width in steps if width < most] + [most]
 
 
-def way_down(tree: Tree, node: jax.Array, running: jax.Array) -> jax.Array:
+def way_down(tree: Tree, node: jax.Array, state: jax.Array) -> jax.Array:
     """i32[]: which of `widths`, from 1 on, the nodes [L, B] need where a lane runs; 0 where none does."""
-    narrow = widths(tree)[:-1]
-    most = where(running, at(tree.number, node) if narrow else 0.0, -1.0).max()
-    way = (most >= 0).astype(jnp.int32)
-    for width in narrow:
-        way += most > width
+    way = (state.min() == RUNS).astype(jnp.int32)
+    for width in widths(tree)[:-1]:
+        way += ((state == RUNS) & (at(tree.number, node) > width)).any()
     return way
 
 
@@ -147,7 +145,7 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
         on_path = where(deeper, child, tree.size)[None]
         path = jax.lax.dynamic_update_slice_in_dim(now.path, on_path, depth + ahead, 0, **UNSIGNED)
         node = where(deeper, child, now.node)
-        return Descent(depth, way_down(tree, node, state == RUNS), node, state, path)
+        return Descent(depth, way_down(tree, node, state), node, state, path)
 
     root = jnp.zeros((lanes, tree.batch), jnp.int32)
     path = jnp.full((rows, *root.shape), tree.size, jnp.int32)
@@ -156,7 +154,8 @@ def descend(search: Search, tree: Tree, start: Start | None) -> Descent:
         for rule in (search.rule, search.root_rule)
     )
     if start is None:
-        way, state, path = way_down(tree, root, root == 0), root + RUNS, path.at[ahead].set(0)
+        state, path = root + RUNS, path.at[ahead].set(0)
+        way = way_down(tree, root, state)
     else:
         way, state, first = jnp.int32(1), where(start.active, RUNS, STAYS), [lambda node: start.child]
     begin = Descent(jnp.int32(0), way, root, state, path)

@@ -23,21 +23,25 @@ def likeliest(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array, jax.
     return kept, index, weigh_dropped(logits, kept)
 
 
-def compact(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
-    """The logits above -inf of [B, A] and their indices i32, in order, [B, K]; those beyond K are lost.
+def compact(logits: jax.Array, legal: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
+    """The legal ones of the logits [B, A] and their indices i32, in order, [B, K], -inf after them; those beyond K are
+    lost.
 
-    A mask as words of bits; of each slot first its word, by how many words end before it, then its bit.
+    A mask as words of bits; of each slot first its word, by how many words end before it, then its bit. A sum of
+    `counts` tells of some words their number and that of their bits.
     """
     batch, size = logits.shape
-    above = jnp.pad(logits > -jnp.inf, ((0, 0), (0, -size % WORD))).reshape(batch, -1, WORD)
-    words = (above.astype(jnp.uint32) << np.arange(WORD, dtype=np.uint32)[None, None]).sum(-1, dtype=jnp.uint32).T
-    count = jax.lax.population_count(words).astype(jnp.float32)
-    upto, order = running_sum(count), jnp.arange(slots)[:, None]
-    end = jnp.minimum(upto, slots).astype(jnp.int32) * batch + game_of(words)
-    ended = jnp.zeros(slots * batch, jnp.float32).at[end.reshape(-1)].add(1.0, mode="drop", wrap_negative_indices=False)
-    word = running_sum(ended.reshape(slots, batch)).astype(jnp.int32)  # of a slot, as many have ended before it
+    legal = jnp.pad(legal, ((0, 0), (0, -size % WORD))).reshape(batch, -1, WORD)
+    words = (legal.astype(jnp.uint32) << np.arange(WORD, dtype=np.uint32)[None, None]).sum(-1, dtype=jnp.uint32).T
+    shift = len(words).bit_length()
+    counts = ((jax.lax.population_count(words) << shift) + 1).astype(jnp.float32)
+    bits = running_sum(counts).astype(jnp.int32) >> shift
+    end = jnp.minimum(bits, slots) * batch + game_of(words)
+    ended = jnp.zeros(slots * batch, jnp.float32)
+    ended = ended.at[end.reshape(-1)].add(counts.reshape(-1), mode="drop", wrap_negative_indices=False)
+    ended = running_sum(ended.reshape(slots, batch)).astype(jnp.int32)  # of a slot, what has ended before it
+    word, before, order = ended & ((1 << shift) - 1), ended >> shift, jnp.arange(slots)[:, None]
     there, word = word < len(words), jnp.minimum(word, len(words) - 1)
-    before = take((upto - count).astype(jnp.int32), word, game_of(word))
     bit = nth_bit(take(words, word, game_of(word)), order - before)
     index = backend.alone(jnp.minimum(WORD * word + bit, size - 1).T)
     found = take(logits, jax.lax.broadcasted_iota(jnp.int32, index.shape, 0), index)

@@ -17,6 +17,7 @@ from envs import Env
 from envs.core import where
 from jaxzero.config import SearchConfig
 from jaxzero.models import Model
+from jaxzero.models.simulator import mask
 from jaxzero.search import base
 from jaxzero.search.base import Finding, Search
 from jaxzero.search.gumbel import gumbel_noise, improved_policy
@@ -45,8 +46,9 @@ def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Se
         completed = jax.vmap(transform, in_axes=(0, None))(tree, tree.ROOT_INDEX)
         most = summary.visit_counts == summary.visit_counts.max(-1, keepdims=True)
         best = jnp.argmax(where(most & legal, root.prior_logits + completed + noise, -jnp.inf), -1)
-        policy = improved_policy(root.prior_logits, completed, legal)
-        value = (improved_policy(root.prior_logits, completed, summary.visit_counts > 0) * summary.qvalues).sum(-1)
+        policy = improved_policy(root.prior_logits, completed)
+        tried = mask(root.prior_logits, summary.visit_counts > 0)
+        value = (improved_policy(tried, completed) * summary.qvalues).sum(-1)
         return Finding(policy, value, summary.visit_counts, summary.qvalues, best)
 
     return base.make(config, env, model, find)

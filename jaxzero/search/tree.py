@@ -27,10 +27,12 @@ from envs import Env, backend
 from envs.core import where
 from jaxzero.config import ConfigError, SearchConfig
 from jaxzero.models import Model
+from jaxzero.models.simulator import legal_in
 from jaxzero.search.indexing import ANYWHERE, UNSIGNED, game_of, place, take
 from jaxzero.search.slots import compact, likeliest
 
 FEW = 8  # children that are looked at one by one
+OPEN = ("raw", "number", "slot", "likeliest", "mass", "total")  # facts that tell what can be tried
 WIDE = 1024  # actions that a node does not keep all for a few visits
 
 
@@ -56,8 +58,9 @@ class Facts(NamedTuple):
     raw: jax.Array  # the value that the model said
     number: jax.Array  # of children
     slot: jax.Array  # of `Untried`, as the next two
-    likeliest: jax.Array
+    likeliest: jax.Array  # a logit as in `Tree.priors`, of which it is one to the last bit
     mass: jax.Array
+    total: jax.Array  # log Σ exp of the logits of all its actions
 
 
 def fact(index: int) -> Any:
@@ -72,15 +75,15 @@ class Tree:
 
     embedding: Any  # [N, B, ...]
     actions: jax.Array | None  # i16[N, B, K]  actions of the slots; None where slot = action
-    priors: jax.Array  # f32[N, B, K]  log-priors; -inf where illegal, or tried at a kept root
-    dropped: jax.Array | None  # f32[N, B]  log-prior of all actions that lack a slot; None: no legal one does
+    priors: jax.Array  # f32[N, B, K]  log-priors + `total`; -inf where illegal, or tried at a kept root
+    dropped: jax.Array | None  # f32[N, B]  the same of all actions that lack a slot; None: no legal one does
     child: jax.Array  # i16[N, C, B]  a node's children
-    facts: jax.Array  # f32[13, N · B]  `Facts`
+    facts: jax.Array  # f32[14, N · B]  `Facts`
     chance: jax.Array | None = None  # bool[N, B]  an outcome is due here; None where that never is
 
     # [N, B] each:
     reward, discount, value, visits, qvalue, logit, parent, action = (fact(i) for i in range(8))
-    raw, number, slot, likeliest, mass = (fact(i) for i in range(8, 13))
+    raw, number, slot, likeliest, mass, total = (fact(i) for i in range(8, 14))
     children = property(lambda tree: tree.number.astype(jnp.int32))
 
     @property
@@ -146,7 +149,7 @@ def layout(env: Env, config: SearchConfig, simulations: int, model: Model) -> La
 
 
 def ground(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
-    """Room for `num_nodes`, all zeros."""
+    """Room for `num_nodes`: zeros, and everywhere the root's position."""
     batch = root.value.shape[0]
     slots = max(layout.slots or root.prior_logits.shape[-1], layout.outcomes)
 
@@ -155,7 +158,7 @@ def ground(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
 
     real = root.value.dtype
     return Tree(
-        embedding=jax.tree.map(lambda x: jnp.zeros((num_nodes, *x.shape), x.dtype), root.embedding),
+        embedding=jax.tree.map(lambda x: jnp.broadcast_to(x[None], (num_nodes, *x.shape)), root.embedding),
         actions=zeros(jnp.int16, slots) if layout.slots else None,
         priors=zeros(real, slots), dropped=zeros(real) if layout.capped else None,
         child=jnp.zeros((num_nodes, layout.children, batch), jnp.int16),
@@ -169,14 +172,6 @@ def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
     return write(tree, 0, root.embedding, root.prior_logits, root.value, zero, zero + 1, zero, zero, zero)
 
 
-def plant_seed(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
-    """The same for a search that keeps account of the root: of it the tree knows the position and the value alone."""
-    tree = ground(root, layout, num_nodes)
-    embedding = jax.tree.map(lambda stored, x: stored.at[0].set(x), tree.embedding, root.embedding)
-    facts = tree.facts.at[Facts._fields.index("raw"), : tree.batch].set(root.value)
-    return dataclasses.replace(tree, embedding=embedding, facts=facts)
-
-
 def write(
     tree: Tree, new: int | jax.Array, embedding: Any, logits: jax.Array, value: jax.Array, reward: jax.Array,
     discount: jax.Array, parent: jax.Array, action: jax.Array, logit: jax.Array, chance: bool = False,
@@ -188,15 +183,16 @@ def write(
         x = jnp.asarray(x, stored.dtype).reshape(-1, tree.batch, *x.shape[1:])
         return jax.lax.dynamic_update_slice_in_dim(stored, x, new, 0, **UNSIGNED)
 
-    logits = where(logits > jnp.finfo(logits.dtype).min / 2, logits, -jnp.inf)
+    legal = legal_in(logits)
+    masked = where(legal, logits, -jnp.inf)
     slots, dropped = tree.priors.shape[-1], None if tree.dropped is None else jnp.full_like(value, -jnp.inf)
     if logits.shape[-1] <= slots:
-        logits = jnp.pad(logits, ((0, 0), (0, slots - logits.shape[-1])), constant_values=-jnp.inf)
+        logits = jnp.pad(masked, ((0, 0), (0, slots - logits.shape[-1])), constant_values=-jnp.inf)
         slot = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1)
     elif dropped is None:
-        logits, slot = compact(logits, slots)
+        logits, slot = compact(logits, legal, slots)
     else:
-        logits, slot, dropped = likeliest(logits, slots)
+        logits, slot, dropped = likeliest(masked, slots)
     actions = None if tree.actions is None else put(tree.actions, slot)
     lanes = (-1, tree.batch)  # as `find_next` has them: equal operations are compiled once
     first = find_untried(logits.reshape(*lanes, slots), None if dropped is None else dropped.reshape(lanes))
@@ -205,14 +201,14 @@ def write(
     one, zero = jnp.ones_like(value), jnp.zeros_like(value)
     facts = Facts(
         reward, discount, value, one, reward + discount * value, logit, parent, action,
-        value, zero, first.slot, first.likeliest - total, first.mass,
+        value, zero, *first, total,
     )  # fmt: skip
     facts = stacked(facts, tree.facts.dtype)
     return dataclasses.replace(
         tree,
         embedding=jax.tree.map(put, tree.embedding, embedding),
-        actions=actions, priors=put(tree.priors, logits - total[:, None]),
-        dropped=None if dropped is None else put(tree.dropped, dropped - total),
+        actions=actions, priors=put(tree.priors, logits),
+        dropped=None if dropped is None else put(tree.dropped, dropped),
         facts=jax.lax.dynamic_update_slice_in_dim(tree.facts, facts, new * tree.batch, 1, **UNSIGNED),
         chance=None if tree.chance is None else put(tree.chance, jnp.full(value.shape, chance)),
     )  # fmt: skip
@@ -268,14 +264,14 @@ def stacked(rows: Sequence[jax.Array], dtype: Any) -> jax.Array:
 
 def family(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[Family, Chunks]:
     """The nodes [L, B] with their first `width` children, and the children's nodes [W, L, B]."""
-    raw, number, *untried = read(tree, node[None], "raw", "number", "slot", "likeliest", "mass")
+    raw, number, slot, likeliest, mass, total = (x[None] for x in read(tree, node, *OPEN))
     order = jnp.arange(width)[:, None, None]
     child = take(tree.child, node[None], order, game_of(node)[None]).astype(jnp.int32)
     visits, qvalue, logit = read(tree, child, "visits", "qvalue", "logit")
     return Family(
         tried=chunks(order < number), qvalue=chunks(qvalue), visits=chunks(visits), logit=chunks(logit), raw=raw,
-        node_value=at(tree.value, node)[None], node_visits=at(tree.visits, node)[None], untried=Untried(*untried),
-        complete=number >= num_actions,
+        node_value=at(tree.value, node)[None], node_visits=at(tree.visits, node)[None],
+        untried=Untried(slot, likeliest - total, mass), complete=number >= num_actions,
     ), chunks(child)  # fmt: skip
 
 
@@ -335,14 +331,13 @@ class Next(NamedTuple):
 
 
 def find_next(tree: Tree, node: jax.Array) -> Next:
-    raw, number, slot = read(tree, node, "raw", "number", "slot")
+    raw, number, slot, logit, _, total = read(tree, node, *OPEN)
     slot, priors = slot.astype(jnp.int32), at(tree.priors, node)
-    logit = at(tree.priors, node, slot)  # to the last bit, which `likeliest` need not be
     order = jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
     less = (priors < logit[..., None]) | (priors == logit[..., None]) & (order > slot[..., None])
     left = where(less, priors, -jnp.inf)  # what is likelier has been tried
     dropped = None if tree.dropped is None else at(tree.dropped, node)
-    return Next(slot, logit, number, raw, find_untried(left, dropped))
+    return Next(slot, logit - total, number, raw, find_untried(left, dropped))
 
 
 def link(tree: Tree, node: jax.Array, grows: jax.Array, leaf: jax.Array, due: Next) -> Tree:
