@@ -40,7 +40,7 @@ class Untried(NamedTuple):
     """What choosing has to know of a node's untried actions; [N, B] in a tree."""
 
     slot: jax.Array  # f32  the likeliest one
-    likeliest: jax.Array  # f32  its log-prior; -inf when every action was tried
+    likeliest: jax.Array  # f32  its log-prior in a `Family`, else as in `Tree.priors`; -inf when every action was tried
     mass: jax.Array  # f32  sum of their priors, as a multiple of the likeliest one's
 
 
@@ -58,7 +58,7 @@ class Facts(NamedTuple):
     raw: jax.Array  # the value that the model said
     number: jax.Array  # of children
     slot: jax.Array  # of `Untried`, as the next two
-    likeliest: jax.Array  # a logit as in `Tree.priors`, of which it is one to the last bit
+    likeliest: jax.Array  # one of `Tree.priors`, to the last bit
     mass: jax.Array
     total: jax.Array  # log Σ exp of the logits of all its actions
 
