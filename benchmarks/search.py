@@ -9,16 +9,17 @@ the network is all that costs. Every side searches like positions with a network
 
 `compiling`: the processor's seconds to trace and compile each of these searches, in turns, caches cleared before each.
 
-`memory`: of a search as a whole, which is what its program asks for beside its inputs, and of our trees alone.
+`memory`: of a search as a whole, which is what its program asks for beside its inputs; nothing is searched.
 
 `matches`: the network of a run plays itself, searching in rounds against stock mctx at equal simulations.
 
 All sides run in one process, in turns, warm; on CPU each batch is shared out over the cores, for every side. On a
 machine that is busy with other things `--cpu-time` counts the processor's time in place of the clock's.
 
+    python -m benchmarks.search trees games compiling memory matches --run runs/connect_four_fast
     python -m benchmarks.search trees [--actions 7,82,362] [--simulations 256] [--batch 256]
-    python -m benchmarks.search games [--games connect_four,chess] [--network 64x4] [--simulations 32] [--batch 256]
-        [--profile]
+    python -m benchmarks.search games [--games connect_four,chess] [--network 64x4,16x1] [--simulations 32]
+        [--batch 256] [--profile]
     python -m benchmarks.search compiling [--games connect_four,chess] [--network 16x1] [--simulations 32] [--batch 256]
     python -m benchmarks.search memory [--games chess] [--network 16x1] [--simulations 32] [--batch 1024]
     python -m benchmarks.search matches --run runs/connect_four_fast [--simulations 32] [--matches 400]
@@ -39,7 +40,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -58,7 +59,6 @@ from jaxzero.evaluation import matches, players
 from jaxzero.iteration import LANES, REPLICATED, make_mesh
 from jaxzero.models import Model, simulator
 from jaxzero.runs import load
-from jaxzero.search import tree as trees
 
 ENGINES = {"sequential": SearchConfig(), "rounds": SearchConfig(rounds=True), "mctx": SearchConfig(engine="mctx")}
 GAMES = {"go_9x9": {"name": "go", "size": 9}}  # ours for Pgx's name, where it is not that name
@@ -184,9 +184,16 @@ def measure_trees(args: argparse.Namespace) -> None:
                 print(row(f"A = {actions} mctx / {name}", spent["mctx"], spent[name], "ratio"), flush=True)
 
 
-def sides_of(game: str, args: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
+def contests(args: argparse.Namespace) -> Iterator[tuple[str, dict[str, tuple[Any, ...]]]]:
+    """The games with a network each, by name, and what is compared there."""
+    for size in args.network.split(","):
+        for game in args.games.split(","):
+            yield f"{game} {size}", sides_of(game, size, args)
+
+
+def sides_of(game: str, size: str, args: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
     """What is compared in this game: functions of parameters and states, with these."""
-    channels, blocks = map(int, args.network.split("x"))
+    channels, blocks = map(int, size.split("x"))
     own, pgx = envs.make(**GAMES.get(game, {"name": game})), envs.make(f"pgx:{game}")
     sides: dict[str, tuple[Any, ...]] = {}
     for label, env, engines in (("", own, args.engines), ("pgx ", pgx, ["mctx"])):
@@ -215,8 +222,8 @@ def sides_of(game: str, args: argparse.Namespace) -> dict[str, tuple[Any, ...]]:
 
 
 def measure_games(args: argparse.Namespace) -> None:
-    for game in args.games.split(","):
-        calls = {name: compiled(f"{game} {name}", *side) for name, side in sides_of(game, args).items()}
+    for game, sides in contests(args):
+        calls = {name: compiled(f"{game} {name}", *side) for name, side in sides.items()}
         seconds = interleave(calls, args.rounds, args.clock)
         work = args.batch * args.simulations
         for name in calls:
@@ -233,8 +240,8 @@ def measure_games(args: argparse.Namespace) -> None:
 
 
 def measure_compiling(args: argparse.Namespace) -> None:
-    for game in args.games.split(","):
-        sides = {name: side for name, side in sides_of(game, args).items() if not name.endswith("forwards")}
+    for game, sides in contests(args):
+        sides = {name: side for name, side in sides.items() if not name.endswith("forwards")}
         seconds: dict[str, list[float]] = {name: [] for name in sides}
         for i in range(args.rounds):
             for name, (function, *given) in list(sides.items())[:: 1 if i % 2 else -1]:
@@ -250,23 +257,9 @@ def measure_compiling(args: argparse.Namespace) -> None:
 
 
 def measure_memory(args: argparse.Namespace) -> None:
-    channels, blocks = map(int, args.network.split("x"))
-    for game in args.games.split(","):
-        env = envs.make(**GAMES.get(game, {"name": game}))
-        network = networks.make(NetworkConfig(channels=channels, blocks=blocks, pooling=False), env)
-        params = jax.eval_shape(lambda network=network: network.fold(network.init(jax.random.key(0))))
-        states = jax.eval_shape(
-            jax.vmap(env.init), jax.eval_shape(lambda: jax.random.split(jax.random.key(0), args.batch))
-        )
-        model = simulator.make(env, network.infer)
-        for name in args.engines:
-            config = dataclasses.replace(ENGINES[name], simulations=args.simulations)
-            compiled(f"{game} {name}", searching(env, model, config), params, states)
-        layout = trees.layout(env, SearchConfig(), args.simulations, model)
-        plant = partial(trees.plant, layout=layout, num_nodes=layout.nodes(args.simulations))
-        tree = jax.eval_shape(plant, jax.eval_shape(model.root, params, states))
-        size = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-        print(f"{game}: our {args.batch} trees of {tree.size} nodes are {size / 1e6:.1f} MB", flush=True)
+    for game, sides in contests(args):
+        for name, side in sides.items():
+            compiled(f"{game} {name}", *side)
 
 
 def measure_matches(args: argparse.Namespace) -> None:
@@ -281,14 +274,24 @@ def measure_matches(args: argparse.Namespace) -> None:
     print(json.dumps(matches.summary(match(run.params, run.params, jax.random.key(0)))))
 
 
+MEASURES = {
+    "trees": (measure_trees, {"simulations": 256}),
+    "games": (measure_games, {"network": "64x4,16x1"}),
+    "compiling": (measure_compiling, {}),
+    "memory": (measure_memory, {"batch": 1024, "games": "chess"}),
+    "matches": (measure_matches, {}),
+}
+USUAL = {"games": "connect_four,othello,hex,go_9x9,chess", "network": "16x1", "simulations": 32, "batch": 256}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("what", choices=("trees", "games", "compiling", "memory", "matches"))
+    parser.add_argument("what", nargs="+", choices=MEASURES)
     parser.add_argument("--actions", default="7,82,362")
     parser.add_argument("--games", help="connect_four,othello,hex,go_9x9,chess; chess for memory")
-    parser.add_argument("--network", help="channels x blocks; 64x4 for games, else 16x1")
+    parser.add_argument("--network", help="channels x blocks; 64x4,16x1 for games, else 16x1")
     parser.add_argument("--engines", default=",".join(ENGINES))
-    parser.add_argument("--simulations", type=int, help="256 for trees, 32 for games")
+    parser.add_argument("--simulations", type=int, help="256 for trees, else 32")
     parser.add_argument("--batch", type=int, help="256, for memory 1024")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", action="store_true", help="the accelerator's kernels in a search of games")
@@ -297,19 +300,15 @@ def main() -> None:
     parser.add_argument("--run", help="folder of the run whose network plays matches")
     parser.add_argument("--matches", type=int, default=400)
     args = parser.parse_args()
-    memory = args.what == "memory"
-    args.simulations = args.simulations or (256 if args.what == "trees" else 32)
-    args.games = args.games or ("chess" if memory else "connect_four,othello,hex,go_9x9,chess")
-    args.network = args.network or ("64x4" if args.what == "games" else "16x1")
-    args.batch = args.batch or (1024 if memory else 256)
+    if "matches" in args.what and not args.run:
+        parser.error("matches: name a run whose network plays as --run")
     args.engines = args.engines.split(",")
     args.clock = time.process_time if args.cpu_time else time.perf_counter
+    given = {name: value for name, value in vars(args).items() if value is not None}
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.0f}: {' '.join(sys.argv[1:])}", flush=True)
-    measures = {
-        "trees": measure_trees, "games": measure_games, "compiling": measure_compiling, "memory": measure_memory,
-        "matches": measure_matches,
-    }  # fmt: skip
-    measures[args.what](args)
+    for what in args.what:
+        measure, usual = MEASURES[what]
+        measure(argparse.Namespace(**USUAL | usual | given))
 
 
 if __name__ == "__main__":
