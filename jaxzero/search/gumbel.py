@@ -94,8 +94,7 @@ def completed(
 
 
 def interior(scale: Scale, near: trees.Family) -> tuple[Chunks, jax.Array]:
-    """The rule below the root: improved policy less the share of the visits so far (equation 14), both as multiples of
-    the highest probability."""
+    """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
     visits = each(lambda tried, n: where(tried, n, 0.0), near.tried, near.visits)
     prior = apart(each(lambda logit: jnp.maximum(jnp.exp(logit), TINY), near.logit))
     scaled, other = completed(scale, near.tried, near.qvalue, visits, prior, near.raw, near.complete)
@@ -105,8 +104,10 @@ def interior(scale: Scale, near: trees.Family) -> tuple[Chunks, jax.Array]:
     highest = jnp.maximum(highest, other)
     weights, weight = each(lambda logit: jnp.exp(logit - highest), logits), jnp.exp(other - highest)
     total, rest = over((jnp.add, weights), (jnp.add, visits))
-    share = (total + near.untried.mass * weight) / (rest + 1)
-    return each(lambda weight, n: weight - n * share, weights, visits), weight
+    total += near.untried.mass * weight
+    rest += 1
+    # Without a division for each child XLA on a CPU fuses otherwise: of few children 16 kernels more, a quarter slower.
+    return each(lambda weight, n: weight / total - n / rest, weights, visits), weight / total
 
 
 class Candidates(NamedTuple):
