@@ -5,8 +5,8 @@ them; the rules are one multiplication. Printed: µs a simulation and game, less
 depth; memory; seconds to compile.
 
 `games`: R = time of S pure network forwards at batch B / time of the whole search of S simulations. A search asks
-the network once more, about its root: where nothing else costs anything R is S / (S + 1), 0.97 for 32. Every side
-searches like positions with a network of the same size.
+the network once more, about its root: with a call a simulation R is at most S / (S + 1), 0.97 for 32; rounds that an
+accelerator searches in one call can have more. Every side searches like positions with a network of the same size.
 
 `compiling`: the processor's seconds to trace and compile each of these searches, in turns, caches cleared before each.
 
