@@ -7,7 +7,7 @@ CUDA := $(shell nvidia-smi 2>/dev/null | sed -nE 's/.*CUDA[A-Za-z ]*Version: *([
 comma := ,
 ACCELERATOR := $(if $(CUDA),$(if $(filter 12,$(CUDA)),$(comma)cuda12,$(comma)cuda13))
 
-.PHONY: install train test check conformance bench clean
+.PHONY: install train test check conformance gauntlet bench clean
 
 install: $(STAMP)
 
@@ -30,6 +30,9 @@ check: $(STAMP)
 
 conformance: $(STAMP)
 	CONFORMANCE=1 $(BIN)/pytest -n 2 --dist worksteal -vv --durations=20 tests/games
+
+gauntlet: $(STAMP)
+	PYTHONPATH=.:tests $(BIN)/python -m gauntlet
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.games

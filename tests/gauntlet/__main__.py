@@ -1,0 +1,101 @@
+"""`python -m gauntlet [--seed N] [NAME ...]` runs attacks, two at once, and prints a table; status 1 on a fault."""
+
+import argparse
+import multiprocessing
+import os
+import random
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+cache = Path(__file__).parent.parent.parent / ".cache" / "jax"
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+from rich.console import Console  # noqa: E402
+from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from gauntlet import ATTACKS, Case, load  # noqa: E402
+
+
+class Report(NamedTuple):
+    name: str
+    cases: int
+    faults: list[Case]
+    seconds: float
+
+
+def carry_out(name: str, seed: int, count: int, progress) -> Report:
+    """Runs one attack; `progress` is a queue that is told of each case."""
+    began, cases, faults = time.perf_counter(), 0, []
+    with tempfile.TemporaryDirectory(prefix=f"gauntlet_{name}_") as folder:
+        for case in load(name).attack(random.Random(f"{name} {seed}"), count, Path(folder)):
+            cases += 1
+            if case.fault:
+                faults.append(case)
+            progress.put((name, bool(case.fault)))
+    return Report(name, cases, faults, time.perf_counter() - began)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="gauntlet", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one or more of {', '.join(ATTACKS)}; all if none")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, help="cases of each attack; those of a full run if not given")
+    parser.add_argument("--jobs", type=int, default=2, help="attacks that run at once")
+    options = parser.parse_args()
+    if unknown := set(options.names) - set(ATTACKS):
+        parser.error(f"unknown attack {sorted(unknown)[0]!r}; known: {', '.join(ATTACKS)}")
+    names = options.names or list(ATTACKS)
+    counts = {name: options.count or load(name).COUNT for name in names}
+    console = Console(file=sys.stderr)
+    context = multiprocessing.get_context("spawn")
+    reports = {}
+    columns = (
+        TextColumn("{task.description:<10}"),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[faults]} faults"),
+        TimeElapsedColumn(),
+    )
+    with (
+        context.Manager() as manager,
+        Progress(*columns, console=console) as bar,
+        ProcessPoolExecutor(options.jobs, context) as pool,
+    ):
+        told = manager.Queue()
+        tasks = {name: bar.add_task(name, total=counts[name], faults=0, start=False) for name in names}
+        found = dict.fromkeys(names, 0)
+        futures = {pool.submit(carry_out, name, options.seed, counts[name], told): name for name in names}
+        while len(reports) < len(futures):
+            while not told.empty():
+                name, fault = told.get()
+                bar.start_task(tasks[name])
+                found[name] += fault
+                bar.update(tasks[name], advance=1, faults=found[name])
+            for future in [future for future in futures if future.done() and futures[future] not in reports]:
+                reports[futures[future]] = future.result()
+            time.sleep(0.2)
+    show([reports[name] for name in names], options.seed)
+    return int(any(report.faults or not report.cases for report in reports.values()))
+
+
+def show(reports: list[Report], seed: int) -> None:
+    console = Console()
+    table = Table("attack", "cases", "faults", "minutes", title=f"seed {seed}")
+    for report in reports:
+        table.add_row(report.name, str(report.cases), str(len(report.faults)), f"{report.seconds / 60:.1f}")
+    table.add_row("all", str(sum(r.cases for r in reports)), str(sum(len(r.faults) for r in reports)), "")
+    console.print(table)
+    for report in reports:
+        for case in report.faults:
+            console.print(f"{report.name}: {case.what}\n    {case.fault}", markup=False, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
