@@ -23,6 +23,12 @@ from jaxzero.learner import AXIS
 
 REPLICATED, LANES, ROWS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
 INIT, PLAY, LEARN, EVALUATE, PROMOTE = range(5)  # streams of random keys
+IN_FLIGHT = 2
+"""Iterations that may be queued on the devices. A CPU client takes 32 programs a device; queueing more blocks the very
+threads that run them, and the run hangs."""
+PATIENCE = {"xla_cpu_collective_call_terminate_timeout_seconds": 7 * 24 * 3600}
+"""Compiler options on a CPU. There XLA ends a process in which one device has waited 40 s for another, as happens on a
+busy machine."""
 
 
 class Best(NamedTuple):
@@ -49,7 +55,8 @@ class Steps(NamedTuple):
     """The jitted functions of a run; the last two donate their argument.
 
     `init(iteration i32) -> RunState` with new games and an empty replay, `self_play(state) -> (state, sums)`,
-    `learn(state) -> (state, metrics)`; `averages` reads sums and metrics.
+    `learn(state) -> (state, metrics)`; `averages` reads sums and metrics. Wait for the results of an iteration before
+    queueing more than `IN_FLIGHT` others.
     """
 
     init: jax.stages.Wrapped
@@ -137,7 +144,9 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         specs,
     )
     step = partial(outside, in_specs=(specs,), out_specs=(specs, REPLICATED))
-    donated = partial(jax.jit, donate_argnums=0)
+    donated = partial(
+        jax.jit, donate_argnums=0, compiler_options=PATIENCE if mesh.devices.flat[0].platform == "cpu" else None
+    )
     return Steps(jax.jit(start), donated(step(self_play)), donated(step(learn)), abstract)
 
 

@@ -248,6 +248,8 @@ class Trainer:
             state, sums = self_play(state)
             state, learned = learn(state)
             pending.append((sums, learned))
+            if len(pending) > iteration.IN_FLIGHT:
+                jax.block_until_ready(pending[-1 - iteration.IN_FLIGHT])
             last = done == config.iterations or bool(self.interrupt.name)
             evaluates = bool(config.evaluation.every and done % config.evaluation.every == 0)
             challenges = self.gate is not None and done % config.promotion.every == 0
