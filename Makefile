@@ -7,7 +7,7 @@ CUDA := $(shell nvidia-smi 2>/dev/null | sed -nE 's/.*CUDA[A-Za-z ]*Version: *([
 comma := ,
 ACCELERATOR := $(if $(CUDA),$(if $(filter 12,$(CUDA)),$(comma)cuda12,$(comma)cuda13))
 
-.PHONY: install train test check conformance gauntlet bench clean
+.PHONY: install train test check conformance gauntlet bench lock clean
 
 install: $(STAMP)
 
@@ -27,6 +27,7 @@ check: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/pyright
+	$(BIN)/deptry .
 
 conformance: $(STAMP)
 	CONFORMANCE=1 $(BIN)/pytest -n 2 --dist worksteal -vv --durations=20 tests/games
@@ -39,6 +40,11 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.self_play
 	$(BIN)/python -m benchmarks.search trees --actions 7
 	$(BIN)/python -m benchmarks.search games --games connect_four
+
+# Writes the version of every dependency for every platform; `make lock UPGRADE=--upgrade` takes newer ones.
+lock: $(STAMP)
+	$(BIN)/uv pip compile $(UPGRADE) --universal --python-version 3.11 --all-extras --no-emit-index-url --no-annotate \
+		--custom-compile-command 'make lock' --quiet --output-file constraints.txt pyproject.toml
 
 clean:
 	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis dist

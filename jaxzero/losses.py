@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import optax
@@ -24,6 +25,8 @@ def policy_loss(
         weights: [N, L] target policy over `moves`.
         legal_only: false teaches that illegal actions are not played, where no rules will mask them.
     """
+    chex.assert_equal_shape([moves, weights])
+    chex.assert_equal_shape_prefix([logits, moves], moves.ndim - 1)
     used = moves >= 0
     if not legal_only:
         logits = jax.nn.log_softmax(logits, -1)
@@ -49,6 +52,7 @@ def value_loss(heads: Heads, target: jax.Array, kind: str) -> jax.Array:
     if "categorical" in heads:
         logits = heads["categorical"]
         return optax.softmax_cross_entropy(logits, two_hot(squash(target), logits.shape[-1] // 2))
+    chex.assert_equal_shape([*heads.values(), target])
     error = heads["transformed"] - squash(target) if "transformed" in heads else heads["value"] - target
     return optax.huber_loss(error) if kind == "huber" else jnp.square(error)
 

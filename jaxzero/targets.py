@@ -1,5 +1,6 @@
 """Training targets computed from finished play."""
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -25,6 +26,9 @@ def returns(
         zero-sum: what the other earns counts negative.
     """
 
+    chex.assert_rank(reward, 2)
+    chex.assert_equal_shape([reward, mover, end, value])
+
     def back(later, ply):
         later_return, later_mover, later_known = later
         reward, mover, end, value = ply
@@ -43,6 +47,8 @@ def n_step_returns(reward: jax.Array, mover: jax.Array, end: jax.Array, value: j
     """f32[T, B]: the rewards of n plies and the root value after them, in the mover's view, or the rewards to the end
     of a game that is nearer (MuZero, Schrittwieser et al. 2020, section 3, undiscounted). Arguments as those of
     `returns`; without meaning where the end is not known."""
+    chex.assert_rank(reward, 2)
+    chex.assert_equal_shape([reward, mover, end, value])
     sign = jnp.where(jnp.roll(mover, -1, 0) == mover, 1.0, -1.0)
 
     def longer(_, total):

@@ -94,3 +94,12 @@ def test_policy_weight_zero_removes_only_the_policy_loss(kind):
     by_logits, by_value = jax.grad(lambda *x: losses(*x)["loss"].sum(), (0, 1))(LOGITS, value, jnp.float16([0, 1]))
     assert not jnp.any(by_logits[0])
     assert by_value.tolist() == [-0.5, 0.5]
+
+
+def test_shapes_that_would_broadcast_are_refused():
+    with pytest.raises(AssertionError):
+        value_loss({"value": jnp.zeros(4)}, jnp.zeros((4, 1)), "mse")
+    with pytest.raises(AssertionError):
+        policy_loss(LOGITS, MOVES, WEIGHTS[:1], "cross_entropy")
+    with pytest.raises(AssertionError):
+        policy_loss(LOGITS[:1], MOVES, WEIGHTS, "cross_entropy")

@@ -211,3 +211,18 @@ def test_temperature(settings):
     result = run(params, keys(COUNT), states, 1.0)
     shares = np.bincount(result.action, minlength=9) / COUNT
     np.testing.assert_allclose(shares, result.policy[0], atol=4 * 0.5 / math.sqrt(COUNT))
+
+
+@each_search
+def test_a_model_of_wrong_shapes_is_refused(settings):
+    """One value for all games would be broadcast without a word."""
+    env = envs.make("tic_tac_toe")
+    model = simulator.make(env, look_up)
+
+    def root(params, states):
+        found = model.root(params, states)
+        return found.replace(value=found.value[:1])  # pyright: ignore
+
+    search = searcher(env, Model(root, model.decision), **settings)
+    with pytest.raises(AssertionError):
+        jax.eval_shape(search, table(env), keys(4), positions(env, 4), 0.0)

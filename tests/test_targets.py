@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxzero.targets import returns, wdl_target
+from jaxzero.targets import n_step_returns, returns, wdl_target
 
 PLIES = 10
 LANES = 3
@@ -108,3 +108,12 @@ def test_wdl_target():
     target = wdl_target(value)
     assert target.tolist() == [[1, 0, 0], [0, 1, 0], [0, 0, 1], [0.25, 0.75, 0], [0, 0.25, 0.75]]
     assert (target[:, 0] - target[:, 2]).tolist() == value.tolist()
+
+
+def test_shapes_that_would_broadcast_are_refused():
+    reward, mover, end = jnp.zeros((3, 2)), jnp.zeros((3, 2), jnp.int8), jnp.zeros((3, 2), bool)
+    for value in (jnp.zeros(2), jnp.zeros((3, 1))):
+        with pytest.raises(AssertionError):
+            returns(reward, mover, end, value, 1.0)
+        with pytest.raises(AssertionError):
+            n_step_returns(reward, mover, end, value, 1)

@@ -9,6 +9,7 @@ Letters: B batch (games), A actions.
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import mctx
@@ -65,13 +66,20 @@ def make(config: SearchConfig, env: Env, model: Model, find: Find, layout: Layou
         return make_reusing(config, env, model, find, layout)
 
     def run(params, keys, states, carry, temperature, explore):
-        root = model.root(params, states)
+        root = checked(model.root(params, states), keys, temperature, env)
         legal = legal_in(root.prior_logits)
         sub = jax.vmap(jax.random.split)(keys)
         found = find(params, sub[:, 0], root, legal, explore, None)
         return play(config, sub[:, 1], found, legal, temperature, explore), carry
 
     return Search(lambda states: (), run)
+
+
+def checked(root: mctx.RootFnOutput, keys: jax.Array, temperature: jax.Array, env: Env) -> mctx.RootFnOutput:
+    """The root, if its shapes are those of the games; others would be broadcast without a word."""
+    chex.assert_shape(root.prior_logits, (len(keys), env.num_actions))
+    chex.assert_shape([root.value, keys, temperature], (len(keys),))
+    return root
 
 
 def make_reusing(config: SearchConfig, env: Env, model: Model, find: Find, layout: Layout) -> Search:
@@ -85,7 +93,7 @@ def make_reusing(config: SearchConfig, env: Env, model: Model, find: Find, layou
         return jax.tree.map(jnp.zeros_like, reuse.outward(plant(root, layout, layout.room)))
 
     def run(params, keys, states, carry, temperature, explore):
-        root = model.root(params, states)
+        root = checked(model.root(params, states), keys, temperature, env)
         legal = legal_in(root.prior_logits)
         sub = jax.vmap(jax.random.split)(keys)
         found = find(params, sub[:, 0], root, legal, explore, reuse.inward(carry))
