@@ -7,7 +7,7 @@ CUDA := $(shell nvidia-smi 2>/dev/null | sed -nE 's/.*CUDA[A-Za-z ]*Version: *([
 comma := ,
 ACCELERATOR := $(if $(CUDA),$(if $(filter 12,$(CUDA)),$(comma)cuda12,$(comma)cuda13))
 
-.PHONY: install train test check conformance gauntlet bench lock clean
+.PHONY: install train test check conformance gauntlet mutants bench lock clean
 
 install: $(STAMP)
 
@@ -34,6 +34,9 @@ conformance: $(STAMP)
 
 gauntlet: $(STAMP)
 	PYTHONPATH=.:tests $(BIN)/python -m gauntlet
+
+mutants: $(STAMP)
+	PYTHONPATH=.:tests $(BIN)/python -m mutants
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.games
