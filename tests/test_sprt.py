@@ -8,7 +8,9 @@ from scipy.linalg import null_space
 from scipy.optimize import minimize
 
 from jaxzero.config import ConfigError
-from jaxzero.evaluation.sprt import SCORES, Sprt, expected_score, pair_counts
+from jaxzero.evaluation.sprt import Sprt, expected_score, pair_counts
+
+SCORES = np.arange(5) / 4  # of a pair of games: two lost, lost and drawn, …, two won
 
 
 def test_pairs_of_wins_and_losses_are_a_binomial_test():

@@ -94,6 +94,38 @@ def test_any_play_against_a_plain_loop(lanes, td_lambda):
             assert total[:, i].tolist() == outcomes
 
 
+def plain_n_step(plies, n):
+    """Rewards of n plies and the root value after them, for plies whose game ends; of the others 0."""
+    totals = []
+    for i, (_, mine, _, _) in enumerate(plies):
+        if not any(end for _, _, end, _ in plies[i:]):
+            totals.append(0.0)
+            continue
+        total = 0.0
+        for reward, mover, end, _ in plies[i : i + n]:
+            total += reward if mover == mine else -reward
+            if end:
+                break
+        else:
+            _, mover, _, value = plies[i + n]
+            total += value if mover == mine else -value
+        totals.append(total)
+    return totals
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(ply, min_size=PLIES, max_size=PLIES), min_size=LANES, max_size=LANES), st.integers(1, 4))
+def test_n_step_returns_against_a_plain_loop(lanes, n):
+    reward, mover, end, value = (
+        np.array([[ply[i] for ply in plies] for plies in lanes]).T.astype(dtype)
+        for i, dtype in enumerate((np.float32, np.int8, bool, np.float32))
+    )
+    _, known = jitted(reward, mover, end, value, 1.0)
+    total = jnp.where(known, n_step_returns(reward, mover, end, value, n), 0.0)
+    for i, plies in enumerate(lanes):
+        np.testing.assert_allclose(total[:, i], plain_n_step(plies, n), atol=1e-5)
+
+
 def test_lambda_return_by_hand():
     """Three plies, the first player wins: half of each root value, the rest of what follows, seen by the mover."""
     plies, values = [(0, 0, 0), (0, 1, 0), (1, 0, 1)], [0.2, -0.4, 0.6]

@@ -44,7 +44,7 @@ def survived(mutant: Mutant) -> str:
         if text.count(mutant.old) != 1:
             return f"{mutant.old!r} stands {text.count(mutant.old)} times in {mutant.file}"
         file.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.test.split()]
+        command = [sys.executable, "-m", "pytest", "-x", "-p", "no:cacheprovider", *mutant.test.split()]
         environment = os.environ | {"PYTHONPATH": str(folder)}
         try:
             ended = subprocess.run(
