@@ -121,7 +121,7 @@ def test_n_step_returns_against_a_plain_loop(lanes, n):
         for i, dtype in enumerate((np.float32, np.int8, bool, np.float32))
     )
     _, known = jitted(reward, mover, end, value, 1.0)
-    total = jnp.where(known, n_step_returns(reward, mover, end, value, n), 0.0)
+    total = jnp.where(known, n_step_returns(*map(jnp.asarray, (reward, mover, end, value)), n), 0.0)
     for i, plies in enumerate(lanes):
         np.testing.assert_allclose(total[:, i], plain_n_step(plies, n), atol=1e-5)
 
