@@ -157,7 +157,7 @@ def test_dialects(tmp_path, text):
     ("1. f3 e5 2. g4 Qh4 *", (-1, 1), True),  # the moves tell
     ("1. f3 e5 2. g4 0-1", (-1, 1), True),  # resigned
     ("1. f3 e5 2. g4 1/2-1/2", (0, 0), True),
-    ("*", None, True),
+    ('[Event "x"]\n\n*', None, True),
     ("1. f3 e5 2. g4 Qh4# 1-0", None, False),
     ("1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8 1/2-1/2", (0, 0), True),
     ("1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8 1-0", None, False),

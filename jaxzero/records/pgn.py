@@ -80,9 +80,10 @@ class Record:
     def ends_before(self, kind: str, match: re.Match[str], blank: bool) -> bool:
         """Whether a token belongs to the next game, though no result came. `blank`: after a blank line."""
         if kind == "value":
-            again = self.broken or match["tag"] in self.tags
-            first = blank or match["tag"] in ("Event", next(iter(self.tags), ""))
-            return self.moving or bool(again and first)
+            name = match["tag"]
+            again = self.broken or name in self.tags
+            first = name in ("Event", next(iter(self.tags), ""))
+            return bool(self.moving or (again and (first or blank)) or (name == "Event" and blank))
         return kind == "end" or (match["skip"] == "1." and blank and (self.moving or not self.tags))
 
     def closed(self, blank: bool) -> "Record":
@@ -140,7 +141,8 @@ def split(text: str) -> Iterator[Record]:
         if kind == "comment" and (match["comment"][0] != "{" or match["comment"][-1] == "}"):
             continue
         blank = False
-        if kind in ("skip", "end"):
+        alone = record is None and match["word"] in READ_RESULTS  # after a result: no game, nothing is lost
+        if alone or kind in ("skip", "end"):
             continue
         record = record or Record([line])
         if kind == "value":
@@ -294,8 +296,9 @@ def movetexts(games: list[Game]) -> list[list[str]]:
     for env in {game.env for game in games}:
         which = [i for i, game in enumerate(games) if game.env == env]
         # A longer game could not be read back.
+        assert isinstance(env, Chess)
         strict = dataclasses.replace(env, max_plies=min(env.max_plies, Chess.max_plies))
-        san.walk(strict, [games[i].start for i in which], lambda g, position: choose(which[g], position))  # noqa: B023 # pyright: ignore
+        san.walk(strict, [games[i].start for i in which], lambda g, position: choose(which[g], position))  # noqa: B023
     return texts
 
 

@@ -24,9 +24,7 @@ PLAIN = str.maketrans(dict(zip("♔♕♖♗♘♙♚♛♜♝♞♟‐‑–—
 SIGN = r"(?:\+/?-{1,2}|-{1,2}/?\+|\+/?=|=/?\+|[=±∓⩲⩱∞□])"  # who stands better; not the null move `--`
 MARKS = rf":?[+#†‡]*{SIGN}?"  # not judged
 # Piece, file and rank of the origin, goal, promotion.
-MOVE = re.compile(
-    rf"([PNBRQK]?)([a-h]?)([1-8]?)[-x:]?([a-h][1-8])(?:[=/]?\(?=?([NBRQnbrq])\)?)?(?:/?e\.?p\.?)?{MARKS}"
-)
+MOVE = re.compile(rf"([PNBRQK]?)([a-h]?)([1-8]?)[-x:]?([a-h][1-8])(?:[=/]?\(?=?([NBRQnbrq])\)?)?(?:/?e\.?p\.?)?{MARKS}")
 CASTLING = re.compile(rf"([Oo0]-[Oo0])(-[Oo0])?{MARKS}")
 LETTERS = {bits: kind for kind, bits in rules.KINDS.items()}
 SQUARES = [[square_name(square, player) for square in range(64)] for player in range(2)]
