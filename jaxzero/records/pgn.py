@@ -24,7 +24,8 @@ from jaxzero.records.game import Game, Problem, RecordError, Replayed, judge
 
 NAME = "[A-Za-z0-9][A-Za-z0-9_+#=:-]*+"
 TAG_BEGINS = rf'\[{NAME}[ \t]*+"'
-GAME_BEGINS = rf"[ \t]*+\n[ \t]*+(?:{TAG_BEGINS}|1\.)"  # after the end of a line: a blank line, then a tag or a move
+# After the end of a line: a blank line, then a tag or the first move.
+GAME_BEGINS = rf"[ \t]*+\n[ \t]*+(?:{TAG_BEGINS}|1\.(?!\s*+[.…]))"
 # Every repetition is possessive or cannot overlap with what follows, so that reading takes linear time. Nothing but the
 # end of the text is left unmatched: a search that starts anew in each of many spaces would be quadratic.
 TOKEN = re.compile(
@@ -37,7 +38,7 @@ TOKEN = re.compile(
     | \[\s*+(?P<tag>{NAME})\s*+"
         (?P<value>(?:[^"\\\n]|\\(?!"[ \t]*+\][ \t]*+$).|\\|"(?![ \t]*+\]))*+)"\s*+\]
     | (?P<bracket>\(+|\)+)
-    | (?P<skip>\$\d*|[!?]+|[.…]+|\d+[.…]+|(?!0+\s)\d+(?=\s|\Z))  # glyphs, numbers of moves
+    | (?P<skip>\$\d*|[!?]+|[.…]+|\d+(?:\s*+[.…]++)++|(?!0+\s)\d+(?=\s|\Z))  # glyphs, numbers of moves
     | (?P<word>\*|[^\s\ufeff\0{{}}()\[\];$!?*]+(?:\(=?[NBRQnbrq]\))?)
     | (?P<other>\[[^\n]*|[\]}}]+)
     | (?P<end>\Z)
