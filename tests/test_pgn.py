@@ -387,7 +387,8 @@ def odd_file(choices: random.Random, game: chess.pgn.Game) -> str:
         board.push(move)
     ends = [result] if said in ("*", "") else [result, result, "*"] + ["\n"] * bool(words)
     moves = choices.choice([" ", "\n"]).join(words).replace("\n\n", "\n") + " " + choices.choice(ends)
-    text = "\n".join(lines) + choices.choice(["\n", "\n\n"]) * bool(lines) + moves
+    head = "\n".join(lines) + choices.choice(["\n", "\n\n"]) * bool(lines)
+    text = head.replace("\n\n\n", "\n\n") + moves
     return choices.choice(["", "", "\ufeff"]) + text.replace("\n", choices.choice(["\n", "\n", "\r\n", "\r"]))
 
 

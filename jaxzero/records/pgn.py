@@ -35,8 +35,8 @@ TOKEN = re.compile(
       (?P<comment>\{{[^}}\n]*+(?:\n(?!{TAG_BEGINS}|{GAME_BEGINS})[^}}\n]*+)*+
         (?:\}}|\n\[(?:[^{{}}\n]++|\n(?!{GAME_BEGINS}))*+\}})?|;[^\n]*|^%[^\n]*)
     # Quotes in a value need not be escaped: it ends with the one that a bracket follows.
-    | \[\s*+(?P<tag>{NAME})\s*+"
-        (?P<value>(?:[^"\\\n]|\\(?!"[ \t]*+\][ \t]*+$).|\\|"(?![ \t]*+\]))*+)"\s*+\]
+    | \[[ \t]*+(?P<tag>{NAME})[ \t]*+"
+        (?P<value>(?:[^"\\\n]|\\(?!"[ \t]*+\][ \t]*+$).|\\|"(?![ \t]*+\]))*+)"[ \t]*+\]
     | (?P<bracket>\(+|\)+)
     | (?P<skip>\$\d*|[!?]+|[.…]+|\d+(?:\s*+[.…]++)++|(?!0+\s)\d+(?=\s|\Z))  # glyphs, numbers of moves
     | (?P<word>\*|[^\s\ufeff\0{{}}()\[\];$!?*]+(?:\(=?[NBRQnbrq]\))?)
@@ -68,6 +68,7 @@ class Record:
     """A game as written."""
 
     lines: list[int]  # of the first tag and of each move
+    apart: bool  # after a blank line
     tags: dict[str, tuple[int, str]] = dataclasses.field(default_factory=dict)  # line and value
     words: list[str] = dataclasses.field(default_factory=list)  # moves, up to the first that no game can have
     result: str = ""
@@ -84,7 +85,7 @@ class Record:
             name = match["tag"]
             again = self.broken or name in self.tags
             first = name in ("Event", next(iter(self.tags), ""))
-            return bool(self.moving or (again and (first or blank)) or (name == "Event" and blank))
+            return bool(self.moving or (again and (first or blank)) or (name == "Event" and (blank or not self.apart)))
         return kind == "end" or (match["skip"] == "1." and blank and (self.moving or not self.tags))
 
     def closed(self, blank: bool) -> "Record":
@@ -129,7 +130,7 @@ def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
 
 def split(text: str) -> Iterator[Record]:
     """The records of a text. A game ends with its result; one that is cut off, where the next begins."""
-    record, line, begin, end, blank = None, 1, 0, 0, False
+    record, line, begin, end, blank = None, 1, 0, 0, True
     for match in TOKEN.finditer(text):
         kind = match.lastgroup or ""
         line += text.count("\n", begin, match.start(kind))
@@ -141,11 +142,11 @@ def split(text: str) -> Iterator[Record]:
             record = None
         if kind == "comment" and (match["comment"][0] != "{" or match["comment"][-1] == "}"):
             continue
-        blank = False
+        apart, blank = blank, False
         alone = record is None and match["word"] in READ_RESULTS  # after a result: no game, nothing is lost
         if alone or kind in ("skip", "end"):
             continue
-        record = record or Record([line])
+        record = record or Record([line], apart)
         if kind == "value":
             record.tags[match["tag"]] = line, re.sub(r'\\(["\\])', r"\1", match["value"])
         else:
