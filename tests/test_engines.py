@@ -1,5 +1,6 @@
 """Programs by UCI and GTP, played by a fake one that crashes, hangs or plays illegal moves on command."""
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
@@ -8,6 +9,8 @@ import chess
 import jax
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import envs
 from jaxzero.config import ConfigError
@@ -63,8 +66,8 @@ def test_uci(tmp_path: Path):
     log = (tmp_path / "log").read_text().splitlines()
     assert log[:3] == ["uci", "setoption name Skill Level value 3", "isready"]
     assert log[3:] == [
-        "position startpos", "go nodes 50", "position startpos moves e2e4", "go nodes 50",
-        "position startpos moves e2e4 a7a6 f1b5", "go nodes 50",
+        "isready", "position startpos", "go nodes 50", "isready", "position startpos moves e2e4", "go nodes 50",
+        "isready", "position startpos moves e2e4 a7a6 f1b5", "go nodes 50",
     ]  # fmt: skip
 
 
@@ -77,21 +80,20 @@ def test_a_failing_program_is_started_anew_and_asked_again(tmp_path, caplog, dee
     assert chosen[0] is not None
     assert contestant.player.report() == {"restarts": restarts, "forfeits": 0}  # pyright: ignore
     said = {"crash": "has ended (exit status 3)", "illegal illegal": "played 'a1h8', which is not legal there"}
-    assert said.get(deeds, "did not answer in time") + ", after e2e4; started anew" in caplog.text
+    assert said.get(deeds, "did not answer within 1.5 s") + ", after e2e4; started anew" in caplog.text
     close(contestant)
 
 
 def test_a_game_is_given_up_after_three_attempts(tmp_path: Path):
-    contestant = fake("uci", tmp_path, "crash crash crash play")
-    chosen = contestant.player.choose(positions("e2e4", "e2e4"), np.random.default_rng(0))  # pyright: ignore
-    assert chosen[0] is None
-    assert chosen[1] is not None
+    contestant = fake("uci", tmp_path, "play crash crash crash play")
+    chosen = contestant.player.choose(positions(*["e2e4"] * 3), np.random.default_rng(0))  # pyright: ignore
+    assert [action is None for action in chosen] == [False, True, False]
     assert contestant.player.report() == {"restarts": 3, "forfeits": 1}  # pyright: ignore
     close(contestant)
 
 
 def test_a_hopeless_program_ends_the_match(tmp_path: Path):
-    contestant = fake("uci", tmp_path, "crash " * 20)
+    contestant = fake("uci", tmp_path, "play " + "crash " * 20)
     with pytest.raises(ConfigError, match=r"9 failures without a move between them; the last: has ended \(exit"):
         contestant.player.choose(positions(*["e2e4"] * 4), np.random.default_rng(0))  # pyright: ignore
     close(contestant)
@@ -102,7 +104,11 @@ def test_a_hopeless_program_ends_the_match(tmp_path: Path):
     ("uci:", "no program given"),
     ("uci:true", "true has ended (exit status 0); is it a UCI program?"),
     (f"uci:{FAKE} uci none:Skil Level=3", "no option 'Skil Level'; did you mean 'Skill Level'?"),
-    (f"uci:{FAKE} uci none:timeout=soon", "timeout (seconds a move) must be a positive number, got 'soon'"),
+    ("uci:true 'x", "its quotes do not match"),
+    ("uci:true:=5", "a value without a name, '5'; options are OPTION=VALUE"),
+    ("uci:true:x=a\nquit", r"the control character '\n' cannot be told to a program"),
+    (f"uci:{Path(__file__)}", "is no program; make it executable"),
+    ("uci:true:timeout=0.1", "timeout (0.1 s) must be longer than movetime (100 ms)"),
     ("gtp:gnugo", "gtp programs play go here, not chess"),
 ])  # fmt: skip
 def test_programs_that_cannot_be_used(spec: str, message: str):
@@ -110,6 +116,39 @@ def test_programs_that_cannot_be_used(spec: str, message: str):
         make_player(spec, CHESS, "B")
     assert message in str(error.value)
     assert str(error.value).startswith(("B: ", sys.executable))
+
+
+@pytest.mark.parametrize(("option", "form", "values"), [
+    ("timeout (seconds a move, default 30)", "number from 0.001 to 86,400", ("inf", "0", "nan", "-1", "1e400", "soon")),
+    ("processes (programs that run at once, default", "whole number from 1 to", ("0", "1.5", "1e9", "nan", "two")),
+    ("movetime (milliseconds a move, default 100)", "whole number from 1 to 86,400,000", ("0", "0.5", "ten")),
+])  # fmt: skip
+def test_odd_values(option: str, form: str, values: tuple[str, ...]):
+    for value in values:
+        with pytest.raises(ConfigError) as error:
+            make_player(f"uci:yes:{option.split()[0]}={value}", CHESS)
+        assert option in str(error.value)
+        assert f"must be a {form}" in str(error.value)
+        assert str(error.value).endswith(f"got {value!r}")
+
+
+@pytest.mark.parametrize(("argument", "words", "options"), [
+    ("sf", ["sf"], {}),
+    ("sf -x:nodes=20,Skill Level=3", ["sf", "-x"], {"nodes": "20", "Skill Level": "3"}),
+    ("'/opt/my engine:2/s,f' a:Ponder,Book=\"a,b=c:d.bin\"", ["/opt/my engine:2/s,f", "a"],
+     {"Ponder": "", "Book": "a,b=c:d.bin"}),
+    (r"/my\ engine\:2/sf:Path=C:\x", ["/my engine:2/sf"], {"Path": r"C:\x"}),
+    (r'''"it's \"x\":" 'a"b':N="it's"''', ["it's \"x\":", 'a"b'], {"N": "it's"}),
+    ("", [], {}),
+    ("sf:", ["sf"], {}),
+])  # fmt: skip
+def test_how_programs_are_written(argument: str, words: list[str], options: dict[str, str]):
+    assert engines.split(argument) == (words, options)
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=("Cc", "Cs"))), min_size=1))
+def test_any_program_can_be_written(words: list[str]):
+    assert engines.split(f"{shlex.join(words)}:x=1") == (words, {"x": "1"})
 
 
 def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch):
@@ -136,7 +175,7 @@ def test_a_match_goes_on_after_a_crash(tmp_path: Path):
     jax.tree.map(np.testing.assert_array_equal, result, expected)
     assert troubled.player.report() == {"restarts": 2, "forfeits": 0}  # pyright: ignore
     log = (tmp_path / "calm" / "log").read_text().splitlines()
-    assert log[:3] == ["boardsize 5", "komi 7.5", "clear_board"]
+    assert log[:4] == ["protocol_version", "boardsize 5", "komi 7.5", "clear_board"]
     row = 1  # the opponent is player 0 in the second game of a pair
     names = [GO.action_to_str(None, int(a)) for a in result.moves[row, 0] if a >= 0]
     passed = max(i for i, name in enumerate(names) if name == "pass" and i % 2 == 0 and i >= 2)
