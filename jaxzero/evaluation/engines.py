@@ -23,6 +23,7 @@ from envs import Env
 from jaxzero.config import ConfigError
 from jaxzero.evaluation.base import HostPlayer, Positions
 from jaxzero.evaluation.processes import SLICE, EngineError, Process
+from jaxzero.evaluation.processes import kill_all as kill_all  # for who ends the interpreter
 from jaxzero.evaluation.protocols import PROTOCOLS, Number, Setup
 from jaxzero.files import shortened
 
@@ -154,7 +155,7 @@ class Engine(HostPlayer):
 
     def _forfeit(self, what: str) -> None:
         if not self._moved:
-            raise ConfigError(f"{self.name}: no move at all; {what}")
+            raise ConfigError(f"{self.name} has not played any move: {what}")
         with self._lock:
             self.forfeits += 1
         _log.warning("%s: %s; it loses that game", self.name, what)

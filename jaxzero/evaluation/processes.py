@@ -8,6 +8,7 @@ import signal
 import subprocess
 import threading
 import time
+import uuid
 import weakref
 from collections import deque
 from collections.abc import Sequence
@@ -22,6 +23,11 @@ NEWLINE = re.compile(r"\r*\n|\r")  # a lone CR too: progress bars are written wi
 UNSEEN = dict.fromkeys([*(code for code in range(32) if chr(code) not in "\t\n\r"), 127, 0xFEFF])
 
 
+MARK = "JAXZERO_ENGINE"  # in the environment of a program and its children, also of those that begin a session
+_running: dict[int, weakref.finalize] = {}  # what kills a program, by its process
+_over = threading.Event()
+
+
 class EngineError(Exception):
     """What a program did wrong, on one line."""
 
@@ -32,7 +38,7 @@ class Stopped(Exception):  # noqa: N818
 
 class Process:
     """A program in a session of its own. It ends with the object, and its children with it, except those that have
-    left both its session and its family.
+    left both its session and its environment.
 
     At most `CHUNK` bytes that nobody has asked for are read; a program that writes on has to wait. To be used by one
     thread at a time.
@@ -43,16 +49,20 @@ class Process:
     """
 
     def __init__(self, command: Sequence[str], stopped: threading.Event):
-        pipe = subprocess.PIPE
+        pipe, mark = subprocess.PIPE, uuid.uuid4().hex
         try:
             program = subprocess.Popen(
-                command, bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True
-            )
+                command, bufsize=0, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, start_new_session=True,
+                env={**os.environ, MARK: os.environ.get(MARK, "") + mark},
+            )  # fmt: skip
         except OSError as error:
             raise EngineError(f"cannot be started ({error.strerror})") from error
         assert program.stdin is not None
         assert program.stdout is not None
-        self.kill = weakref.finalize(self, kill, program)  # at the end of the interpreter too
+        self.kill = _running[program.pid] = weakref.finalize(self, kill, program, mark)  # when the interpreter ends too
+        if _over.is_set():
+            self.kill()
+            raise Stopped
         self._program, self._in, self._out, self._stopped = program, program.stdin, program.stdout, stopped
         os.set_blocking(self._in.fileno(), False)
         self._lines: deque[str] = deque()
@@ -119,18 +129,24 @@ class Process:
             return f"has closed its {pipe}"
 
 
-def kill(program: subprocess.Popen[bytes]) -> None:
-    """Ends a program with its children, those that began a session of their own too."""
-    family: list[psutil.Process] = []
-    with contextlib.suppress(psutil.Error):
-        family = psutil.Process(program.pid).children(recursive=True)
+def kill(program: subprocess.Popen[bytes], mark: str) -> None:
+    """Ends a program with its children: its session, and whatever else has its mark."""
+    _running.pop(program.pid, None)
     with contextlib.suppress(OSError):  # there is nobody left
         os.killpg(program.pid, signal.SIGKILL)
-    for child in family:
-        with contextlib.suppress(psutil.Error):
-            child.kill()
+    for process in psutil.process_iter(["environ"]):
+        if mark in (process.info["environ"] or {}).get(MARK, ""):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
     for pipe in (program.stdin, program.stdout):
         if pipe:
             pipe.close()
     with contextlib.suppress(subprocess.TimeoutExpired):
         program.wait(5)
+
+
+def kill_all() -> None:
+    """Ends all programs, for a process that is about to end: none is started any more."""
+    _over.set()
+    for ending in list(_running.values()):
+        ending()
