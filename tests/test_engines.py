@@ -1,8 +1,15 @@
 """Programs by UCI and GTP, played by a fake one that crashes, hangs or plays illegal moves on command."""
 
+import contextlib
 import shutil
+import signal
 import sys
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import chess
 import jax
@@ -12,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import envs
+from gauntlet import engines as attacks
 from jaxzero.config import ConfigError
-from jaxzero.evaluation import engines, host
+from jaxzero.evaluation import engines, host, processes
 from jaxzero.evaluation.base import Contestant, HostPlayer, Positions
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import make_player
@@ -155,6 +163,107 @@ def test_a_missing_program_names_its_package(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(engines.shutil, "which", lambda *args, **kwargs: None)
     with pytest.raises(ConfigError, match="no program 'gnugo' on the path; apt-get install gnugo"):
         make_player("gtp:gnugo", GO)
+
+
+# Programs that chatter, flood, hang and fork: a few sure cases of those that `gauntlet.engines` draws at random
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[attacks.Table]:
+    table = attacks.Table(Random(0), tmp_path)
+    yield table
+    assert not table.left()
+
+
+def pool(table: attacks.Table, protocol: str, options: str = "timeout=20", **plan: Any) -> engines.Engine:
+    """A pool of one program that follows a plan."""
+    game = attacks.GAMES["chess" if protocol == "uci" else "go"]
+    return engines.Engine(protocol, f"{table.program(protocol, **plan)}:processes=1,{options}", game)
+
+
+def numberless(*lines: str) -> dict[str, str]:
+    """The answers of a GTP program that knows no numbers."""
+    return {word: "\n".join([*lines, "= d4" if word == "genmove" else "=", "", ""]) for word in attacks.ANSWERS["gtp"]}
+
+
+@pytest.mark.parametrize(("protocol", "plan", "chosen"), [
+    ("gtp", {"banner": "Toy engine\nthreads: 4\n\n"}, 0),
+    ("gtp", {"banner": "Toy engine\nthreads: 4\n\n", "answers": numberless()}, 1),
+    ("gtp", {"answers": numberless("* thinking", "   = 47 %", "")}, 1),
+    ("gtp", {"answers": attacks.ANSWERS["gtp"] | {"genmove": "= 47 %\n? not yet\n=0 d4\n\n=# c3\n\n"}}, 0),
+    ("gtp", {"answers": attacks.ANSWERS["gtp"] | {"genmove": "=# c3\r\n\r\n=# d4\r\n\r\n"}}, 0),  # one too many
+    ("uci", {"noise": "\r\n\0\xff\n  info string bestmove d2d4\nUnknown command\n"}, 0),
+    ("uci", {"answers": attacks.ANSWERS["uci"] | {"go": "bestmove E7E8Q\nbestmove d2d4\n"}}, 2),
+])  # fmt: skip
+def test_noise_costs_nothing(table: attacks.Table, protocol: str, plan: dict[str, Any], chosen: int):
+    engine = pool(table, protocol, **plan)
+    assert attacks.ask(engine, 3) == [chosen] * 3
+    assert engine.report() == {"restarts": 0, "forfeits": 0}
+    engine.close()
+
+
+@pytest.mark.parametrize("answer", ["bestmove (none)", "bestmove 0000", "bestmove"])
+def test_who_names_no_move_gives_that_game_up(table: attacks.Table, answer: str):
+    engine = pool(table, "uci", deeds={"go2": "half", "go": ""}, half=f"{answer}\n")
+    assert attacks.ask(engine, 3) == [0, None, 0]
+    assert engine.report() == {"restarts": 1, "forfeits": 1}
+    engine.close()
+
+
+@pytest.mark.parametrize("protocol", ["uci", "gtp"])
+def test_a_late_answer_is_nobodys(table: attacks.Table, protocol: str):
+    word, answer = {"uci": ("go", "bestmove d2d4\n"), "gtp": ("genmove", "= d4\n\n")}[protocol]
+    engine = pool(table, protocol, "timeout=2", deeds={word: "late"}, late=2.2, half=answer, once="yes")
+    assert attacks.ask(engine, 2) == [0, 0]
+    assert engine.report() == {"restarts": 1, "forfeits": 0}
+    engine.close()
+
+
+@pytest.mark.parametrize(("deed", "message"), [
+    ("lines", "did not answer within 1 s"), ("line", "wrote a line of more than 1,048,576 bytes"),
+])  # fmt: skip
+def test_floods_are_bounded(table: attacks.Table, deed: str, message: str):
+    Path("/proc/self/clear_refs").write_text("5")
+    before, began = attacks.sized(), time.monotonic()
+    with pytest.raises(ValueError, match=message):
+        pool(table, "uci", "timeout=1", deeds={"start": deed}, ignored=["SIGPIPE", "SIGTERM"])
+    assert time.monotonic() - began < 10
+    assert attacks.sized() - before < attacks.MEMORY
+
+
+@pytest.mark.parametrize("deeds", [{}, {"go": "die"}, {"start": "die"}, {"isready": "hang"}])
+def test_children_end_with_their_program(table: attacks.Table, deeds: dict[str, str]):
+    plan = {"deeds": deeds, "children": ["plain", "session"], "once": "yes" * ("go" in deeds), "ignored": ["SIGHUP"]}
+    with contextlib.suppress(ValueError):
+        engine = pool(table, "uci", "timeout=2", **plan)
+        assert attacks.ask(engine) == [0]
+        engine.close()
+    assert not table.left()
+
+
+def test_an_interrupt_ends_a_wait_at_once(table: attacks.Table):
+    engine = pool(table, "gtp", deeds={"genmove": "hang"}, children=["plain"])
+    timer = threading.Timer(0.5, signal.raise_signal, (signal.SIGINT,))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        attacks.ask(engine, 3)
+    assert time.monotonic() - began < 5
+    assert engine.restarts == 0
+    assert not table.left()
+
+
+def test_nothing_runs_on_without_its_pool(table: attacks.Table, monkeypatch: pytest.MonkeyPatch):
+    """When it was not closed, and when the interpreter is about to end."""
+    engine = pool(table, "uci", children=["session"])
+    del engine
+    assert not table.left()
+    engine = pool(table, "uci", children=["session"])
+    monkeypatch.setattr(processes, "_over", threading.Event())
+    engines.kill_all()
+    assert not table.left()
+    with pytest.raises(processes.Stopped):
+        attacks.ask(engine)
 
 
 # Whole games

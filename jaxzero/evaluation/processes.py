@@ -45,7 +45,7 @@ class Process:
 
     Raises:
         EngineError: it cannot be started. Sending and reading: it has ended, or is too late; reading: too long a line.
-        Stopped: `stopped` is set while it is waited for.
+        Stopped: `stopped` is set while it is waited for, or nothing is started any more.
     """
 
     def __init__(self, command: Sequence[str], stopped: threading.Event):
@@ -110,14 +110,14 @@ class Process:
 
     def _wait(self, pipe: IO[bytes], event: int) -> None:
         """Returns when something can be done with a pipe."""
+        self._check()
         poll = select.poll()
         poll.register(pipe, event)
-        self._check()
         while not poll.poll(1000 * min(SLICE, max(0.0, self._deadline - time.monotonic()))):
             self._check()
 
     def _check(self) -> None:
-        if self._stopped.is_set():
+        if self._stopped.is_set() or _over.is_set():
             raise Stopped
         if time.monotonic() > self._deadline:
             raise EngineError(f"did not answer within {self._seconds:g} s")
