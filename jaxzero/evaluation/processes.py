@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import select
 import signal
 import subprocess
@@ -19,7 +18,6 @@ import psutil
 CHUNK = 1 << 16  # bytes read at once
 LONGEST = 1 << 20  # bytes of a line
 SLICE = 0.1  # seconds after which a wait looks whether it shall end
-NEWLINE = re.compile(r"\r*\n|\r")  # a lone CR too: progress bars are written with it
 UNSEEN = dict.fromkeys([*(code for code in range(32) if chr(code) not in "\t\n\r"), 127, 0xFEFF])
 
 
@@ -103,7 +101,8 @@ class Process:
         if (end := data.rfind(b"\n") + 1) > 0:
             end += len(self._rest) - len(data)
             text = self._rest[:end].decode(errors="replace").translate(UNSEEN)
-            self._lines.extend(NEWLINE.split(text)[:-1])
+            for line in text.split("\n")[:-1]:
+                self._lines.extend(line.rstrip().split("\r"))  # progress bars are written with it
             del self._rest[:end]
         if len(self._rest) > LONGEST:
             raise EngineError(f"wrote a line of more than {LONGEST:,} bytes")

@@ -48,7 +48,8 @@ def say(text):
             time.sleep(plan["slow"])
 def misbehave(deed):
     if deed == "lines":
-        while True: os.write(1, plan["flood"].encode("latin-1") * 1000)
+        flood = plan["flood"].encode("latin-1") * (10000 // len(plan["flood"]) + 1)
+        while True: os.write(1, flood)
     if deed == "line":
         while True: os.write(1, b"x" * 65536)
     if deed == "hang": time.sleep(1000)
@@ -110,7 +111,10 @@ NOISE = [
     "win = 47 %", "is it? yes", "\tbest = d4", "x" * 5000, "\x1b[32mok\x1b[0m", "10 %\r20 %\r99 %\r", "======", "????",
     "option name", "id", "info depth 3 pv e2e4", "readyok?", "uciok!", " = d4", " ? error", "bestmoves d2d4",
 ]  # fmt: skip
-FLOODS = ["y\n", "\n", "bestmove\n", "=\n", "= \n\n", "info string x\n", "option name x type y\n", "\0\r"]
+FLOODS = [
+    "y\n", "\n", "bestmove\n", "=\n", "= \n\n", "info string x\n", "option name x type y\n", "\0\r",
+    "\r" * 900_000 + "x\n", "=" + "1" * 900_000 + "?\n",
+]  # fmt: skip
 DEEDS = ["lines", "line", "hang", "stop", "die", "abort", "half", "mute", "deaf", "late"]
 
 
