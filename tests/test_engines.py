@@ -220,7 +220,7 @@ def test_a_late_answer_is_nobodys(table: attacks.Table, protocol: str):
 
 
 @pytest.mark.parametrize(("deed", "message"), [
-    ("lines", "did not answer within 1 s"), ("line", "wrote a line of more than 1,048,576 bytes"),
+    ("lines", "did not answer within 1 s"), ("line", "wrote a line of more than 262,144 bytes"),
 ])  # fmt: skip
 def test_floods_are_bounded(table: attacks.Table, deed: str, message: str):
     Path("/proc/self/clear_refs").write_text("5")

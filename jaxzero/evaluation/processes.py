@@ -16,7 +16,7 @@ from typing import IO
 import psutil
 
 CHUNK = 1 << 16  # bytes read at once
-LONGEST = 1 << 20  # bytes of a line
+LONGEST = 1 << 18  # bytes of a line
 SLICE = 0.1  # seconds after which a wait looks whether it shall end
 UNSEEN = dict.fromkeys([*(code for code in range(32) if chr(code) not in "\t\n\r"), 127, 0xFEFF])
 

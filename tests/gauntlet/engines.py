@@ -113,7 +113,7 @@ NOISE = [
 ]  # fmt: skip
 FLOODS = [
     "y\n", "\n", "bestmove\n", "=\n", "= \n\n", "info string x\n", "option name x type y\n", "\0\r",
-    "\r" * 900_000 + "x\n", "=" + "1" * 900_000 + "?\n",
+    "\r" * 250_000 + "x\n", "ab\r" * 80_000 + "\n", "=" + "1" * 250_000 + "?\n",
 ]  # fmt: skip
 DEEDS = ["lines", "line", "hang", "stop", "die", "abort", "half", "mute", "deaf", "late"]
 
