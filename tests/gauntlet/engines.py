@@ -206,7 +206,7 @@ def broken(table: Table) -> tuple[str, str]:
     plan = {
         "deeds": {word: deed}, "once": once, "late": random.choice((2 * TIMEOUT, 1.05 * TIMEOUT)),
         "flood": random.choice(FLOODS),
-        "half": random.choice(("bestmove d2d4", "= d4", "bestmove d2", "=")) + random.choice(("", "\n")),
+        "half": random.choice(("bestmove d2d4", "= d4", "bestmove d2", "=")) + "\n" * (deed == "late"),
         "ignored": random.sample(("SIGTERM", "SIGPIPE", "SIGHUP", "SIGINT"), random.randrange(5)),
         "children": random.choices(("plain", "session"), k=random.randrange(3)),
     }  # fmt: skip
