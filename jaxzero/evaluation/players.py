@@ -20,6 +20,7 @@ from jaxzero.evaluation import rollouts
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player
 from jaxzero.evaluation.engines import Engine
 from jaxzero.evaluation.perfect import Perfect
+from jaxzero.files import shortened
 from jaxzero.games import make_env
 from jaxzero.models import Params
 from jaxzero.models.simulator import mask
@@ -196,7 +197,7 @@ def blamed(spec: str, field: str) -> Iterator[None]:
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(f"{field}: {spec!r}: {error}") from error
+        raise ConfigError(f"{field}: {shortened(spec)!r}: {error}") from error
 
 
 def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[runs.Loaded, int]:
