@@ -10,16 +10,15 @@ def main() -> NoReturn:
     """Runs the command line; from the start on, signals end it and its streams hold."""
     streams.mend()
     interrupts.guard()
-    status = 0
-    try:
-        from jaxzero import cli  # late: takes seconds
+    from jaxzero import cli  # late: takes seconds
 
+    try:
         status = cli.main()
-    except BaseException:
-        if not interrupts.broken_off():
-            raise
+    except Exception as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+        status = 1
     sys.stdout.flush()
-    interrupts.leave(interrupts.current.ended() if interrupts.broken_off() else status)
+    interrupts.leave(status)
 
 
 if __name__ == "__main__":

@@ -32,8 +32,8 @@ app = App(
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Runs a command line -> exit status; a mistake of the user is one line on stderr and status 2, and so is an
-    interruption (SIGINT, SIGTERM, SIGHUP), with status 128 + the signal's number."""
+    """Runs a command line -> exit status. A mistake of the user is one line on stderr and status 2; SIGINT, SIGTERM and
+    SIGHUP are one line and status 128 + the signal's number."""
     use_all_cores()
     try:
         with interrupts.Interrupt():
@@ -42,7 +42,9 @@ def main(tokens: Sequence[str] | None = None) -> int:
             return status or 0
         message = f"stdout: {problem}; what was to be shown is lost"
     except KeyboardInterrupt:
-        return interrupts.current.ended()
+        if line := interrupts.current.last_line():
+            print(line, file=sys.stderr)
+        return interrupts.current.status
     except ConfigError as error:
         message = str(error)
     except UnusedCliTokensError as error:

@@ -1,10 +1,11 @@
 """How a process is stopped from outside: by SIGINT (Ctrl-C), SIGTERM, or SIGHUP (its terminal was closed).
 
 Python runs signal handlers in the main thread alone, once that is back from C++, where compiling a program or playing a
-match on the device takes minutes; and libraries swallow the exception that a handler raises. So `guard` starts a thread
-that is told of signals through a pipe, and that ends the process if the main thread does not.
+match takes minutes; what a handler raises there libraries swallow, and some crash of it. So in a process of its own
+(`guard`) a thread is told of signals through a pipe, and ends the process, which is as safe as killing it: files are
+written whole or not at all. Only a loop that has work to save is waited for.
 
-Only the standard library is imported here, so that all of this is at work while the other imports take their seconds.
+Only the standard library is imported here, so that this is at work while the other imports take their seconds.
 """
 
 import contextlib
@@ -18,13 +19,13 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-PATIENCE = 1.0  # seconds the main thread has to end by itself
-AGAIN = 0.2  # seconds after a signal in which others count as the same: some programs pass on what a terminal sends to all
+AGAIN = 0.2  # seconds in which signals count as one: some programs pass on what a terminal sends to all
 
 
 class Interrupt:
-    """While entered, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt; unless `unsaved` says that work would be lost:
-    then they are noted in `number`, for a loop that saves and ends, and a second SIGINT raises.
+    """While entered, SIGINT, SIGTERM and SIGHUP raise KeyboardInterrupt (or end a guarded process), unless `unsaved`
+    says that work would be lost: then they are noted in `number`, for a loop that saves and ends, and only a second
+    SIGINT acts at once.
 
     A signal that is ignored from the start stays so: SIGHUP under nohup, SIGINT of a script's background jobs.
     """
@@ -35,7 +36,7 @@ class Interrupt:
         self.outlook: Callable[[], str] = str  # what has become of the work, for the last line
         self.since = 0.0  # when it came
         self._before: dict[int, Any] = {}
-        self._last_line = threading.Lock()  # held from then on by the thread that says it
+        self._told = threading.Lock()  # held once the last line is
 
     @property
     def name(self) -> str:
@@ -55,19 +56,24 @@ class Interrupt:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def ended(self) -> int:
-        """Says once that the work was interrupted, and what has become of it -> the exit status."""
-        if self._last_line.acquire(blocking=False):
+    def last_line(self) -> str:
+        """The line on what has become of the work; "" for all but the first thread that asks."""
+        if not self._told.acquire(blocking=False):
+            return ""
+        try:
+            outlook = self.outlook()
+        except Exception:  # it may look at anything in the middle of a change
             outlook = ""
-            with contextlib.suppress(Exception):
-                outlook = self.outlook()
-            say("interrupted" + f": {outlook}" * bool(outlook))
+        return "interrupted" + f": {outlook}" * bool(outlook)
+
+    @property
+    def status(self) -> int:
+        """The exit status that shells give a process that a signal has ended."""
         return 128 + (self.number or signal.SIGINT)
 
 
 current = Interrupt()  # that was entered last
-_stderr = 2  # where the last line goes
-_guarded, _hushed = threading.Event(), threading.Lock()
+_guarded = threading.Event()
 
 
 def handle(number: int, _: Any) -> None:
@@ -75,55 +81,37 @@ def handle(number: int, _: Any) -> None:
     first, current.number = not current.number, current.number or number
     if first:
         current.since = time.monotonic()
-    if not current.unsaved:
-        hush()
-    elif first or number != signal.SIGINT or time.monotonic() < current.since + AGAIN:
-        return
-    raise KeyboardInterrupt
-
-
-def hush() -> None:
-    """Drops what is written to stderr from now on: work that is broken off complains in many voices."""
-    global _stderr
-    if _guarded.is_set() and _hushed.acquire(blocking=False):
-        _stderr = os.dup(2)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-
-
-def broken_off() -> bool:
-    """Whether this process ends at once, whatever it still does or raises."""
-    return _hushed.locked()
+    again = number == signal.SIGINT and time.monotonic() > current.since + AGAIN
+    if not _guarded.is_set() and (again or not current.unsaved):
+        raise KeyboardInterrupt
 
 
 def guard() -> None:
-    """Makes signals end this process, in which nothing else runs, whatever the main thread does."""
+    """Lets signals end this process, in which nothing else runs, whatever the main thread does."""
     pipe, end = os.pipe()
     os.set_blocking(end, False)
     signal.set_wakeup_fd(end, warn_on_full_buffer=False)
-    current.__enter__()
     _guarded.set()
-    threading.Thread(target=watch, args=(pipe,), name="interrupts", daemon=True).start()
+    current.__enter__()
+    threading.Thread(target=watch, args=(pipe,), daemon=True).start()
 
 
 def watch(pipe: int) -> None:
-    """Waits for a signal, and ends the process if the main thread does not: soon, or at a second SIGINT where work is
-    to be saved first."""
+    """Ends the process at a signal; where work is to be saved, at a second SIGINT."""
     number = arrival(pipe, None)
-    unsaved = current.unsaved
-    if not unsaved:
-        hush()
-    time.sleep(AGAIN)
-    while arrival(pipe, 0):
-        pass
-    # Most iterations end in that time too, and nothing is waited for.
-    second = arrival(pipe, PATIENCE - AGAIN)
-    if unsaved and second != signal.SIGINT:
-        say(f"{signal.Signals(number).name}: finishing {unsaved}, then saving; Ctrl-C stops at once")
-        while arrival(pipe, None) != signal.SIGINT:
+    if unsaved := current.unsaved:
+        time.sleep(AGAIN)
+        while arrival(pipe, 0):
             pass
-    hush()
+        if arrival(pipe, 0.5) != signal.SIGINT:  # by now most iterations have ended
+            name = signal.Signals(number).name
+            print(f"{name}: finishing {unsaved}, then saving; Ctrl-C stops at once", file=sys.stderr, flush=True)
+            while arrival(pipe, None) != signal.SIGINT:
+                pass
     current.number = current.number or number
-    leave(current.ended())
+    if line := current.last_line():
+        write(line)
+    leave(current.status)
 
 
 def arrival(pipe: int, seconds: float | None) -> int:
@@ -134,27 +122,25 @@ def arrival(pipe: int, seconds: float | None) -> int:
     return 0
 
 
-def say(text: str) -> None:
-    """A line on stderr."""
-    if _stderr == 2:
-        print(text, file=sys.stderr, flush=True)
-    elif select.select([], [_stderr], [], 0)[1]:  # else nobody reads it, and writing would wait
-        with contextlib.suppress(OSError):
-            # On a terminal: off the line of a progress bar, which hides the cursor, or of "^C".
-            prefix = "\x1b[?25h\n" if os.isatty(_stderr) and os.environ.get("TERM") != "dumb" else ""
-            os.write(_stderr, f"{prefix}{text}\n".encode(sys.stderr.encoding, "replace"))
+def write(line: str) -> None:
+    """Writes to stderr without its locks, which threads that are about to be ended may hold, and without waiting."""
+    # On a terminal: off the line of "^C", or of a progress bar, which hides the cursor.
+    prefix = "\x1b[?25h\n" if os.isatty(2) and os.environ.get("TERM") != "dumb" else ""
+    with contextlib.suppress(OSError):
+        if select.select([], [2], [], 0)[1]:
+            os.write(2, f"{prefix}{line}\n".encode(sys.stderr.encoding, "replace"))
 
 
 def leave(status: int) -> NoReturn:
-    """Ends the process at once: programs of XLA that still run would crash an interpreter that is torn down."""
-    end_children()
-    os._exit(status)
-
-
-def end_children() -> None:
-    """Ends the programs that play, some of which ignore the end of their input."""
+    """Ends the process and the programs that it started, at once: programs of XLA that still run would crash an
+    interpreter that is torn down."""
+    children = []
     with contextlib.suppress(Exception):
-        for child in sys.modules["psutil"].Process().children(recursive=True):
+        children = sys.modules["psutil"].Process().children(recursive=True)
+    sys.setswitchinterval(60)  # no other thread shall start such a program anew
+    for child in children:
+        with contextlib.suppress(Exception):
             child.kill()
     with contextlib.suppress(Exception):
         sys.modules["jaxzero.evaluation.engines"].kill_all()
+    os._exit(status)

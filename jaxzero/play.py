@@ -157,8 +157,8 @@ class Conversation:
                     self.move_by_rival(self.rival.name)
                 else:
                     self.answer(self.ask())
-        except (EOFError, KeyboardInterrupt):
-            self.say("")
+        except EOFError:
+            self.say("end of input")
 
     def answer(self, line: str) -> None:
         """A move or a command; moves come first, should a command have the name of one. Enter plays the only move."""
@@ -336,9 +336,12 @@ class Conversation:
         if not self.table.over and len(self.table.legal) == 1:
             only = f" (only {self.table.name(self.table.legal[0])}: Enter plays it)"
         prompt = "> " if self.table.over else f"move {len(self.table.turns) + 1}{only}> "
-        if sys.stdin.isatty():
-            return input(prompt)
-        line = input()
+        try:
+            if sys.stdin.isatty():
+                return input(prompt)
+            line = input()
+        except OSError as error:  # of a terminal that is gone
+            raise EOFError from error
         self.say(prompt + line)  # a transcript shows what came through the pipe
         return line
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import fabricated
 import psutil
+
 from gauntlet import Case
 
 COUNT, FEW = 60, 3
@@ -112,8 +113,10 @@ def interrupted(name: str, command: Command, number: signal.Signals, delay: floa
             return f"not ended {SAVING:.0f} s after it"
         seconds = time.perf_counter() - began
         out, error = process.communicate()
-        return verdict(name, process.returncode, number, twice, seconds, error) or left_over(children) or kept(
-            name, folder, out, error
+        return (
+            verdict(name, process.returncode, number, twice, seconds, error)
+            or left_over(children)
+            or kept(name, folder, out, error)
         )
     finally:
         if process.poll() is None:
@@ -185,8 +188,8 @@ def shown(name: str, streams: str, encoding: str, term: str, folder: Path) -> st
     words = [sys.executable, "-m", "jaxzero", *SHOWING[name]]
     try:
         done = subprocess.run(
-            ["bash", "-c", STREAMS[streams], "bash", *words], input="", capture_output=True, text=True, errors="replace",
-            cwd=folder, timeout=SAVING, env=environment(PYTHONIOENCODING=encoding, TERM=term),
+            ["bash", "-c", STREAMS[streams], "bash", *words], input="", capture_output=True, text=True,
+            errors="replace", cwd=folder, timeout=SAVING, env=environment(PYTHONIOENCODING=encoding, TERM=term),
         )  # fmt: skip
     except subprocess.TimeoutExpired:
         return f"not ended after {SAVING:.0f} s"
