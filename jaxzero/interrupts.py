@@ -93,10 +93,11 @@ def guard() -> None:
     signal.set_wakeup_fd(end, warn_on_full_buffer=False)
     _guarded.set()
     current.__enter__()
-    threading.Thread(target=watch, args=(pipe,), daemon=True).start()
+    # Not of `sys.stderr` later on: what a progress bar puts there has none.
+    threading.Thread(target=watch, args=(pipe, sys.stderr.encoding), daemon=True).start()
 
 
-def watch(pipe: int) -> None:
+def watch(pipe: int, encoding: str) -> None:
     """Ends the process at a signal; where work is to be saved, at a second SIGINT."""
     number = arrival(pipe, None)
     if unsaved := current.unsaved:
@@ -109,9 +110,7 @@ def watch(pipe: int) -> None:
             while arrival(pipe, None) != signal.SIGINT:
                 pass
     current.number = current.number or number
-    if line := current.last_line():
-        write(line)
-    leave(current.status)
+    leave(current.status, current.last_line().encode(encoding, "replace"))
 
 
 def arrival(pipe: int, seconds: float | None) -> int:
@@ -122,25 +121,31 @@ def arrival(pipe: int, seconds: float | None) -> int:
     return 0
 
 
-def write(line: str) -> None:
-    """Writes to stderr without its locks, which threads that are about to be ended may hold, and without waiting."""
-    # On a terminal: off the line of "^C", or of a progress bar, which hides the cursor.
-    prefix = "\x1b[?25h\n" if os.isatty(2) and os.environ.get("TERM") != "dumb" else ""
-    with contextlib.suppress(OSError):
-        if select.select([], [2], [], 0)[1]:
-            os.write(2, f"{prefix}{line}\n".encode(sys.stderr.encoding, "replace"))
-
-
-def leave(status: int) -> NoReturn:
+def leave(status: int, line: bytes = b"") -> NoReturn:
     """Ends the process and the programs that it started, at once: programs of XLA that still run would crash an
     interpreter that is torn down."""
     children = []
     with contextlib.suppress(Exception):
         children = sys.modules["psutil"].Process().children(recursive=True)
-    sys.setswitchinterval(60)  # no other thread shall start such a program anew
+    sys.setswitchinterval(60)  # from here on no other thread shall start such a program anew
+    if line:
+        last(line)
     for child in children:
         with contextlib.suppress(Exception):
             child.kill()
     with contextlib.suppress(Exception):
         sys.modules["jaxzero.evaluation.engines"].kill_all()
     os._exit(status)
+
+
+def last(line: bytes) -> None:
+    """Writes to stderr, without waiting and without locks, which threads that are about to be ended may hold; what
+    those still write, such as progress bars, is dropped."""
+    # On a terminal: off the line of "^C", or of a bar, which hides the cursor.
+    prefix = b"\x1b[?25h\n" if os.isatty(2) and os.environ.get("TERM") != "dumb" else b""
+    with contextlib.suppress(OSError):
+        stderr, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nothing, 1)
+        os.dup2(nothing, 2)
+        if select.select([], [stderr], [], 0)[1]:
+            os.write(stderr, prefix + line + b"\n")

@@ -20,7 +20,7 @@ from gauntlet import Case
 COUNT, FEW = 60, 3
 HERE = Path(__file__).parent.parent.parent
 SOON = 4.0  # seconds to end after a signal: two are promised, the rest is for machines at work
-SAVING = 60.0  # where an iteration is finished first
+SAVING = 120.0  # where an iteration is finished first
 SIGNALS = (signal.SIGINT, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 PRESET = """
@@ -37,20 +37,22 @@ log = {tensorboard = false, every = 5, plot_every = 1000}
 export = {final = false}
 """
 ENGINE = """
-import sys, time
+import os, sys, time
 for line in sys.stdin:
     if line.startswith("genmove"):
+        print(line, file=open(f"asked{os.getpid()}", "w"), flush=True)
         time.sleep(90)
     print("=\\n", flush=True)
 """
 
 
 class Command(NamedTuple):
-    """A command line and how many seconds after its start a signal may come."""
+    """A command line, and when a signal comes: up to so many seconds after the start, or after a file is there."""
 
     words: tuple[str, ...]
     span: float
-    stdin: str | None = ""  # None: a pipe that stays open
+    after: str = ""  # a pattern in the working folder
+    stdin: int = subprocess.DEVNULL
 
 
 def prepare(folder: Path) -> dict[str, Command]:
@@ -59,44 +61,55 @@ def prepare(folder: Path) -> dict[str, Command]:
     fabricated.run_folder(folder / "runs" / "mine")
     engine = f"gtp:{sys.executable} engine.py:timeout=30,processes=2"
     train = ("train", "tiny.toml", "--name")
+    evaluated = (
+        *("--evaluation.every", "1", "--evaluation.opponents", "minimax:6", "--evaluation.games", "200"),
+        *("--checkpoint.every", "1000"),
+    )
     return {
         "go": Command(("match", "random", "random", "--game", "go", "--games", "2000"), 9.0),
-        "start": Command((*train, "new"), 1.5),
-        "training": Command((*train, "läuf"), 12.0),
-        "evaluation": Command(
-            (*train, "shown", "--evaluation.every", "1", "--evaluation.opponents", "minimax:6",
-             "--evaluation.games", "200"), 14.0,
+        "start": Command((*train, "new"), 2.0),
+        "compiling": Command((*train, "new"), 4.0, "runs/new/run.log"),
+        "training": Command((*train, "läuf"), 3.0, "runs/läuf/metrics.jsonl"),
+        "evaluation": Command((*train, "shown", *evaluated), 3.0, "runs/shown/metrics.jsonl"),
+        "ending": Command(
+            (*train, "short", "--iterations", "9", "--export.final", "--overwrite"), 4.0, "runs/short/checkpoints/7"
         ),
-        "ending": Command((*train, "short", "--iterations", "9", "--export.final"), 14.0),
-        "engine": Command(("match", engine, "random", "--game", "go", "--games", "4"), 7.0),
-        "play": Command(("play", engine, "--game", "go", "--side", "second"), 7.0),
-        "waiting": Command(("play", "random", "--game", "tic_tac_toe"), 5.0, None),
+        "engine": Command(("match", engine, "random", "--game", "go", "--games", "4"), 3.0, "asked*"),
+        "play": Command(("play", engine, "--game", "go", "--side", "second"), 3.0, "asked*"),
+        "waiting": Command(("play", "random", "--game", "tic_tac_toe"), 5.0, stdin=subprocess.PIPE),
         "evaluate": Command(("evaluate", "mine", "--games", "2000"), 9.0),
         "rate": Command(("rate", "mine", "--games", "2000"), 9.0),
         "report": Command(("report", "mine"), 8.0),
         "export": Command(("export", "mine", "--overwrite"), 8.0),
         "check": Command(("check",), 9.0),
-    }  # fmt: skip
+    }
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Compiled programs are read from the cache; writing them might be broken off."""
     return os.environ | {
-        "PYTHONPATH": str(HERE), "XLA_FLAGS": "", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "1e9", "COLUMNS": "200",
+        "PYTHONPATH": str(HERE), "XLA_FLAGS": "", "COLUMNS": "200",
+        "JAX_COMPILATION_CACHE_DIR": str(HERE / ".cache/jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     } | more  # fmt: skip
 
 
 # Signals
 
 
-def interrupted(name: str, command: Command, number: signal.Signals, delay: float, twice: bool, folder: Path) -> str:
+def interrupted(command: Command, number: signal.Signals, delay: float, twice: bool, folder: Path) -> str:
     """Starts a command, sends it a signal -> what is wrong with its end; "" if nothing."""
+    for path in folder.glob("asked*"):
+        path.unlink()
     pipe = subprocess.PIPE
     process = subprocess.Popen(
-        [sys.executable, "-m", "jaxzero", *command.words], stdin=pipe, stdout=pipe, stderr=pipe, text=True, cwd=folder,
-        env=environment(), start_new_session=True,
+        [sys.executable, "-m", "jaxzero", *command.words], stdin=command.stdin, stdout=pipe, stderr=pipe, text=True,
+        cwd=folder, start_new_session=True,
+        # Compiled programs are read from the cache, not written there, as that might be broken off.
+        env=environment(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="1e9"),
     )  # fmt: skip
     try:
+        while command.after and process.poll() is None and not any(map(size, folder.glob(command.after))):
+            time.sleep(0.01)
         try:
             process.wait(delay)
             return f"ended by itself, status {process.returncode}" * (process.returncode != 0)
@@ -112,11 +125,11 @@ def interrupted(name: str, command: Command, number: signal.Signals, delay: floa
         except subprocess.TimeoutExpired:
             return f"not ended {SAVING:.0f} s after it"
         seconds = time.perf_counter() - began
-        out, error = process.communicate()
+        error = process.communicate()[1]
         return (
-            verdict(name, process.returncode, number, twice, seconds, error)
+            verdict(process.returncode, number, twice, seconds, error)
             or left_over(children)
-            or kept(name, folder, out, error)
+            or kept(command, folder, error)
         )
     finally:
         if process.poll() is None:
@@ -124,7 +137,11 @@ def interrupted(name: str, command: Command, number: signal.Signals, delay: floa
         process.communicate()
 
 
-def verdict(name: str, status: int, number: signal.Signals, twice: bool, seconds: float, error: str) -> str:
+def size(path: Path) -> int:
+    return path.stat().st_size
+
+
+def verdict(status: int, number: signal.Signals, twice: bool, seconds: float, error: str) -> str:
     lines = error.splitlines()
     waited = [line for line in lines if re.match(r"SIG\w+: finishing .*, then saving; Ctrl-C stops at once$", line)]
     if status == -number and not lines:
@@ -142,17 +159,18 @@ def verdict(name: str, status: int, number: signal.Signals, twice: bool, seconds
 
 
 def left_over(children: list[psutil.Process]) -> str:
-    _, alive = psutil.wait_procs(children, 1.0)
+    _, there = psutil.wait_procs(children, 0.5)
+    alive = [child for child in there if child.is_running() and child.status() != psutil.STATUS_ZOMBIE]
     for child in alive:
         child.kill()
     return f"{len(alive)} processes left" if alive else ""
 
 
-def kept(name: str, folder: Path, out: str, error: str) -> str:
+def kept(command: Command, folder: Path, error: str) -> str:
     """What a training says it saved is there."""
     if not (said := re.search(r"saved up to iteration (\d+)", error)):
         return ""
-    run = folder / "runs" / {"training": "läuf", "evaluation": "shown", "ending": "short", "start": "new"}[name]
+    run = folder / "runs" / command.words[command.words.index("--name") + 1]
     saved = max(int(path.name) for path in (run / "checkpoints").iterdir() if path.name.isdecimal())
     return f"said {said[0]}, but iteration {saved} is" * (saved != int(said[1]))
 
@@ -208,7 +226,7 @@ def shown(name: str, streams: str, encoding: str, term: str, folder: Path) -> st
 
 def attack(random: random.Random, count: int, folder: Path) -> Iterator[Case]:
     commands = prepare(folder)
-    order = itertools.chain(["presets", "start", "go"], itertools.cycle([*commands, *SHOWING]))
+    order = itertools.chain(["presets", "start", "go", "train"], itertools.cycle([*commands, *SHOWING]))
     for name in itertools.islice(order, count):
         if name in SHOWING:
             streams, encoding = random.choice(list(STREAMS)), random.choice(ENCODINGS)
@@ -218,5 +236,5 @@ def attack(random: random.Random, count: int, folder: Path) -> Iterator[Case]:
         else:
             command, number = commands[name], random.choice(SIGNALS)
             delay, twice = random.uniform(0.1, command.span), random.random() < 0.2
-            what = f"{number.name}{' and SIGINT' * twice} {delay:.2f} s after {' '.join(command.words)}"
-            yield Case(what, interrupted(name, command, number, delay, twice, folder))
+            what = f"{number.name}{' and SIGINT' * twice} {delay:.2f} s after {command.after} {' '.join(command.words)}"
+            yield Case(what, interrupted(command, number, delay, twice, folder))
