@@ -106,7 +106,8 @@ def watch(pipe: int, encoding: str) -> None:
             pass
         if arrival(pipe, 0.5) != signal.SIGINT:  # by now most iterations have ended
             name = signal.Signals(number).name
-            print(f"{name}: finishing {unsaved}, then saving; Ctrl-C stops at once", file=sys.stderr, flush=True)
+            with contextlib.suppress(Exception):  # nothing may end this thread
+                print(f"{name}: finishing {unsaved}, then saving; Ctrl-C stops at once", file=sys.stderr, flush=True)
             while arrival(pipe, None) != signal.SIGINT:
                 pass
     current.number = current.number or number

@@ -1,5 +1,6 @@
 """Signals and streams of a process; no JAX is needed."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -70,6 +71,39 @@ def test_what_is_unsaved_is_waited_for_until_a_second_ctrl_c():
     assert process.communicate(timeout=20)[1] == "interrupted: gespeichert bis läuf–3\n"
     assert process.returncode == 128 + signal.SIGHUP
     assert ended(child)
+
+
+BAR = """
+import sys, threading, time
+from rich.console import Console
+from rich.progress import Progress
+from jaxzero import interrupts, streams
+streams.mend()
+interrupts.guard()
+with Progress(console=Console(file=sys.stderr), redirect_stdout=False) as bar:
+    bar.add_task("läuft", total=9)
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_last_line_stays_below_a_progress_bar():
+    terminal, end = os.openpty()
+    environment = os.environ | {"PYTHONPATH": str(HERE), "TERM": "xterm", "COLUMNS": "80"}
+    words = [sys.executable, "-c", BAR]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=end, text=True, env=environment)
+    os.close(end)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
+    shown = b""
+    with contextlib.suppress(OSError):  # how Linux tells of the end
+        while part := os.read(terminal, 1 << 16):
+            shown += part
+    os.close(terminal)
+    assert process.returncode == 130
+    assert shown.endswith(b"\x1b[?25h\r\ninterrupted\r\n")
 
 
 def test_in_a_process_of_others():

@@ -37,21 +37,25 @@ log = {tensorboard = false, every = 5, plot_every = 1000}
 export = {final = false}
 """
 ENGINE = """
-import os, sys, time
+import sys, time
 for line in sys.stdin:
     if line.startswith("genmove"):
-        print(line, file=open(f"asked{os.getpid()}", "w"), flush=True)
+        print(line, file=open("asked.txt", "a"), flush=True)
         time.sleep(90)
     print("=\\n", flush=True)
 """
 
 
+OUT, ASKED = "stdout.txt", "asked.txt"
+
+
 class Command(NamedTuple):
-    """A command line, and when a signal comes: up to so many seconds after the start, or after a file is there."""
+    """A command line, and when a signal comes: up to so many seconds after the start, or after a file holds a text."""
 
     words: tuple[str, ...]
     span: float
-    after: str = ""  # a pattern in the working folder
+    file: str = OUT
+    text: str = ""
     stdin: int = subprocess.DEVNULL
 
 
@@ -66,16 +70,14 @@ def prepare(folder: Path) -> dict[str, Command]:
         *("--checkpoint.every", "1000"),
     )
     return {
-        "go": Command(("match", "random", "random", "--game", "go", "--games", "2000"), 9.0),
+        "go": Command(("match", "random", "random", "--game", "go", "--games", "2000"), 6.0),
         "start": Command((*train, "new"), 2.0),
-        "compiling": Command((*train, "new"), 4.0, "runs/new/run.log"),
-        "training": Command((*train, "läuf"), 3.0, "runs/läuf/metrics.jsonl"),
-        "evaluation": Command((*train, "shown", *evaluated), 3.0, "runs/shown/metrics.jsonl"),
-        "ending": Command(
-            (*train, "short", "--iterations", "9", "--export.final", "--overwrite"), 4.0, "runs/short/checkpoints/7"
-        ),
-        "engine": Command(("match", engine, "random", "--game", "go", "--games", "4"), 3.0, "asked*"),
-        "play": Command(("play", engine, "--game", "go", "--side", "second"), 3.0, "asked*"),
+        "compiling": Command((*train, "new"), 4.0, OUT, "compiling"),
+        "training": Command((*train, "läuf"), 3.0, OUT, "iteration "),
+        "evaluation": Command((*train, "shown", *evaluated), 3.0, OUT, "iteration "),
+        "ending": Command((*train, "short", "--iterations", "9", "--export.final", "--overwrite"), 4.0, OUT, "9/9"),
+        "engine": Command(("match", engine, "random", "--game", "go", "--games", "4"), 3.0, ASKED, "genmove"),
+        "thinking": Command(("play", engine, "--game", "go", "--side", "second"), 3.0, ASKED, "genmove"),
         "waiting": Command(("play", "random", "--game", "tic_tac_toe"), 5.0, stdin=subprocess.PIPE),
         "evaluate": Command(("evaluate", "mine", "--games", "2000"), 9.0),
         "rate": Command(("rate", "mine", "--games", "2000"), 9.0),
@@ -98,18 +100,18 @@ def environment(**more: str) -> dict[str, str]:
 
 def interrupted(command: Command, number: signal.Signals, delay: float, twice: bool, folder: Path) -> str:
     """Starts a command, sends it a signal -> what is wrong with its end; "" if nothing."""
-    for path in folder.glob("asked*"):
-        path.unlink()
-    pipe = subprocess.PIPE
-    process = subprocess.Popen(
-        [sys.executable, "-m", "jaxzero", *command.words], stdin=command.stdin, stdout=pipe, stderr=pipe, text=True,
-        cwd=folder, start_new_session=True,
-        # Compiled programs are read from the cache, not written there, as that might be broken off.
-        env=environment(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="1e9"),
-    )  # fmt: skip
+    for name in (OUT, ASKED):
+        (folder / name).write_text("")
+    with open(folder / OUT, "wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "jaxzero", *command.words], stdin=command.stdin, stdout=out, stderr=subprocess.PIPE,
+            text=True, cwd=folder, start_new_session=True,
+            # Compiled programs are read from the cache, not written there, as that might be broken off.
+            env=environment(JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="1e9"),
+        )  # fmt: skip
     try:
-        while command.after and process.poll() is None and not any(map(size, folder.glob(command.after))):
-            time.sleep(0.01)
+        while process.poll() is None and command.text not in (folder / command.file).read_text():
+            time.sleep(0.02)
         try:
             process.wait(delay)
             return f"ended by itself, status {process.returncode}" * (process.returncode != 0)
@@ -135,10 +137,6 @@ def interrupted(command: Command, number: signal.Signals, delay: float, twice: b
         if process.poll() is None:
             process.kill()
         process.communicate()
-
-
-def size(path: Path) -> int:
-    return path.stat().st_size
 
 
 def verdict(status: int, number: signal.Signals, twice: bool, seconds: float, error: str) -> str:
@@ -236,5 +234,6 @@ def attack(random: random.Random, count: int, folder: Path) -> Iterator[Case]:
         else:
             command, number = commands[name], random.choice(SIGNALS)
             delay, twice = random.uniform(0.1, command.span), random.random() < 0.2
-            what = f"{number.name}{' and SIGINT' * twice} {delay:.2f} s after {command.after} {' '.join(command.words)}"
+            signals, moment = number.name + " and SIGINT" * twice, command.text or "the start"
+            what = f"{signals} {delay:.2f} s after {moment} of {' '.join(command.words)}"
             yield Case(what, interrupted(command, number, delay, twice, folder))
