@@ -178,6 +178,16 @@ def test_a_second_interrupt_acts_at_once(tiny: Changed):
     assert steps(config) == [1]
 
 
+def test_a_signal_after_the_last_iteration_ends_at_once(tiny: Changed, monkeypatch: pytest.MonkeyPatch):
+    config = tiny(("export.final", True))
+    monkeypatch.setattr(train, "export_run", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt):
+        drain(config)
+    assert interrupts.current.status == 143
+    assert interrupts.current.last_line() == "interrupted: saved up to iteration 6; the same command goes on"
+    assert steps(config)[-1] == 6
+
+
 def test_a_finished_run_has_nothing_to_do_and_more_iterations_go_on(plain: Config, tiny: Changed):
     short = tiny(("iterations", 3))
     drain(short)

@@ -89,7 +89,7 @@ def prepare(folder: Path) -> dict[str, Command]:
 
 def environment(**more: str) -> dict[str, str]:
     return os.environ | {
-        "PYTHONPATH": str(HERE), "XLA_FLAGS": "", "COLUMNS": "200",
+        "PYTHONPATH": str(HERE), "XLA_FLAGS": "",
         "JAX_COMPILATION_CACHE_DIR": str(HERE / ".cache/jax"),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     } | more  # fmt: skip
@@ -136,7 +136,7 @@ def interrupted(command: Command, number: signal.Signals, delay: float, twice: b
     finally:
         if process.poll() is None:
             process.kill()
-        process.communicate()
+            process.communicate()
 
 
 def verdict(status: int, number: signal.Signals, twice: bool, seconds: float, error: str) -> str:
