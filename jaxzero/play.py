@@ -303,7 +303,7 @@ class Conversation:
     def think(self) -> tuple[int | None, Analysis | None]:
         """The rival's choice for the side to move, and its analysis if it tells."""
         key = jax.random.fold_in(self.table.dice(), 1)
-        with self.console.status(f"{self.rival.name} is thinking"):
+        with self.console.status(f"{self.rival.name} is thinking", spinner="line"):  # ASCII
             return self.rival.think(key, self.table.state, [turn.name for turn in self.table.turns])
 
     def move_by_rival(self, who: str) -> None:
