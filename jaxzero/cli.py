@@ -16,20 +16,35 @@ from rich.table import Column, Table
 
 import jaxzero
 from envs import GAMES, suggest
-from jaxzero import settings
+from jaxzero import interrupts, settings, streams
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.games import make_env
 from jaxzero.hardware import use_all_cores
 from jaxzero.progress import Progress
 
-app = App(name="jaxzero", version=jaxzero.__version__, help=jaxzero.__doc__, help_format="plaintext")
+app = App(
+    name="jaxzero",
+    version=jaxzero.__version__,
+    help=jaxzero.__doc__,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Runs a command line -> exit status; a mistake of the user is one line on stderr and status 2."""
+    """Runs a command line -> exit status. A mistake of the user is one line on stderr and status 2; SIGINT, SIGTERM and
+    SIGHUP are one line and status 128 + the signal's number."""
     use_all_cores()
     try:
-        return app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        with interrupts.Interrupt():
+            status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        if status is not None or not (problem := streams.lost(sys.stdout)):
+            return status or 0
+        message = f"stdout: {problem}; what was to be shown is lost"
+    except KeyboardInterrupt:
+        if line := interrupts.current.last_line():
+            print(line, file=sys.stderr)
+        return interrupts.current.status
     except ConfigError as error:
         message = str(error)
     except UnusedCliTokensError as error:
@@ -83,7 +98,7 @@ def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
     )
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+def with_settings(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Gives a command an option for every setting in place of its `**options`."""
     groups = {section: Group.create_ordered(section or "run") for section in ("", *settings.sections())}
     signature = inspect.signature(command, eval_str=True)
@@ -104,8 +119,11 @@ def train(
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     allow_change: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
     **options: Any,
-) -> None:
+) -> int | None:
     """Train, or resume the run of that name.
+
+    Ctrl-C, SIGTERM and SIGHUP let it finish the iteration under way and save it; a second Ctrl-C stops it at once. The
+    exit status is then 130, 143 or 129, and the same command goes on.
 
     Every setting below is an option; it overrides the environment (JAXZERO_SEARCH_SIMULATIONS=64,
     JAXZERO_NETWORK_SIZES=64,64), which overrides the preset, which overrides the defaults shown.
@@ -134,18 +152,23 @@ def train(
 
     if dry_run:
         print(training.dry_run(config, env), end="")
-        return
+        return None
     with Progress(config.iterations) as progress, shown(progress):
         rows = training.run(config, env, allow_change=allow_change or (), from_step=from_step, overwrite=overwrite)
         for row in rows:
             progress.update(row)
+    if interrupts.current.number:
+        raise KeyboardInterrupt
+    return 0  # also where stdout is lost: the run itself is what was asked for
 
 
 @contextlib.contextmanager
 def shown(progress: Progress) -> Iterator[None]:
-    """Sends what the package logs to the terminal too, without tracebacks (run.log has them)."""
+    """Sends what the package logs to the terminal too, without tracebacks (run.log has them); after an interruption
+    `main` says the last line."""
     handler = logging.Handler(logging.INFO)
-    handler.emit = lambda record: None if record.exc_info else progress.message(record.getMessage())
+    handler.addFilter(lambda record: not record.exc_info and not interrupts.current.number)
+    handler.emit = lambda record: progress.message(record.getMessage())
     logging.getLogger("jaxzero").addHandler(handler)
     try:
         yield

@@ -1,11 +1,9 @@
 """A whole run: a generator of rows of metrics that trains, evaluates, commits and exports. Wiring only."""
 
-import contextlib
 import dataclasses
 import datetime
 import logging
 import math
-import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -29,6 +27,7 @@ from jaxzero.export.load import initial_weights
 from jaxzero.export.model import make as make_model
 from jaxzero.export.publish import export_run
 from jaxzero.games import make_env
+from jaxzero.interrupts import Interrupt
 from jaxzero.validation import validate
 
 __all__ = ["dry_run", "export_run", "load", "run"]
@@ -56,8 +55,10 @@ def run(
         overwrite: delete the run that is there and start again.
 
     Raises:
-        ConfigError: bad input or a full device or disk; one line that says what to do. SIGINT and SIGTERM commit
-            and end the generator.
+        ConfigError: bad input or a full device or disk; one line that says what to do.
+        KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP where nothing is left to save: before the first iteration, after
+            the last; or a second SIGINT. In between, a signal ends the generator after the iteration under way and its
+            commit; `interrupts.current.number` is then the signal's.
     """
     if overwrite and from_step is not None:
         raise ConfigError("--from-step goes on with a run that --overwrite deletes; give one of them")
@@ -78,7 +79,8 @@ def run(
         log = metrics.open_log(folder)
         try:
             precheck(env, folder)
-            with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints, Interrupt() as interrupt:
+            with Interrupt() as interrupt, Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
+                interrupt.outlook = lambda: outlook(checkpoints)
                 yield from Trainer(config, env, folder, checkpoints, interrupt, origin).rows(changes, from_step)
         except Exception as error:
             log.exception("the run ended with an error")
@@ -91,24 +93,10 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-class Interrupt:
-    """Notes SIGINT and SIGTERM, so that the loop can commit first; a second SIGINT acts at once."""
-
-    def __enter__(self) -> "Interrupt":
-        self.name, self._before = "", {}
-        with contextlib.suppress(ValueError):  # only the main thread may set handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, _: Any) -> None:
-        if self.name:
-            raise KeyboardInterrupt
-        self.name = signal.Signals(number).name
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+def outlook(checkpoints: Checkpointer) -> str:
+    """What an interrupted run says of itself."""
+    newest = max(checkpoints.steps(), default=0)
+    return f"saved up to iteration {newest}; the same command goes on" if newest else "nothing is saved yet"
 
 
 def check_game(env: Env) -> None:
@@ -193,7 +181,7 @@ class Trainer:
                 if row["iteration"] // config.log.every % config.log.plot_every == 0:
                     self.draw()
                 yield row
-        if not self.interrupt.name:
+        if not self.interrupt.number:
             self.finish(self.state, config.iterations)
 
     def restore(self, from_step: int | None) -> tuple[iteration.RunState, int]:
@@ -245,13 +233,15 @@ class Trainer:
         pending: list[Any] = []
         mark = time.perf_counter()
         for done in range(start + 1, config.iterations + 1):
+            self.interrupt.unsaved = f"iteration {done}"
             state, sums = self_play(state)
             state, learned = learn(state)
             pending.append((sums, learned))
             if len(pending) > iteration.IN_FLIGHT:
                 jax.block_until_ready(pending[-1 - iteration.IN_FLIGHT])
-            last = done == config.iterations or bool(self.interrupt.name)
-            evaluates = bool(config.evaluation.every and done % config.evaluation.every == 0)
+            last = done == config.iterations or bool(self.interrupt.number)
+            final = done == config.iterations and config.evaluation.final
+            evaluates = final or bool(config.evaluation.every and done % config.evaluation.every == 0)
             challenges = self.gate is not None and done % config.promotion.every == 0
             commits = done % config.checkpoint.every == 0 or last
             if not (done % config.log.every == 0 or evaluates or challenges or commits):
@@ -265,10 +255,12 @@ class Trainer:
                     f"iteration {done}: loss or parameters are not finite; lower learner.lr or set learner.clip, and "
                     f"run again with --allow-change learner: it goes on from iteration {newest}"
                 )
+            if challenges or evaluates:
+                self.interrupt.unsaved = f"the evaluation of iteration {done}"
             if challenges:
                 state, result = self.promote(state, done)
                 row |= result
-            if evaluates or (done == config.iterations and config.evaluation.final):
+            if evaluates:
                 row |= self.evaluate(state, done)
             log.write(row)  # before the commit: a run resumed from it must not lack the row
             if commits:
@@ -359,6 +351,9 @@ class Trainer:
         """What a complete run hands over: proof, curve, weights, and one line that says where they are."""
         config, params = self.config, self.fold(state.learned.average)
         self.checkpoints.wait()
+        self.interrupt.unsaved = ""
+        if self.interrupt.number:
+            return
         if not self.totals["updates"]:
             _log.warning("nothing was learned: no game has ended yet; raise iterations (%d)", config.iterations)
         parts = [f"{self.folder.name}: {done} iterations"]

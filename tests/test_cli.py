@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import logging
+import os
+import signal
 import sys
 import types
 from collections.abc import Callable
@@ -15,7 +18,7 @@ import pytest
 import envs
 import jaxzero
 import jaxzero.validation  # before the evaluation that it needs is replaced
-from jaxzero import dry_run, iteration, settings
+from jaxzero import dry_run, interrupts, iteration, settings
 from jaxzero.config import Config, ConfigError
 from jaxzero.export import publish
 
@@ -190,6 +193,26 @@ def test_errors_of_a_run_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch)
 
     monkeypatch.setattr(sys.modules["jaxzero.train"], "run", refuse)
     assert run("train", "tic_tac_toe_test") == (2, "", "error: name: the run exists; use --overwrite\n")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_stopped_is_no_success(run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals):
+    def stopped(*_: Any, **__: Any):
+        with interrupts.Interrupt() as interrupt:
+            interrupt.unsaved, interrupt.outlook = "iteration 1", lambda: "saved up to iteration 1"
+            os.kill(os.getpid(), number)
+            logging.getLogger("jaxzero").warning("what run.log gets")
+            yield {"iteration": 1}
+
+    monkeypatch.setattr(sys.modules["jaxzero.train"], "run", stopped)
+    status, out, error = run("train", "tic_tac_toe_test")
+    assert (status, error) == (128 + number, "interrupted: saved up to iteration 1\n")
+    assert out.startswith("iteration 1/3 ")
+
+
+def test_a_command_that_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(settings, "presets", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run("presets") == (143, "", "interrupted\n")
 
 
 def test_help_lists_every_setting(run: Run):
