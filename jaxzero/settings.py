@@ -105,7 +105,7 @@ def find_preset(source: str) -> Path:
     known = presets()
     if source not in known:
         near = nearest(source, list(known), "see `jaxzero presets`")
-        raise ConfigError(f"unknown preset {quoted(source)}; {near}; or give a file ending in .toml")
+        raise ConfigError(f"unknown preset {quoted(source)}, and no file ending in .toml; {near}")
     return known[source]
 
 
