@@ -18,6 +18,7 @@ import jaxzero
 from envs import GAMES, suggest
 from jaxzero import settings
 from jaxzero.config import ConfigError, GameConfig, Range
+from jaxzero.files import shortened
 from jaxzero.games import make_env
 from jaxzero.hardware import use_all_cores
 from jaxzero.progress import Progress
@@ -33,10 +34,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         message = str(error)
     except UnusedCliTokensError as error:
-        left = " ".join(error.unused_tokens or [])
+        left = shortened(" ".join(error.unused_tokens or []))
         message = f"nothing here takes {left!r}; a switch has no value: --name turns it on, --no-name off"
     except CycloptsError as error:
-        message = f"{error} Add --help for the list of options."
+        message = f"{shortened(str(error), 300)} Add --help for the list of options."
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 

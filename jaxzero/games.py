@@ -56,7 +56,7 @@ def own_function(source: str, field: str, advice: str) -> Callable[..., Any]:
     """
     file, colon, name = source.rpartition(":")
     if not (colon and file.endswith(".py") and name):
-        raise ConfigError(f"{field}: {shortened(repr(source))} is not FILE.py:FUNCTION; {advice}")
+        raise ConfigError(f"{field}: {shortened(repr(source), MOST)} is not FILE.py:FUNCTION; {advice}")
     try:
         size = Path(file).stat().st_size if Path(file).is_file() else None
     except (OSError, ValueError):  # a name that no file can have

@@ -345,9 +345,9 @@ def unshowable(text: str) -> bool:
     return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
 
 
-def quoted(value: Any) -> str:
+def quoted(value: Any, most: int = 80) -> str:
     """A value as Python writes it, short enough for a message."""
-    return shortened(repr(value) if isinstance(value, str) else value)
+    return shortened(repr(value) if isinstance(value, str) else value, most)
 
 
 # TOML

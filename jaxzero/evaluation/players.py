@@ -207,7 +207,7 @@ def blamed(spec: str, field: str) -> Iterator[None]:
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(f"{field}: {settings.quoted(spec)}: {error}") from error
+        raise ConfigError(f"{field}: {settings.quoted(spec, 160)}: {error}") from error
 
 
 def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[runs.Loaded, int]:
@@ -246,7 +246,9 @@ def make_device_player(spec: str, env: Env, field: str = "player") -> tuple[Play
     found = make_player(spec, env, field)
     if isinstance(found.player, HostPlayer):
         found.player.close()
-        raise ConfigError(f"{field}: {settings.quoted(spec)} does not play on the device; `jaxzero match` takes it")
+        raise ConfigError(
+            f"{field}: {settings.quoted(spec, 160)} does not play on the device; `jaxzero match` takes it"
+        )
     return found.player, found.params
 
 
