@@ -4,6 +4,9 @@ Temporary arrays of XLA come on top, so a run that fits by this count may still 
 fit by it cannot run.
 """
 
+# mctx builds its types with chex, whose dataclasses pyright cannot read.
+# pyright: reportCallIssue=false
+
 import functools
 import math
 import shutil
@@ -61,9 +64,9 @@ def trees(config: Config, env: Env, network: networks.Network, variables: Any, g
     lanes, search = config.selfplay.games, config.search
     simulations = max(search.schedule or (search.simulations,))
     embedding = games
-    if network.latent:
+    if latent := network.latent:
         seen = jax.ShapeDtypeStruct((lanes, *env.observation_shape), jnp.float32)
-        embedding = jax.eval_shape(lambda x, seen: network.latent.represent(network.fold(x), seen), variables, seen)
+        embedding = jax.eval_shape(lambda x, seen: latent.represent(network.fold(x), seen), variables, seen)
     logits, value = (jax.ShapeDtypeStruct((lanes, *more), jnp.float32) for more in ((env.num_actions,), ()))
     root = mctx.RootFnOutput(prior_logits=logits, value=value, embedding=embedding)
     layout = tree.layout(env, search, simulations, models.make(env, network))

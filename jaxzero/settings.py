@@ -308,11 +308,11 @@ def coerce(field: Field, value: Any, what: str) -> Any:
     return scalar(field.hint, value, what, field.range)
 
 
-def scalar(kind: type, value: Any, what: str, bounds: Range | None = None) -> Any:
+def scalar(kind: Any, value: Any, what: str, bounds: Range | None = None) -> Any:
     """`coerce` of a single value."""
     if type(value) is not kind and (kind, type(value)) != (float, int):
         raise ConfigError(f"{what}: expected {EXPECTED[kind]}, got {quoted(value)}")
-    if isinstance(value, str) and (len(value) > TEXT or unshowable(value)):
+    if kind is str and (len(value) > TEXT or unshowable(value)):
         raise ConfigError(f"{what}: must be at most {TEXT} characters, none of them for control, got {quoted(value)}")
     if bounds and value not in bounds:
         raise ConfigError(f"{what}: must be {bounds}, got {quoted(value)}")

@@ -20,7 +20,10 @@ def check(**settings):
     ({"kind": "minimax", "engine": "mctx"}, "search.engine: minimax has no engine 'mctx'; use \"tree\""),
     ({"kind": "minimax", "widths": ()}, "search.widths: needs one or more widths, got []"),
     ({"kind": "minimax", "widths": (3, 0)}, "search.widths: must be from 1 to 65536, got 0"),
-    ({"kind": "minimax", "value_temperature": 0.0}, "search.value_temperature: must be from 0.0001 to 1000000, got 0.0"),
+    (
+        {"kind": "minimax", "value_temperature": 0.0},
+        "search.value_temperature: must be from 0.0001 to 1000000, got 0.0",
+    ),
     (
         {"kind": "minimax", "full_share": 0.5},
         "search.full_share: minimax has no simulations to save; set it to 1",
