@@ -180,7 +180,8 @@ def game_of(game: str, options: dict[str, str], players: Sequence[str]) -> GameC
     for player in players:
         with contextlib.suppress(ConfigError):
             return settings.load(runs.find(re.split("[@:]", player)[0]) / runs.CONFIG).game
-    raise ConfigError(f"game: neither {players[0]!r} nor {players[1]!r} is a run whose game it could be; give --game")
+    neither = " nor ".join(map(settings.quoted, players))
+    raise ConfigError(f"game: neither {neither} is a run whose game it could be; give --game")
 
 
 def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record: Path | None) -> dict[str, Any]:
