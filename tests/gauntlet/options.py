@@ -48,7 +48,7 @@ FILES = [
     b"[game.options]\n" + b"".join(b"k%d = 1\n" % i for i in range(5000)),
 ]  # fmt: skip
 OPTIONS = {  # of other commands: whole numbers that none of WRONG may be
-    ("match", "random", "random", "--game", "tic_tac_toe", "--sprt"): ("games", "opening-plies", "seed", "at-once", "beta"),
+    ("match", "random", "random", "--game", "hex", "--sprt"): ("games", "opening-plies", "seed", "at-once", "beta"),
     ("evaluate", "run"): ("games", "opening-plies", "seed", "simulations", "iteration"),
     ("rate", "run"): ("games", "opening-plies", "simulations"),
     ("check", "tic_tac_toe"): ("games",),
