@@ -17,7 +17,8 @@ from rich.table import Column, Table
 import jaxzero
 from envs import GAMES, suggest
 from jaxzero import interrupts, settings, streams
-from jaxzero.config import ConfigError, GameConfig
+from jaxzero.config import ConfigError, GameConfig, Range
+from jaxzero.files import shortened
 from jaxzero.games import make_env
 from jaxzero.hardware import use_all_cores
 from jaxzero.progress import Progress
@@ -48,10 +49,10 @@ def main(tokens: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         message = str(error)
     except UnusedCliTokensError as error:
-        left = " ".join(error.unused_tokens or [])
+        left = shortened(" ".join(error.unused_tokens or []))
         message = f"nothing here takes {left!r}; a switch has no value: --name turns it on, --no-name off"
     except CycloptsError as error:
-        message = f"{error} Add --help for the list of options."
+        message = f"{shortened(str(error), 300)} Add --help for the list of options."
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
@@ -65,16 +66,25 @@ def raw_texts(hint: Any, tokens: Sequence[Any]) -> list[str]:
     return [token.value for token in tokens]
 
 
-def whole_number(hint: Any, tokens: Sequence[Any]) -> int:
-    # cyclopts itself would round 2.5.
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"expected a whole number, got {tokens[0].value!r}.") from None
+def whole(low: int, high: int) -> Parameter:
+    """A whole number within bounds; cyclopts itself would round 2.5."""
+    bounds = Range(low, high)
+
+    def convert(hint: Any, tokens: Sequence[Any]) -> int:
+        try:
+            return settings.whole_number(tokens[0].value, bounds)
+        except ValueError as error:
+            raise ValueError(f"{error}.") from None
+
+    return Parameter(converter=convert)
 
 
 ALIASES = {"game.source": ["--game"], "init_from": ["--init-from"]}
-Step = Annotated[int | None, Parameter(converter=whole_number)]
+Step = Annotated[int | None, whole(0, 10**9)]
+Games = Annotated[int, whole(2, 10**6)]
+Plies = whole(0, 65_536)
+Simulations = Annotated[int | None, whole(0, 32_766)]
+Seed = whole(0, 2**32 - 1)
 
 
 def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
@@ -82,7 +92,7 @@ def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
     kind = get_origin(field.hint) or field.hint
     parameter = Parameter(
         name=[f"--{name}", *ALIASES.get(name, ())],
-        help=field.help,
+        help=f"{field.help} {field.range.sentence}" if field.range else field.help,
         show_default=settings.toml(field.default),
         group=group,
         converter={bool: None, dict: None, tuple: raw_texts}.get(kind, raw_text),
@@ -141,6 +151,7 @@ def train(
     allow_change
         Settings or sections that a resume may change, such as learner.lr.
     """
+    settings.check_allowed(allow_change or ())
     given = {key.replace("__", "."): value for key, value in options.items()}
     config = settings.resolve(preset, given, os.environ)
     env = make_env(config.game)
@@ -249,9 +260,6 @@ def convert(
         print(line)
 
 
-Games = Annotated[int, Parameter(converter=whole_number)]
-
-
 @app.command
 def match(
     a: str,
@@ -261,9 +269,9 @@ def match(
     game: str = "",
     options: Annotated[dict[str, str] | None, Parameter(negative=())] = None,
     games: Games = 100,
-    opening_plies: Games = 4,
-    seed: Games = 0,
-    at_once: Annotated[int | None, Parameter(converter=whole_number)] = None,
+    opening_plies: Annotated[int, Plies] = 4,
+    seed: Annotated[int, Seed] = 0,
+    at_once: Annotated[int | None, whole(2, 65_536)] = None,
     sprt: Annotated[bool, Parameter(negative=())] = False,
     elo0: float = 0.0,
     elo1: float = 20.0,
@@ -353,9 +361,9 @@ def evaluate(
     iteration: str = "latest",
     games: Games = 100,
     opponent: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
-    simulations: Annotated[int | None, Parameter(converter=whole_number)] = None,
-    opening_plies: Annotated[int | None, Parameter(converter=whole_number)] = None,
-    seed: Games = 0,
+    simulations: Simulations = None,
+    opening_plies: Annotated[int | None, Plies] = None,
+    seed: Annotated[int, Seed] = 0,
 ) -> None:
     """Play the network of a run against opponents; results go to evaluations/iteration_N of the run.
 
@@ -389,9 +397,9 @@ def evaluate(
 def rate(
     *names: str,
     anchors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
-    games: Annotated[int, Parameter(converter=whole_number)] = 100,
-    simulations: Step = None,
-    opening_plies: Annotated[int, Parameter(converter=whole_number)] = 4,
+    games: Games = 100,
+    simulations: Simulations = None,
+    opening_plies: Annotated[int, Plies] = 4,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Rate every checkpoint of runs of one game, and anchors: matches, then one Bradley-Terry fit of all results.
@@ -436,7 +444,7 @@ def rate(
 
 
 @app.command
-def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_number)] = 32) -> int:
+def check(game: str = "", /, *, games: Annotated[int, whole(1, 10**5)] = 32) -> int:
     """Check the rules of a game: published counts of lines, moves and positions as text, the whole contract of games
     (legality, ends, rewards, symmetries, chance) on random play, and random games beside another implementation where
     one is installed. Exit status 1 if a check fails.
@@ -448,8 +456,6 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
     games
         Random games of the contract, and beside another implementation.
     """
-    if games < 1:
-        raise ConfigError(f"--games: must be at least 1, got {games}")
     configs = [GameConfig(source=game) if ".py:" in game else GameConfig(name) for name in ([game] if game else GAMES)]
     environments = [make_env(config) for config in configs]
     from jaxzero import prechecks
@@ -471,7 +477,7 @@ def play(
     game: str = "",
     options: Annotated[dict[str, str] | None, Parameter(negative=())] = None,
     side: Literal["first", "second"] = "first",
-    seed: Step = None,
+    seed: Annotated[int | None, Seed] = None,
 ) -> None:
     """Play at the terminal, or through pipes, against a network or any other player: moves in the game's notation,
     hints, undo, records of the game.
@@ -490,7 +496,6 @@ def play(
     seed
         Of the dice; drawn if not given.
     """
-    at_least(0, seed=seed)
     from jaxzero import play as playing
 
     with notices():
@@ -503,11 +508,11 @@ def report(
     /,
     *,
     file: Path | None = None,
-    games: Annotated[int, Parameter(converter=whole_number)] = 4,
-    simulations: Step = None,
+    games: Annotated[int, whole(0, 1000)] = 4,
+    simulations: Simulations = None,
     opponent: str | None = None,
     step: Step = None,
-    seed: Annotated[int, Parameter(converter=whole_number)] = 0,
+    seed: Annotated[int, Seed] = 0,
 ) -> None:
     """Write a run as one HTML file that needs nothing else, and print its path: settings, learning curves, results,
     sample games to step through. A report that is there already is replaced.
@@ -529,7 +534,6 @@ def report(
     seed
         Of random openings and dice.
     """
-    at_least(0, games=games, simulations=simulations, seed=seed)
     from jaxzero import report as reports
     from jaxzero import runs
 
@@ -580,13 +584,6 @@ def compare(
     check_writable(file.parent)
     plot.comparison(rows, keys, file)
     print(file)
-
-
-def at_least(least: int, **options: int | None) -> None:
-    """ConfigError naming the first option that is smaller."""
-    for name, value in options.items():
-        if value is not None and value < least:
-            raise ConfigError(f"--{name}: must be at least {least}, got {value}")
 
 
 @app.command

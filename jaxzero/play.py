@@ -238,7 +238,7 @@ class Conversation:
         if self.rival.at is None:
             return self.say(f"{self.rival.name} has no simulations to change.")
         try:
-            self.rival = self.rival.at(players.count(text, "SIMULATIONS", 0))
+            self.rival = self.rival.at(players.count(text, "SIMULATIONS", 0, players.SIMULATIONS))
         except ValueError as error:
             return self.say(f"strength: {error}")
         self.say(f"{self.rival.name} ({self.rival.about})")

@@ -71,8 +71,8 @@ def test_a_run_plays_as_its_network_does(tiny: Path):
 def test_runs_that_cannot_play(tiny: Path):
     for spec, game, message in (
         (f"{tiny}@5", "tic_tac_toe", "no checkpoint of step 5; there are: 3, 7"),
-        (f"{tiny}@bset", "tic_tac_toe", "STEP must be a whole number, 0 or more, got 'bset'"),
-        (f"{tiny}:many", "tic_tac_toe", "SIMULATIONS must be a whole number, 0 or more, got 'many'"),
+        (f"{tiny}@bset", "tic_tac_toe", "STEP must be a whole number from 0 to 1000000000, got 'bset'"),
+        (f"{tiny}:many", "tic_tac_toe", "SIMULATIONS must be a whole number from 0 to 32766, got 'many'"),
         (f"{tiny}", "connect_four", r"the run plays TicTacToe\(\), not ConnectFour\(\)"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -87,7 +87,7 @@ def test_a_game_with_every_command(talk, folder: Path, tmp_path: Path):
 def test_another_strength(talk, folder: Path):
     script = "strength\nstrength -1\nstrength 6\nhint\nstrength 0\nhint\na1\nresign\nsave g.jsonl\n"
     text = talk(f"{folder}@40:4", lines=script)
-    assert text.count("strength: SIMULATIONS must be a whole number, 0 or more, got ") == 2
+    assert text.count("strength: SIMULATIONS must be a whole number from 0 to 32766, got ") == 2
     assert f"{folder}@40:6 (iteration 40, 6 simulations)" in text
     assert sum(int(visits) for visits in re.findall(r"^[abc]\d +(\d+) .*%", text, re.MULTILINE)) == 6
     assert f"{folder}@40:0 (iteration 40, bare policy)" in text

@@ -186,7 +186,7 @@ def test_what_is_missing_or_broken(run: Run, folder: Path, tmp_path: Path):
     assert json.loads(Page((tmp_path / "out.html").read_text()).json)["notices"]
     for words, message in (
         (("report", "nowhere"), "nowhere: no run there"),
-        (("report", str(copy), "--games", "-1"), "--games: must be at least 0"),
+        (("report", str(copy), "--games", "-1"), "--games: must be from 0 to 1000"),
         (("report", str(copy), "--file", str(tmp_path / "no" / "a.html")), "choose another --file"),
     ):
         status, _, error = run(*words)

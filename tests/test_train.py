@@ -244,7 +244,7 @@ def test_a_run_without_a_finished_game_says_that_nothing_was_learned(plain: Conf
 def test_absurd_learning_rate_stops_before_a_bad_commit(tiny: Changed):
     config = tiny(("iterations", 3))
     drain(config)
-    wild = tiny(("learner.lr", 1e38), ("learner.clip", 0.0))
+    wild = tiny(("learner.lr", 100.0), ("learner.weight_decay", 100.0), ("learner.clip", 0.0))
     with pytest.raises(ConfigError, match=r"^iteration [456]: loss or parameters are not finite; .*") as caught:
         drain(wild, allow_change=["learner"])
     assert "\n" not in str(caught.value)

@@ -55,6 +55,12 @@ def check(match: Match) -> None:
         raise ConfigError(f"seed: must be from 0 to {2**32 - 1}, got {match.seed}")
 
 
+def check_opening(env: Env, plies: int) -> None:
+    """ConfigError if random plies may fill a whole game."""
+    if plies >= env.max_plies:
+        raise ConfigError(f"opening_plies: must be from 0 to {env.max_plies - 1} in {env.name}, got {plies}")
+
+
 def play(env: Env, a: Contestant, b: Contestant, match: Match, watch: Watch | None = None) -> MatchResult:
     """Plays in rounds of equal size, all on the device if both players are."""
     check(match)
@@ -174,12 +180,14 @@ def game_of(game: str, options: dict[str, str], players: Sequence[str]) -> GameC
     for player in players:
         with contextlib.suppress(ConfigError):
             return settings.load(runs.find(re.split("[@:]", player)[0]) / runs.CONFIG).game
-    raise ConfigError(f"game: neither {players[0]!r} nor {players[1]!r} is a run whose game it could be; give --game")
+    neither = " nor ".join(map(settings.quoted, players))
+    raise ConfigError(f"game: neither {neither} is a run whose game it could be; give --game")
 
 
 def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record: Path | None) -> dict[str, Any]:
     """A whole match with its books and records; returns `report`."""
     env = make_env(game)
+    check_opening(env, match.opening_plies)
     with contextlib.ExitStack() as stack:
         first, second = opened(stack, make_player(a, env, "A")), opened(stack, make_player(b, env, "B"))
         began = time.perf_counter()
@@ -222,8 +230,9 @@ def evaluate(
     except ConfigError:
         raise
     except ValueError:
-        raise ConfigError(f"iteration: {iteration!r} is not latest, best or a number") from None
+        raise ConfigError(f"iteration: {settings.quoted(iteration)} is not latest, best or a number") from None
     loaded = runs.load(folder, step)
+    check_opening(loaded.env, match.opening_plies)
     agent = search_agent(loaded.env, loaded.network, loaded.config, simulations)
     agent = Contestant(f"{folder.name}@{loaded.step}:{simulations}", agent, loaded.params)
     reports: dict[str, Any] = {}

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 ATTACKS: tuple[str, ...] = (  # modules of this package
     "engines",
     "interrupts",
+    "options",
 )
 MOST = 600  # characters of an error message
 PATIENCE = 20.0  # seconds that refusing bad input may take, far above what it takes
