@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import fcntl
+import itertools
 import json
 import math
 import os
@@ -65,13 +66,10 @@ def append(path: str | os.PathLike[str], line: str, header: str = "") -> bool:
     return torn
 
 
-def set_aside(path: Path) -> Path:
-    """Renames a file or folder so that another can take its place; returns where it is now."""
-    number, aside = 1, path.with_name(f"{path.name}.old")
-    while os.path.lexists(aside):
-        number += 1
-        aside = path.with_name(f"{path.name}.old-{number}")
-    return path.rename(aside)
+def aside(path: Path) -> Path:
+    """A free name beside a file or folder, under which to keep it."""
+    names = itertools.chain([f"{path.name}.old"], (f"{path.name}.old-{number}" for number in itertools.count(2)))
+    return next(free for name in names if not os.path.lexists(free := path.with_name(name)))
 
 
 def check_target(path: Path, what: str, overwrite: bool = True) -> None:
@@ -233,6 +231,15 @@ def _finite(text: str) -> float:
 
 
 # Messages
+
+
+@contextlib.contextmanager
+def reported(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Makes a failure to write there a ConfigError: one line that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{unusable(path, error)}; free space or permit writing there, and try again") from error
 
 
 def unusable(path: str | os.PathLike[str], error: Exception) -> str:

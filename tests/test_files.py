@@ -131,7 +131,7 @@ def test_a_lock_holds_off_others(tmp_path: Path):
 def test_nothing_is_lost_by_setting_aside(tmp_path: Path):
     for number in range(3):
         (tmp_path / "x").write_text(str(number))
-        files.set_aside(tmp_path / "x")
+        (tmp_path / "x").rename(files.aside(tmp_path / "x"))
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "x.old": "0",
         "x.old-2": "1",

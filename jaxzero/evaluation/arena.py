@@ -239,6 +239,6 @@ def evaluate(
             result = play(loaded.env, agent, rival, match, Watch(sys.stderr))
             facts = report(config.game, agent, rival, match, result, time.perf_counter() - began)
             reports[rival.name] = facts
-            name = f"evaluate_{stamp:%Y%m%dT%H%M%S}"
+            name = f"evaluate_{stamp:%Y%m%dT%H%M%S_%f}"  # another one may run at the same time
             matches.write_results(folder, loaded.step, reports, stamp.isoformat(timespec="seconds"), name)
             yield facts
