@@ -51,7 +51,7 @@ def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
     rows, skipped = metrics.examine(folder)
     evaluations = contents.evaluations(folder)
     notices = [] if rows else ["metrics.jsonl is missing or empty: no curves"]
-    notices += [skipped] if skipped else []
+    notices += [skipped.removeprefix(f"{folder}/")] if skipped else []
     notices += [] if evaluations else ["no evaluations yet: no results against opponents"]
     loaded, played = None, {}
     if not list((folder / "checkpoints").glob("[0-9]*")):
