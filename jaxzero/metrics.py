@@ -140,9 +140,13 @@ def cut_back(
     if len(kept) < len(own):
         twice = sorted({row["iteration"] for row in own if kept[row["iteration"]] is not row})
         told.append(f"doubled rows of iterations {_ranges((i, i) for i in twice)} dropped")
+    damaged = any(told)
     if rows and not iteration:
         told.append(f"there is no checkpoint of its {max(row['iteration'] for row in rows)} iterations: starting anew")
-    if any(told):
+        # The second row that tells of a commit was written after the first commit was done: it has been lost since,
+        # while a run that was killed before is repeated to the letter.
+        damaged |= sum("checkpoint_s" in row for row in rows) > 1
+    if damaged:
         shutil.copyfile(path, kept_as := files.aside(path))
         told.append(f"the file as it was is {kept_as.name}")
         if not iteration and evaluations.is_dir():

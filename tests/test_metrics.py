@@ -59,7 +59,9 @@ def test_what_is_no_row_is_skipped_and_told_once(tmp_path):
     (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     rows, skipped = metrics.examine(tmp_path)
     assert rows == [{"iteration": number} for number in range(1, len(NO_ROWS) + 1)]
-    assert f"{len(NO_ROWS)} of {2 * len(NO_ROWS)} lines skipped, as they are no rows (line 1: it is not an obj" in skipped
+    assert (
+        f"{len(NO_ROWS)} of {2 * len(NO_ROWS)} lines skipped, as they are no rows (line 1: it is not an obj" in skipped
+    )
     assert len(skipped) < 300
     assert "\n" not in skipped
     (tmp_path / "metrics.jsonl").write_bytes(b'{"iteration": 1}\n{"iteration": 2, "x": "\xff"}\n{"iteration": 3}\n')
@@ -125,7 +127,12 @@ def test_rows_of_other_runs_and_of_earlier_versions(tmp_path):
 
 
 def test_without_a_checkpoint_nothing_is_lost(tmp_path):
-    write(tmp_path, map(full_row, (2, 4)))
+    """Unless there has never been one: a run that was killed at its beginning is repeated."""
+    write(tmp_path, [full_row(2), full_row(4) | {"checkpoint_s": 0.1}])
+    assert "there is no checkpoint of its 4 iterations: starting anew" in metrics.cut_back(tmp_path, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert metrics.read(tmp_path) == []
+    write(tmp_path, [full_row(i) | {"checkpoint_s": 0.1} for i in (2, 4)])
     (tmp_path / "evaluations" / "iteration_4").mkdir(parents=True)
     assert "there is no checkpoint of its 4 iterations: starting anew" in metrics.cut_back(tmp_path, 0)
     assert metrics.read(tmp_path) == []
@@ -472,3 +479,25 @@ def test_gpus_are_measured_under_their_visible_numbers(monkeypatch):
     assert hardware.device_summary() == "2 × NVIDIA Fake, 80 GiB memory"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert "device_utilisation" not in hardware.Sampler().sample()
+
+
+def test_runs_with_one_evaluation_each_are_told_apart(tmp_path, monkeypatch):
+    """Every line of a comparison differs in its marker, runs in their colour too."""
+    figures = []
+    monkeypatch.setattr(plot, "_save", lambda figure, path: figures.append(figure))
+    row = {"iteration": 1, "seconds": 60.0, "games": 10, "eval/random/score": 0.5, "eval/greedy/score": 0.5}
+    plot.comparison({"one": [row], "two": [row]}, ["eval/random/score", "eval/greedy/score"], tmp_path / "x.png")
+    for axes in figures[0].axes:
+        looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in axes.lines}
+        assert len({marker for _, marker in looks.values()}) == 4
+        colours = [looks[f"{run}: {player}"][0] for run in ("one", "two") for player in ("random", "greedy")]
+        assert colours[0] == colours[1] != colours[2] == colours[3]
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 10**18, True, "x", [], {}, None])
+def test_odd_numbers_are_drawn_or_left_out(tmp_path, value):
+    rows = [{"iteration": i, "seconds": i, "games": i, "positions": i, "loss": 1 / i} for i in range(1, 40)]
+    for key in ("seconds", "positions", "loss", "game_length", "draws", "eval/random/score", "oracle/policy_moves"):
+        odd = [row | {key: value} if i % 2 else row for i, row in enumerate(rows)]
+        plot.learning_curve(odd, tmp_path / "x.png")
+        plot.comparison({"a": odd, "b": rows}, [key], tmp_path / "x.png")

@@ -3,7 +3,6 @@ read by every command that they concern. Right is: the work is done and what was
 """
 
 import contextlib
-import functools
 import io
 import json
 import os
@@ -77,7 +76,8 @@ READERS: dict[str, tuple[str, ...]] = {  # commands that read or write the files
     "checkpoints/*/data/**/*": ("train", "train on"),
     "checkpoints/*/*": WEIGHTS,
 }
-DERIVED = ("prechecks.json", "last_arena.json", "run.log", "report.html", "changes.jsonl")  # made anew, or only added to
+MAKERS = ("train", "train otherwise", "export", "report", "rate", "evaluate")  # what makes all those files
+QUICKEST = ("train", "report", "compare")
 
 
 # Damage
@@ -89,8 +89,31 @@ class Damage(NamedTuple):
 
 
 ODD = (
-    *("null", "[]", "{}", '""', '"x"', "true", "-1", "0", "0.5", "1e400", "-1e400", "NaN", "Infinity", "1e308", "2147483648"),
-    *("9223372036854775808", "9" * 5000, "[" * 100_000, '{"a":' * 100_000, '[{"a": [null]}]', '"' + "x" * 100_000 + '"'),
+    *(
+        "null",
+        "[]",
+        "{}",
+        '""',
+        '"x"',
+        "true",
+        "-1",
+        "0",
+        "0.5",
+        "1e400",
+        "-1e400",
+        "NaN",
+        "Infinity",
+        "1e308",
+        "2147483648",
+    ),
+    *(
+        "9223372036854775808",
+        "9" * 5000,
+        "[" * 100_000,
+        '{"a":' * 100_000,
+        '[{"a": [null]}]',
+        '"' + "x" * 100_000 + '"',
+    ),
     *('"\\ud800"', '"\\u0000"', '"../../x"', "[1, 2, 3, 4, 5]", "1" + "0" * 300, '"<script>"', '"[b]"', '"$x^{2}$"'),
 )
 
@@ -121,7 +144,9 @@ def flip(rng: random.Random, path: Path) -> None:
 def insert(rng: random.Random, path: Path) -> None:
     content = path.read_bytes()
     place = rng.randrange(len(content) + 1)
-    junk = rng.choice((b"\0" * 4096, b"\xff\xfe", b"\xc3", b"\n\n", b"\r", b"," * 50, b'"', b"\xef\xbb\xbf", b"\x1b[2J"))
+    junk = rng.choice(
+        (b"\0" * 4096, b"\xff\xfe", b"\xc3", b"\n\n", b"\r", b"," * 50, b'"', b"\xef\xbb\xbf", b"\x1b[2J")
+    )
     path.write_bytes(content[:place] + junk + content[place:])
 
 
@@ -219,27 +244,33 @@ def kinds(path: Path) -> list[Damage]:
 # Cases
 
 
+class Hang(BaseException):
+    """Nothing catches it, as it would an error."""
+
+
 def attack(rng: random.Random, count: int, folder: Path) -> Iterator[Case]:
+    few = count < len(READERS)
     with same_programs():
-        base = make_base(folder / "base")
-        targets = {pattern: found for pattern in READERS if (found := files_of(base / NAME, pattern))}
-        assert len(targets) == len(READERS), READERS.keys() - targets.keys()
-        whole = [(pattern, command) for pattern, commands in READERS.items() for command in commands]
+        base = make_base(folder / "base", ("train",) if few else MAKERS)
+        pairs = [(pattern, name) for pattern, names in READERS.items() for name in names if not few or name in QUICKEST]
+        targets = {pattern: files_of(base / NAME, pattern) for pattern in READERS}
+        pairs = [(pattern, name) for pattern, name in pairs if targets[pattern]]
+        assert few or {pattern for pattern, _ in pairs} == READERS.keys()
         plan: list[tuple[str, str]] = []
         while len(plan) < count:  # every reader of every file in turn
-            rng.shuffle(whole)
-            plan += whole
-        for number, (pattern, command) in enumerate(plan[:count]):
+            rng.shuffle(pairs)
+            plan += pairs
+        for number, (pattern, name) in enumerate(plan[:count]):
             root = folder / f"{number}"
-            shutil.copytree(base, root, symlinks=True)
-            path = root / NAME / rng.choice(targets[pattern])
+            shutil.copytree(base, root)
+            file, state = rng.choice(targets[pattern]), rng.getrandbits(32)
+            path = root / NAME / file
             damage = rng.choice(kinds(path))
-            state = rng.getrandbits(64)
             damage.do(random.Random(state), path)
             before = content_of(path)
-            what = f"{command} after {path.relative_to(root / NAME)}: {damage.what} (state {state})"
-            tokens = [token.format(root=root, run=root / NAME) for token in COMMANDS[command]]
-            yield Case(what, judged(command, path, root, base, before, run(tokens)))
+            outcome = run([token.format(root=root, run=root / NAME) for token in COMMANDS[name]])
+            fault = judged(name, path, base / NAME / file, before, outcome)
+            yield Case(f"{name} after {damage.what} of {file} (number {number}, state {state})", fault)
             shutil.rmtree(root)
 
 
@@ -249,42 +280,37 @@ def files_of(run: Path, pattern: str) -> list[Path]:
 
 @contextlib.contextmanager
 def same_programs() -> Iterator[None]:
-    """Runs of one configuration share their traced functions."""
+    """Runs that differ in their folders or in how often they log share their traced functions."""
     from jaxzero import iteration, settings
 
-    original = iteration.make
-
-    @functools.cache
-    def made(text: str, env: Any) -> Any:
-        return original(settings.build(settings.read_tree(settings.tomllib.loads(text), "")), env)
+    original, made = iteration.make, {}
 
     def make(config: Any, env: Any, network: Any = None) -> Any:
-        text = settings.dump(config)
-        return made(re.sub(r'(?m)^(root|name|every|init_from) = .*\n', "", text), env)
+        key = re.sub(r"(?m)^(root|name|every|iterations) = .*\n", "", settings.dump(config)), env
+        if key not in made:
+            made[key] = original(config, env, network)
+        return made[key]
 
     with mock.patch.object(iteration, "make", make):
         yield
 
 
-def make_base(root: Path) -> Path:
+def make_base(root: Path, names: tuple[str, ...]) -> Path:
     """A finished run with all its files, and another one to compare it with."""
     root.mkdir(parents=True)
     (root / "settings.toml").write_text(SETTINGS)
-    for name, command in COMMANDS.items():
-        if name in ("train on", "compare", "play", "match"):
-            continue
-        outcome = run([token.format(root=root, run=root / NAME) for token in command])
+    for name in names:
+        outcome = gauntlet.command(*(token.format(root=root, run=root / NAME) for token in COMMANDS[name]))
         assert outcome.status == 0, (name, outcome)
     shutil.copytree(root / NAME, root / "other", ignore=shutil.ignore_patterns("checkpoints"))
-    assert metrics_of(root / NAME / "metrics.jsonl")
     return root
 
 
 def run(tokens: list[str]) -> Outcome:
-    """The command with stdin closed, or, if it hangs, what it was doing."""
+    """The command, with nobody at the terminal; a `Hang` if it takes too long."""
 
     def hang(*_: object) -> None:
-        raise TimeoutError(f"hangs after {PATIENCE} s")
+        raise Hang(f"after {PATIENCE} s")
 
     before = signal.signal(signal.SIGALRM, hang)
     signal.alarm(PATIENCE)
@@ -297,7 +323,7 @@ def run(tokens: list[str]) -> Outcome:
 
 
 def content_of(path: Path) -> Any:
-    """What is at a path now, to be compared."""
+    """What is at a path, to be compared."""
     if path.is_symlink():
         return os.readlink(path)
     if path.is_dir():
@@ -305,34 +331,61 @@ def content_of(path: Path) -> Any:
     return path.read_bytes() if path.is_file() and path.stat().st_size < 1 << 30 else path.exists()
 
 
-def judged(command: str, path: Path, root: Path, base: Path, before: Any, outcome: Outcome) -> str:
+def judged(name: str, path: Path, original: Path, before: Any, outcome: Outcome) -> str:
     """What went wrong, or ""."""
-    if fault := gauntlet.refused_or_done(outcome):
-        return fault
-    if drafts := [each.name for each in (root / NAME).rglob(f".*.{os.getpid()}")]:
+    if outcome.status is None or outcome.status not in (0, 2) or "Traceback" in outcome.out + outcome.error:
+        return gauntlet.refused_or_done(outcome)
+    if drafts := [each.name for each in path.parent.rglob(f".*.{os.getpid()}")]:
         return f"drafts are left: {drafts}"
-    added = path.name in ("run.log", "changes.jsonl")
     if outcome.status == 2:
-        return "" if added or content_of(path) == before else "refused, but what was damaged has changed"
-    told = path.name in outcome.out + outcome.error or "checkpoint" in outcome.out + outcome.error
-    if told or path.name in DERIVED:
-        return ""
-    return silent(command, path, base / path.relative_to(root), before)
+        kept = content_of(path) == before or path.name in ("run.log", "changes.jsonl")
+        return gauntlet.one_line(outcome.error) or ("" if kept else "refused, but what was damaged has changed")
+    told = (outcome.out + outcome.error).count(path.name)
+    text = before.decode(errors="replace") if isinstance(before, bytes) else ""
+    return LOSSES[path.name](name, path, original, text, told) if path.name in LOSSES else ""
 
 
-def silent(command: str, path: Path, original: Path, before: Any) -> str:
-    """What was lost without a word, or ""."""
-    if path.name == "metrics.jsonl":
-        lost = metrics_of(original).keys() - (metrics_of(path).keys() if path.is_file() else set())
-        if command == "compare" or command == "report" or command == "export":
-            lost = set() if isinstance(before, bytes) and (b"\n" in before) and not torn(before) else lost
-        return f"rows {sorted(lost)} lost in silence" if lost and command.startswith("train") else ""
-    return ""
+def lost_rows(name: str, path: Path, original: Path, text: str, told: int) -> str:
+    """A resumed run tells of every row that is gone, others of lines that they skip; but for a torn last line."""
+    sound = [iteration_of(line) for line in text.splitlines()]
+    lost = {iteration_of(line) for line in original.read_text().splitlines()} - {*sound}
+    skips = None in sound[: None if text.endswith("\n") else -1]
+    if name.startswith("train"):
+        kept = {iteration_of(line) for line in path.read_text().splitlines()}
+        if unsaid := {*sound} & {*range(1, LAST + 1)} - kept:
+            return f"rows {unsaid} dropped"
+        return f"rows {lost} lost in silence" if lost and not told else ""
+    return "lines skipped in silence" if skips and not told else ""
 
 
-def torn(content: bytes) -> bool:
-    return not content.endswith(b"\n")
+def iteration_of(line: str) -> int | None:
+    try:
+        iteration = json.loads(line)["iteration"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return None
+    return iteration if type(iteration) is int and 0 < iteration < 1 << 63 else None
 
 
-def metrics_of(path: Path) -> dict[int, dict[str, Any]]:
-    return {row["iteration"]: row for row in map(json.loads, path.read_text().splitlines())}
+def lost_promotions(name: str, path: Path, original: Path, text: str, told: int) -> str:
+    wanted, found = (json.loads(each.read_text())["promotions"] for each in (original, path))
+    return "" if found[: len(wanted)] == wanted else f"promotions are {found}"
+
+
+def lost_matches(name: str, path: Path, original: Path, text: str, told: int) -> str:
+    lines = path.read_bytes().decode(errors="replace") if path.is_file() else ""
+    return "" if text.rstrip("\n") in lines else "lines of others have changed"
+
+
+def lost_meetings(name: str, path: Path, original: Path, text: str, told: int) -> str:
+    if name != "rate":
+        return ""  # report says that there are none
+    wanted, found = (
+        {tuple(each["players"]) for each in json.loads(file.read_text())["meetings"]} for file in (original, path)
+    )
+    return f"{wanted - found} lost" if wanted - found else ""
+
+
+LOSSES = {
+    "metrics.jsonl": lost_rows, "metadata.json": lost_promotions, "arena.csv": lost_matches,
+    "ratings.json": lost_meetings,
+}  # fmt: skip
