@@ -193,7 +193,7 @@ def export(
 
     folder = runs.find(run)
     given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
-    with notices():
+    with notices("jaxzero.export"):
         lines = publish.export_run(folder, step, ["pt"] if format is None else format, **given)
     print("\n".join(lines))
 
@@ -308,11 +308,11 @@ def match(
 
 
 @contextlib.contextmanager
-def notices() -> Iterator[None]:
-    """Sends what the package warns of to stderr, a line each."""
+def notices(name: str = "jaxzero") -> Iterator[None]:
+    """Sends what the package, or one of its parts, warns of to stderr, a line each."""
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: print(record.getMessage(), file=sys.stderr, flush=True)
-    log = logging.getLogger("jaxzero")
+    log = logging.getLogger(name)
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     log.propagate = False  # libraries may have given the root logger a handler of its own

@@ -8,7 +8,7 @@ import numpy as np
 Rows = Sequence[Mapping[str, Any]]
 POINTS = 300  # drawn in a line; a longer run is averaged down to them
 NOISY = 30  # as many points are smoothed
-LARGE = 1e30  # numbers that are no smaller, infinity and NaN among them, are not drawn
+LARGE = 1e15  # numbers that are no smaller, infinity and NaN among them, are not drawn
 
 
 def known(row: Mapping[str, Any], key: str) -> bool:

@@ -140,10 +140,10 @@ def publish(folder: Path, version: str, model: Model, jobs: list[Job], overwrite
         for left in folder.glob(f"{DRAFTS}*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
         book = read_registry(folder / BOOK)
-        for name in places(jobs):
-            files.check_target(folder / name, "export")
         entry = book.setdefault(version, {"card": None, "files": {}})
         refuse_overwriting(jobs, model, entry if not overwrite else None)
+        for name in places(jobs):
+            files.check_target(folder / name, "export")
         reference = parity.references(model)
         lines, written = [], {}
         with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as place:
@@ -172,11 +172,11 @@ def places(jobs: list[Job]) -> list[str]:
 
 
 def refuse_overwriting(jobs: list[Job], model: Model, entry: dict[str, Any] | None) -> None:
-    """ExportError if a file that is there holds anything but this network."""
+    """ExportError if a file that is there holds anything but this network, or is none."""
     for job in jobs:
         known = entry and entry["files"].get(job.path.name, {}).get("weights_sha256")
         other = entry is not None and job.path.exists() and known != model.metadata["weights_sha256"]
-        if other:
+        if other or job.path.is_dir():
             raise ExportError(
                 f"{job.path}: is there already and not known to hold this network; move it, or use --overwrite"
             )
