@@ -227,8 +227,9 @@ def export(
 
     folder = runs.find(run)
     given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
-    for line in publish.export_run(folder, step, ["pt"] if format is None else format, **given):
-        print(line)
+    with notices("jaxzero.export"):
+        lines = publish.export_run(folder, step, ["pt"] if format is None else format, **given)
+    print("\n".join(lines))
 
 
 @app.command
@@ -338,11 +339,11 @@ def match(
 
 
 @contextlib.contextmanager
-def notices() -> Iterator[None]:
-    """Sends what the package warns of to stderr, a line each."""
+def notices(name: str = "jaxzero") -> Iterator[None]:
+    """Sends what the package, or one of its parts, warns of to stderr, a line each."""
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: print(record.getMessage(), file=sys.stderr, flush=True)
-    log = logging.getLogger("jaxzero")
+    log = logging.getLogger(name)
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     log.propagate = False  # libraries may have given the root logger a handler of its own
@@ -566,23 +567,28 @@ def compare(
     overwrite
         Replace a file that is there.
     """
-    from jaxzero import metrics, plot, runs
+    from jaxzero import files, metrics, plot, runs
     from jaxzero.checkpoint import check_writable
 
     folders = [runs.find(name) for name in names]
-    rows = {folder.name: metrics.read(folder) for folder in folders}
-    if len(rows) < 2 or len(rows) < len(names):
+    names_of_runs = {folder.name for folder in folders}
+    if len(names_of_runs) < 2 or len(names_of_runs) < len(names):
         raise ConfigError("compare: name two runs or more, of different names")
+    rows = {}
+    for folder in folders:
+        rows[folder.name], skipped = metrics.examine(folder)
+        if skipped:
+            print(skipped, file=sys.stderr)
     known = {name: None for run in rows.values() for row in run for name in row}
     keys = key or [name for name in known if name.startswith("eval/") and name.endswith("/score")]
     if unknown := [name for name in keys if name not in known]:
         raise ConfigError(f"--key: {unknown[0]!r} is in none of these runs; {suggest(unknown[0], list(known))}")
     if not keys:
         raise ConfigError("compare: these runs have no evaluations yet; give a number of their metrics.jsonl as --key")
-    if file.exists() and not overwrite:
-        raise ConfigError(f"--file: {file} exists; choose another name or give --overwrite")
     check_writable(file.parent)
-    plot.comparison(rows, keys, file)
+    files.check_target(file, "--file", overwrite)
+    with files.reported(file):
+        plot.comparison(rows, keys, file)
     print(file)
 
 

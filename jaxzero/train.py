@@ -16,7 +16,7 @@ import numpy as np
 import jaxzero
 from envs import Env
 from envs.contract import check_contract
-from jaxzero import evaluation, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
+from jaxzero import evaluation, files, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError, GameConfig
 from jaxzero.dry_run import dry_run
@@ -150,6 +150,7 @@ class Trainer:
         self.lr = learner.learning_rate(config.learner, config.iterations * config.updates)
         self.sampler = hardware.Sampler()
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
+        self.promotions: list[promotion.Entry] | None = []
         self.evaluators = evaluation.make(env, self.network, config)
         self.measures = measures.make(env, self.network, config)
         self.gate = None
@@ -169,8 +170,12 @@ class Trainer:
                 _log.warning(warning)
         for change in changes:
             _log.info("changed at iteration %d: %s", start, change)
-        metrics.cut_back(self.folder, start)
-        promotion.cut_back(self.folder, start)
+        if warning := metrics.cut_back(self.folder, start, self.totals if start else None, config.log.every):
+            _log.warning(warning)
+        if self.gate:
+            self.promotions, warning = promotion.cut_back(self.folder, start, self.promotions)
+            if warning:
+                _log.warning(warning)
         if start >= config.iterations:
             done = f"{start} of {config.iterations} iterations are done"
             _log.info("nothing to do: %s; raise iterations to go on", done)
@@ -195,6 +200,7 @@ class Trainer:
             for path in self.checkpoints.rewind(from_step):
                 _log.info("newer checkpoint set aside: %s", path)
         self.totals |= restored.info["totals"]
+        self.promotions = restored.info.get("promotions")
         self.init_from = restored.info.get("init_from", {})
         data = restored.data
         if data is None:
@@ -290,7 +296,7 @@ class Trainer:
         self.totals["updates"] += updates
         keys = {key for row in rows for key in row}
         means = {key: float(np.mean([row[key] for row in rows if key in row])) for key in sorted(keys)}
-        return {"iteration": done, **self.totals, **means} | {
+        return {"iteration": done, "span": count, **self.totals, **means} | {
             "lr": float(jnp.asarray(self.lr(max(0, self.totals["updates"] // config.learner.accumulate - 1)))),
             "games_per_s": games / seconds,
             "positions_per_s": positions / seconds,
@@ -318,6 +324,7 @@ class Trainer:
         """The latest network against the best one, which it may replace."""
         assert self.gate is not None
         assert state.best is not None
+        assert self.promotions is not None
         began = time.perf_counter()
         latest, best = self.fold(state.learned.average), self.fold(state.best.variables)
         decision = self.gate.decide(latest, best, iteration.stream(state.key, iteration.PROMOTE, done))
@@ -326,7 +333,9 @@ class Trainer:
             state = iteration.promoted(state)
         verb = "is now" if decision.promoted else "does not replace"
         _log.info("iteration %d %s best (of iteration %d): %s", done, verb, against, decision.reason)
-        facts = promotion.record(self.folder, self.config, self.gate.agent, done, against, decision, seconds)
+        facts = promotion.record(
+            self.folder, self.config, self.gate.agent, done, against, decision, seconds, self.promotions
+        )
         return state, {
             "promotion_s": seconds,
             "promotion/score": facts["score"],
@@ -340,12 +349,18 @@ class Trainer:
         scores = [value for key, value in row.items() if key.startswith("eval/") and key.endswith("/score")]
         info = {"totals": dict(self.totals), "jaxzero": jaxzero.__version__}
         info |= {"init_from": self.init_from} if self.init_from else {}
+        info |= {"promotions": self.promotions} if self.gate else {}
         score = sum(scores) / len(scores) if scores else None
         self.checkpoints.save(done, iteration.learner_part(state), iteration.data_part(state), info, score)
         return {"checkpoint_s": time.perf_counter() - began}
 
     def draw(self) -> None:
-        plot.learning_curve(metrics.read(self.folder), self.folder / "learning_curve.png", self.folder.name)
+        file = self.folder / "learning_curve.png"
+        try:
+            files.check_regular(file)
+            plot.learning_curve(metrics.read(self.folder), file, self.folder.name)
+        except (OSError, ConfigError) as error:  # a picture is no reason to end a run
+            _log.warning("%s: not drawn: %s", file, error)
 
     def finish(self, state: iteration.RunState, done: int) -> None:
         """What a complete run hands over: proof, curve, weights, and one line that says where they are."""

@@ -367,7 +367,7 @@ def test_compare(run: Run, tmp_path: Path):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         (folder / "config.toml").write_text("")
-        rows = [{"seconds": 60.0 * i, "games": 10 * i, "eval/random/score": number / i} for i in (1, 2)]
+        rows = [{"iteration": i, "seconds": 60.0 * i, "games": 10 * i, "eval/random/score": number / i} for i in (1, 2)]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run("compare", "first", "second") == (0, "comparison.png\n", "")
     before = (tmp_path / "comparison.png").read_bytes()

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero import runs, settings
+from jaxzero import files, runs, settings
 from jaxzero.checkpoint import check_writable
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.evaluation import books, host, matches
@@ -194,9 +194,11 @@ def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record
         result = play(env, first, second, match, Watch(sys.stderr))
         facts = report(game, first, second, match, result, time.perf_counter() - began)
     if out:
-        books.enter(out, facts)
+        with files.reported(out):
+            books.enter(out, facts)
     if record:
-        books.write_games(record, game, a, b, result)
+        with files.reported(record):
+            books.write_games(record, game, a, b, result)
     return facts
 
 
@@ -248,6 +250,7 @@ def evaluate(
             result = play(loaded.env, agent, rival, match, Watch(sys.stderr))
             facts = report(config.game, agent, rival, match, result, time.perf_counter() - began)
             reports[rival.name] = facts
-            name = f"evaluate_{stamp:%Y%m%dT%H%M%S}"
-            matches.write_results(folder, loaded.step, reports, stamp.isoformat(timespec="seconds"), name)
+            name = f"evaluate_{stamp:%Y%m%dT%H%M%S_%f}"  # another one may run at the same time
+            with files.reported(folder):
+                matches.write_results(folder, loaded.step, reports, stamp.isoformat(timespec="seconds"), name)
             yield facts
