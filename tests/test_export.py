@@ -308,14 +308,19 @@ def test_file_of_someone_else(tmp_path, stranger):
     one_line(excinfo, tmp_path / "other.pt")
 
 
-def test_script_ends_with_one_line(tmp_path):
+@pytest.mark.parametrize(("words", "message"), [
+    (["text.pt"], r"^error: text.pt: not a readable .pt file.*\n$"),
+    (["missing.pt"], r"^error: .*missing.pt.*\n$"),
+    (["a\nb.pt"], r"^error: .*\n$"),
+    ([], r"^error: usage.*\n$"),
+])  # fmt: skip
+def test_script_ends_with_one_line(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "text.pt").write_text("hello")
-    with pytest.raises(SystemExit, match=r"^error: .*text.pt: not a readable .pt file"):
-        torch_module.main([str(tmp_path / "text.pt")])
-    with pytest.raises(SystemExit, match=r"^error: .*missing.pt"):
-        torch_module.main([str(tmp_path / "missing.pt")])
-    with pytest.raises(SystemExit, match="usage"):
-        torch_module.main([])
+    with pytest.raises(SystemExit) as ended:
+        torch_module.main(words)
+    assert ended.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_observation_of_another_shape(file):

@@ -340,7 +340,7 @@ def test_hostile_json_and_safetensors_are_refused(tmp_path):
     with pytest.raises(ConfigError, match="No such file or directory; give a file that can be read"):
         load(tmp_path / "none.pt", TIC_TAC_TOE, MLP)
     (tmp_path / "folder.pt").mkdir()
-    with pytest.raises(ConfigError, match="Is a directory"):
+    with pytest.raises(ConfigError, match="not a regular file"):
         load(tmp_path / "folder.pt", TIC_TAC_TOE, MLP)
 
 
