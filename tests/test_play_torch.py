@@ -2,6 +2,7 @@
 
 import functools
 import json
+import math
 import pathlib
 import re
 import shutil
@@ -431,6 +432,35 @@ def test_mistakes_are_one_line(model, tmp_path, capsys, words, message):
     assert error.count("\n") == 1
     assert len(error) <= 510
     assert re.search(message, error), error
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+@pytest.mark.parametrize("place", [0, 8, 9])
+def test_answers_that_are_no_numbers_are_refused(wrong, place):
+    def broken(observation):
+        said = torch.zeros(len(observation), 10)
+        said[:, place] = wrong
+        return said[:, :9], said[:, 9]
+
+    with pytest.raises(ValueError, match="the network's answers are no numbers; it cannot play"):
+        search(broken, TIC_TAC_TOE, [TIC_TAC_TOE.start()], 8)
+
+
+def test_weights_that_are_not_finite_do_not_play(model, tmp_path, capsys):
+    contents = torch.load(model, weights_only=True)
+    contents["state_dict"]["stem.bias"][0] = math.nan
+    contents["metadata"]["weights_sha256"] = torch_module.digest(contents["state_dict"])
+    torch.save(contents, path := tmp_path / "n.pt")
+    with pytest.raises(SystemExit):
+        play_torch.main([str(path), "--move", ""])
+    assert capsys.readouterr().err == f"error: {path}: stem.bias is not finite\n"
+
+
+@pytest.mark.parametrize("size", [10**9, 1000, 27, 2, 0, -6, True, 6.0, "6", None])
+@pytest.mark.parametrize("name", ["gomoku", "othello", "hex"])
+def test_boards_that_are_none_are_refused_before_they_are_made(name, size):
+    with pytest.raises((ValueError, TypeError)):
+        torch_games.GAMES[name](size=size)
 
 
 def test_network_of_a_game_of_chance_is_refused(tmp_path, capsys):

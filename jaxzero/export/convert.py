@@ -62,14 +62,14 @@ def rebuild(path: Path) -> Model:
         env = make_env(GameConfig(metadata["game"]["name"], options=metadata["game"]["options"]))
         network = configuration(metadata["network"])
         params, metadata = fitted(weights, metadata, env, network)
+        half = metadata.get("dtype") == "float16"
+        return make(env, network, params, metadata.get("training", {}), half=half)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}; give a file that can be read") from error
     except ValueError as error:  # ours among them
         raise ConfigError(f"{path}: {shortened(str(error), 400)}") from error
     except Exception as error:  # what building from a wrong description raises has no common type
         raise ConfigError(f"{path}: game or network cannot be built as described ({type(error).__name__})") from error
-    half = metadata.get("dtype") == "float16"
-    return make(env, network, params, metadata.get("training", {}), half=half)
 
 
 def configuration(description: dict[str, Any]) -> NetworkConfig:

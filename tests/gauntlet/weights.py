@@ -14,7 +14,6 @@ import resource
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
 import warnings
 import zipfile
@@ -28,7 +27,6 @@ import safetensors.numpy
 import torch
 from exports import model_of
 
-import jaxzero.export
 from gauntlet import Case, Outcome, command, one_line, refused_or_done
 from jaxzero.export import play_torch, torch_module
 from jaxzero.export.load import read
@@ -36,7 +34,8 @@ from jaxzero.export.model import digest
 
 COUNT = 700
 FEW = 60
-SECONDS = 20.0  # for one file; sound ones take less than one
+SECONDS = 10.0  # of a processor for one file; sound ones take less than one
+HANGS = 120.0  # seconds of the clock, on a machine with other work too
 MEMORY = 500  # MB that one file may take; sound ones take a few
 SETTINGS = {
     "mlp-dropout": ("--network.kind=mlp", "--network.sizes", "24", "16"),
@@ -187,8 +186,8 @@ def facts(random: Random, base: Base, folder: Path) -> File:
     kind = any_kind(random)
     strange: dict[str, Any] = {
         "deep": nested(random.choice([60, 400])), "giant": 10**600, "negative": -(10**600), "text": "x" * 10**6,
-        "escape": "\x1b[2J\x07\r\x00", "surrogate": "\udc80", "many": list(range(10**5)), "nan": float("nan"),
-        "wide": {str(i): i for i in range(10**5)},
+        "escape": "\x1b[2J\x07\r\x00", "surrogate": "\udc80", "many": list(range(10**4)), "nan": float("nan"),
+        "wide": {str(i): i for i in range(10**4)},
     }  # fmt: skip
     if kind == "pt":
         loop: list[Any] = []
@@ -302,7 +301,7 @@ def archives(random: Random, base: Base, folder: Path) -> File:
         "protocol 4": lambda: rezipped(whole, change("archive/data.pkl", pickle.dumps(code, 4))),
         "half a pickle": lambda: rezipped(whole, change("archive/data.pkl", b"\x80\x02}q\x00(X")),
         "other order of bytes": lambda: rezipped(whole, change("archive/byteorder", b"big")),
-        "thousands": lambda: rezipped(whole, add(*((f"archive/data/{1000 + i}", b"") for i in range(20_000)))),
+        "thousands": lambda: rezipped(whole, add(*((f"archive/data/{1000 + i}", b"") for i in range(5_000)))),
         "something before": lambda: old_form + whole,
         "something after": lambda: whole + b"x" * 1000,
         "old form": lambda: old_form,
@@ -505,35 +504,6 @@ def by_training(path: Path, base: Base, folder: Path) -> dict[str, np.ndarray] |
     return read(path)[0] if fault is None else fault
 
 
-NODE = """
-const text = await (await import("node:fs/promises")).readFile(process.argv[1], "utf8");
-const { loadNetwork } = await import("data:text/javascript;base64," + Buffer.from(text).toString("base64"));
-const bad = { NaN: NaN, inf: Infinity, "-inf": -Infinity }[process.argv[2]], at = Number(process.argv[3]);
-class Tensor {}
-const run = () => {
-  const logits = new Float32Array(9), value = new Float32Array(1);
-  if (at < 9) logits[at] = bad; else value[0] = bad;
-  return { logits: { data: logits, dims: [1, 9] }, value: { data: value } };
-};
-const inputMetadata = [{ shape: ["N", 3, 3, 2] }], outputNames = ["logits", "value"];
-const session = { inputMetadata, inputNames: ["x"], outputNames, run };
-try {
-  await loadNetwork({ Tensor, InferenceSession: { create: () => session } }, "model.onnx");
-  console.log("accepted");
-} catch (error) { console.log(error.message); }
-"""
-
-
-def page(random: Random) -> Case:
-    """The web page, with a network whose answers are no numbers."""
-    value, at = random.choice(["NaN", "inf"]), random.randrange(10)
-    script = Path(jaxzero.export.__file__).parent / "web" / "jaxzero.js"
-    words = ["node", "--input-type=module", "-e", NODE, str(script), value, str(at)]
-    run = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
-    refused = run.stdout == "The network's answers are no numbers; it cannot play.\n"
-    return Case(f"page: output {at} is {value}", "" if refused else f"{run.stdout!r} {run.stderr[-200:]!r}")
-
-
 KINDS = (values, description, tensors, archives, damage, description, facts, special, texts, headers)
 
 
@@ -562,19 +532,21 @@ def readers(kind: str, base: Base, sound: bool) -> list[Callable[[Path, Base, Pa
 
 def judge(file: File, base: Base, path: Path, folder: Path, reader: Callable[..., Any]) -> str:
     """ "" or what was wrong with how a file was read."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = resource.getrusage(resource.RUSAGE_SELF)
     try:
-        with at_most(SECONDS):
+        with at_most(HANGS):
             found = reader(path, base, folder)
     except Late:
-        return f"took more than {SECONDS:g} s"
+        return f"took more than {HANGS:g} s"
     except Exception as error:
         return f"raised {type(error).__name__}: {str(error)[:200]}"
     if (folder / "evil").exists():
         (folder / "evil").rmdir()
         return "executed code"
-    if (taken := (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak) // 1024) > MEMORY:
-        return f"took {taken} MB"
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    seconds, memory = after.ru_utime - before.ru_utime, (after.ru_maxrss - before.ru_maxrss) // 1024
+    if seconds > SECONDS or memory > MEMORY:
+        return f"took {seconds:.1f} s and {memory} MB"
     if isinstance(found, str):
         return found or ("refused" if file.sound else "")
     if not (file.sound or file.harmless):
@@ -593,10 +565,8 @@ def placed(file: File, path: Path) -> None:
 def attack(random: Random, count: int, folder: Path) -> Iterator[Case]:
     models = {name: model_of(name) for name in SETTINGS}
     bases = [Base(name, model.weights, model.metadata) for name, model in models.items()]
+    command("train", "tic_tac_toe_test", "--dry-run")  # imports
     for i in range(count):
-        if i % 50 == 49 and shutil.which("node"):
-            yield page(random)
-            continue
         base = random.choice(bases)
         make = sound if i < len(bases) else KINDS[i % len(KINDS)]
         place = folder / str(i)
