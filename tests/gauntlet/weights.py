@@ -33,7 +33,7 @@ from jaxzero.export.load import read
 from jaxzero.export.model import digest
 
 COUNT = 700
-FEW = 60
+FEW = 40
 SECONDS = 10.0  # of a processor for one file; sound ones take less than one
 HANGS = 120.0  # seconds of the clock, on a machine with other work too
 MEMORY = 500  # MB that one file may take; sound ones take a few
@@ -222,7 +222,7 @@ class Shadowed:
 def tensors(random: Random, base: Base, folder: Path) -> File:
     """One weight is no plain tensor."""
     state: Any = {name: torch.from_numpy(x.copy()) for name, x in base.weights.items()}
-    name = random.choice(list(state))
+    name = random.choice([name for name, x in state.items() if x.numel() > 1])
     x, other = state[name], next(key for key in state if key != name)
     flat = x.reshape(-1)
     storage = flat._typed_storage()  # pyright: ignore[reportAttributeAccessIssue]
@@ -419,7 +419,7 @@ def headers(random: Random, base: Base, folder: Path) -> File:
     name = random.choice(list(base.weights))
     first, last = header[name]["data_offsets"]
     entries = {
-        "overlap": {"data_offsets": [0, last - first]}, "outside": {"data_offsets": [first, 10**12]},
+        "overlap": {"data_offsets": [first + 4, last + 4]}, "outside": {"data_offsets": [first, 10**12]},
         "backwards": {"data_offsets": [last, first]}, "negative": {"data_offsets": [-4, last]},
         "giant shape": {"shape": [10**18, 10**18]}, "giant": {"shape": [10**40]}, "zero": {"shape": [0]},
         "double": {"dtype": "F64"}, "bfloat16": {"dtype": "BF16"}, "half": {"dtype": "F16"},
