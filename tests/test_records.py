@@ -119,8 +119,8 @@ def test_refusals(tmp_path):
     path.write_text("kept")
     with pytest.raises(ValueError, match="TRMPH records hold Hex, not connect_four"):
         records.write(path, [Game("connect_four", {}, [3])])
-    with pytest.raises(ValueError, match=r"TRMPH records are of Hex with the swap rule; choose \.jsonl"):
-        records.write(path, [Game("hex", {"size": 3, "swap": False}, [3])])
+    with pytest.raises(ValueError, match="9 is no action of hex"):
+        records.write(path, [Game("hex", {"size": 3, "swap": False}, [9])])
     with pytest.raises(ValueError, match=r"SGF records have no word for the move_cap of a game; choose \.jsonl"):
         records.write(tmp_path / "games.sgf", [Game("go", {"size": 5, "move_cap": 9}, [3])])
     assert path.read_text() == "kept"
@@ -304,7 +304,7 @@ def test_lines_with_dice(tmp_path):
     ('{"game": "hex", "headers": {"a": 1}, "moves": []}', 0, "headers are texts by name"),
     ('{"game": "hex", "moves": [], "reslt": [1, -1]}', 0, "unknown field 'reslt'; did you mean 'result'?"),
     ('{"game": "hex", "moves": [0.5]}', 0, "lists of whole numbers"),
-    ('{"game": "hex", "moves": [], "result": 1}', 0, "not iterable"),
+    ('{"game": "hex", "moves": [], "result": 1}', 0, "result is a list of 2 numbers"),
     ('{"game": "hex", "moves": [], "result": [1]}', 0, "result is a list of 2 numbers"),
     ('{"game": "hex", "moves": [], "outcomes": []}', 0, "outcomes are for games with chance"),
     ('{"game": "hex", "moves": [], "start": "x"}', 0, "hex: "),
