@@ -240,7 +240,7 @@ def point(at: tuple[int, int]) -> str:
     ("(;GM[1]SZ[5];B[az])", 2, 1, "no point of a board of size 5"),
     ("(;GM[1]SZ[5];B[aaa])", 2, 1, "no point"),
     ("(;GM[1]SZ[5];B[cc]\n;AB[aa];W[bb])", 3, 1, "stones are set up after the first move"),
-    ("(;GM[1]SZ[5]\nAB[aa:ca:ea])", 2, 0, "[aa:ca:ea] is no point"),
+    ("(;GM[1]SZ[5]\nAB[aa:ca:ea])", 3, 0, "[aa:ca:ea] is no point"),
     ("(;GM[1]SZ[5]AB[])", 2, 0, "no point"),
     ("(;GM[1]SZ[5]AB[aa]AW[ab][ba];B[cc])", 2, 0, "the chain at a5 has no liberty"),
     ("(;GM[1]SZ[5]PL[x])", 2, 0, "PL[x] is neither B nor W"),

@@ -3,6 +3,7 @@
 Letters: G games, T = the longest record that a game's rules allow, P players.
 """
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
@@ -63,15 +64,37 @@ class Replayed(NamedTuple):
     result: tuple[float, ...]  # rewards summed over the moves played
 
 
+def loosened(env: envs.Env) -> tuple[envs.Env, dict[str, float]]:
+    """A registered game with the defaults of its fractional options, such as komi, and these options: as `follow` takes
+    them for each record, it is not compiled for each of their values."""
+    registered = type(env) in envs.GAMES.values()
+    fields = [f for f in dataclasses.fields(env) if registered and f.type is float]  # pyright: ignore[reportArgumentType]
+    numbers = {field.name: getattr(env, field.name) for field in fields}
+    return dataclasses.replace(env, **{f.name: f.default for f in fields}), numbers  # pyright: ignore[reportArgumentType]
+
+
+def with_options(env: envs.Env, numbers: dict[str, jax.Array]) -> envs.Env:
+    env = copy.copy(env)
+    for name, value in numbers.items():
+        object.__setattr__(env, name, value)  # the one way to set a field of a frozen class
+    return env
+
+
 @functools.partial(jax.jit, static_argnums=0)
 def follow(
-    env: envs.Env, states: Any, actions: jax.Array, outcomes: jax.Array, longest: jax.Array
+    loose: envs.Env,
+    numbers: dict[str, jax.Array],
+    states: Any,
+    actions: jax.Array,
+    outcomes: jax.Array,
+    longest: jax.Array,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """First positions [G, …], actions i32[T, G], -1 after the last, outcomes of chance i32[T, G], -1 where none is due,
-    plies to look at i32[] -> (moves played i32[G], over bool[G], rewards f32[G, P])."""
+    """Fractional options f32[G], first positions [G, …], actions i32[T, G], -1 after the last, outcomes of chance
+    i32[T, G], -1 where none is due, plies to look at i32[] -> (moves played i32[G], over bool[G], rewards f32[G, P])
+    """
 
-    def move(carry, action, outcome):
-        state, sound, played, rewards = carry
+    def move(numbers, carry, action, outcome):
+        env, (state, sound, played, rewards) = with_options(loose, numbers), carry
         sound &= (action >= 0) & ~state.terminated & env.legal_actions(state)[action]
         after = env.step(state, action)
         if env.num_outcomes:
@@ -82,8 +105,8 @@ def follow(
         return state, sound, played + sound, rewards + jnp.where(sound, after.rewards, 0)
 
     count = len(states.terminated)
-    none = jnp.ones(count, bool), jnp.zeros(count, jnp.int32), jnp.zeros((count, env.num_players), jnp.float32)
-    ply = lambda t, carry: jax.vmap(move)(carry, actions[t], outcomes[t])  # noqa: E731
+    none = jnp.ones(count, bool), jnp.zeros(count, jnp.int32), jnp.zeros((count, loose.num_players), jnp.float32)
+    ply = lambda t, carry: jax.vmap(move)(numbers, carry, actions[t], outcomes[t])  # noqa: E731
     state, _, played, rewards = jax.lax.fori_loop(0, longest, ply, (states, *none))
     return played, state.terminated, rewards
 
@@ -120,6 +143,25 @@ def replay(
 ) -> list[Replayed]:
     """Plays records from new games, or from positions in the words of `env.to_text`, with the outcomes of chance after
     each move; a move may be any integer, and one after the end is illegal."""
+    loose, numbers = loosened(env)
+    unknown = [None] * len(games)
+    return replay_alike(loose, [numbers] * len(games), games, starts or unknown, outcomes or unknown)
+
+
+def replay_games(games: Sequence[Game]) -> list[Replayed]:
+    """`replay` of records of one game with the same options."""
+    columns = ([getattr(game, name) for game in games] for name in ("moves", "start", "outcomes"))
+    return replay(games[0].env, *columns)
+
+
+def replay_alike(
+    env: envs.Env,
+    numbers: Sequence[dict[str, float]],
+    games: Sequence[list[int]],
+    starts: Sequence[str | None],
+    outcomes: Sequence[list[int] | None],
+) -> list[Replayed]:
+    """`replay` with fractional options for each record."""
     size = FEW if len(games) <= FEW else CHUNK
     order = sorted(range(len(games)), key=lambda i: len(games[i]))  # alike in length, so that few plies are idle
     found: dict[int, Replayed] = {}
@@ -129,22 +171,18 @@ def replay(
         plies = 1 << max(8, longest.bit_length())  # few lengths, as each is compiled
         actions, chance = np.full((2, plies, size), -1, np.int32)
         for row, i in enumerate(chosen):
-            moves = games[i][:longest]
-            actions[: len(moves), row] = [move if 0 <= move < env.num_actions else -1 for move in moves]
-            drawn = ((outcomes[i] if outcomes else None) or [])[:longest]
+            moves, drawn = games[i][:longest], (outcomes[i] or [])[:longest]
             known = range(-1, env.num_outcomes)
+            actions[: len(moves), row] = [move if 0 <= move < env.num_actions else -1 for move in moves]
             chance[: len(drawn), row] = [outcome if outcome in known else env.num_outcomes for outcome in drawn]
-        states = first_states(env, [starts[i] if starts else None for i in chosen], size)
-        played, over, rewards = jax.device_get(follow(env, states, actions, chance, longest))
+        options = {name: np.zeros(size, np.float32) for name in numbers[0]}
+        for name, values in options.items():
+            values[: len(chosen)] = [numbers[i][name] for i in chosen]
+        states = first_states(env, [starts[i] for i in chosen], size)
+        played, over, rewards = jax.device_get(follow(env, options, states, actions, chance, longest))
         for row, i in enumerate(chosen):
             found[i] = Replayed(int(played[row]), bool(over[row]), tuple(rewards[row].tolist()))
     return [found[i] for i in range(len(games))]
-
-
-def replay_games(games: Sequence[Game]) -> list[Replayed]:
-    """`replay` of records of one game with the same options."""
-    columns = ([getattr(game, name) for game in games] for name in ("moves", "start", "outcomes"))
-    return replay(games[0].env, *columns)
 
 
 Entry = tuple[list[int], Game]  # lines of the record's begin and of each move, and the game that it claims
@@ -177,16 +215,24 @@ def sift(
 ) -> tuple[list[Game], list[Problem]]:
     """The records that replay through the rules, in order, with the results of their replay; what is wrong with the
     others."""
-    alike: dict[tuple, list[int]] = {}
+    made: dict[tuple, tuple[envs.Env, dict[str, float]]] = {}
+    alike: dict[envs.Env, list[tuple[int, dict[str, float]]]] = {}
     for i, (_, game) in enumerate(entries):
-        alike.setdefault((game.game, *game.options.items()), []).append(i)
+        key = game.game, *game.options.items()
+        if key not in made:
+            made[key] = loosened(game.env)
+        env, numbers = made[key]
+        alike.setdefault(env, []).append((i, numbers))
     judged: dict[int, Game | Problem] = {}
-    for group in alike.values():
+    for env, group in alike.items():
+        which, numbers = zip(*group, strict=True)
+        games = [entries[i][1] for i in which]
         try:
-            outcomes = replay_games([entries[i][1] for i in group])
-            judged |= {i: judge(file, entries[i], outcome) for i, outcome in zip(group, outcomes, strict=True)}
+            columns = ([getattr(game, name) for game in games] for name in ("moves", "start", "outcomes"))
+            outcomes = replay_alike(env, numbers, *columns)
+            judged |= {i: judge(file, entries[i], outcome) for i, outcome in zip(which, outcomes, strict=True)}
         except Exception as error:  # the rules of one's own game may raise anything; other games are still read
-            message = f"the rules of {entries[group[0]][1].game} fail: {type(error).__name__}: {error}"
-            judged |= {i: Problem(file, entries[i][0][0], 0, message) for i in group}
+            message = f"the rules of {games[0].game} fail: {type(error).__name__}: {error}"
+            judged |= {i: Problem(file, entries[i][0][0], 0, message) for i in which}
     found = [judged[i] for i in range(len(entries))]
     return [x for x in found if isinstance(x, Game)], [x for x in found if isinstance(x, Problem)]

@@ -18,7 +18,7 @@ from typing import Any
 import envs
 from envs.core import begins_alike
 from jaxzero.files import shortened
-from jaxzero.records.game import Entry, Game, Problem, Replayed, first_state, judge, sift
+from jaxzero.records.game import Entry, Game, Problem, Replayed, first_state, judge, loosened, sift
 
 FIELDS = [field.name for field in dataclasses.fields(Game)]
 
@@ -45,7 +45,7 @@ def judged(file: str, entry: Entry, outcome: Replayed) -> Game | Problem:
 
 
 def read(line: str, known: dict[str, envs.Env]) -> Game:
-    """The record as written; ValueError if it is none. Games that are made are kept in `known`."""
+    """The record as written; ValueError if it is none. Games that are made, as `loosened`, are kept in `known`."""
     content = load(line)
     if not isinstance(content, dict) or not content.keys() >= {"game", "moves"}:
         raise ValueError("a record is an object with a game and its moves")
@@ -55,7 +55,7 @@ def read(line: str, known: dict[str, envs.Env]) -> Game:
     check_game(game)
     name = json.dumps([game.game, game.options])
     if name not in known:
-        known[name] = game.env
+        known[name] = loosened(game.env)[0]
     check(game, known[name])
     return dataclasses.replace(game, result=None if game.result is None else tuple(map(float, game.result)))
 

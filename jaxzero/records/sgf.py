@@ -20,6 +20,7 @@ Latin-1 of FF[4].
 
 import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Iterator
 from encodings.aliases import aliases
@@ -47,7 +48,7 @@ from jaxzero.records.game import (
 # Possessive quantifiers (`*+`) keep all this linear. A value that the text ends in lacks its bracket.
 VALUE = re.compile(r"\[((?:[^]\\]++|\\.)*+)(?:]|\\?\Z)", re.DOTALL)
 TOKEN = re.compile(
-    r"""\s*+(?:
+    r"""((?:\s*+;[BW]\[[a-z]{,2}])++) | \s*+(?:  # moves and nothing else, which most of a file is; or one token:
       (;?)\s*+([A-Za-z]++)((?:\s*+\[(?:[^]\\]++|\\.)*+(]|\\?\Z))++)  # begin of a node, name, values, closing
     | ([();])
     | [A-Za-z]++ | \S | \Z
@@ -121,6 +122,13 @@ class Tree:
     def object(self, line: int, message: str) -> None:
         self.broken = self.broken or RecordError(line, sum(step[2] in COLORS for step in self.steps), message)
 
+    def play(self, line: int, moves: str) -> None:
+        """Enters nodes of the main line with a move each."""
+        for self.end, text in enumerate(moves.split("\n"), line):
+            for move in text.split(";")[1:]:
+                self.nodes += 1
+                self.steps.append((self.end, self.nodes, move[0], move[2:].rstrip()[:-1]))
+
     def add(self, line: int, name: str, values: str) -> None:
         """Enters a property of the main line."""
         name = name if name.isupper() else "".join(filter(str.isupper, name))  # FF[3] has small letters in between
@@ -155,8 +163,8 @@ def trees(text: str) -> Iterator[Tree]:
     roots = [match.end() - 1 for match in ROOT_LINE.finditer(text)]
     for begin, end in pairwise(sorted({0, *roots, len(text)})):
         for match in TOKEN.finditer(text, begin, end):
-            semicolon, name, values, closing, mark = match.groups()
-            at = match.start(2) if name else match.end() - len(match[0].lstrip())
+            moves, semicolon, name, values, closing, mark = match.groups()
+            at = match.start(3) if name else match.end() - len(match[0].lstrip())
             line += text.count("\n", counted, at)
             counted = at
             if mark == "(" and (ROOT if tree else TREE).match(text, at):
@@ -164,15 +172,18 @@ def trees(text: str) -> Iterator[Tree]:
                     yield tree
                 tree, stray = Tree(at, line, line), False
             elif tree is None:
-                if semicolon and not stray:
+                if (semicolon or moves) and not stray:
                     yield Tree(at, line, line, broken=RecordError(line, 0, f"no SGF: {match[0].strip()[:30]!r}"))
                     stray = True
+            elif moves:
+                if tree.main:
+                    tree.play(line, moves.strip())
             elif name:
                 tree.end = line
                 if tree.main:
                     tree.nodes += bool(semicolon)
                     if closing != "]":
-                        tree.object(line, f"no SGF: {text[at : at + 30]!r}")
+                        tree.object(line, f"no SGF: {text[at : min(end, at + 30)].strip()!r}")
                     tree.add(line, name, values)
             elif mark:
                 tree.end = line
@@ -184,7 +195,7 @@ def trees(text: str) -> Iterator[Tree]:
                     tree = None
             elif at < end:
                 tree.end = line
-                tree.object(line, f"no SGF: {text[at : at + 30]!r}")
+                tree.object(line, f"no SGF: {text[at : min(end, at + 30)].strip()!r}")
         if tree:
             yield tree
         tree = None
@@ -203,14 +214,14 @@ def entry(tree: Tree) -> Entry:
     try:
         options: dict[str, Any] = {"size": read_size(root.get("SZ", "19")), "komi": read_komi(root)}
         options |= {"ko": "positional"} if POSITIONAL.search(root.get("RU", "")) else {}
-        env, size = envs.make("go", **options), options["size"]
+        size = options["size"]
     except ValueError as error:
         raise RecordError(line, 0, str(error)) from error
     mover, start, played = beginning(tree, size)
     try:
         if start is not None:
             start += unknown_past(start, options)
-            first_state(env, start)
+            first_state(envs.make("go", **options | {"komi": Go.komi}), start)
     except ValueError as error:
         raise RecordError(line, 0, f"the stones set up: {error}") from error
     for number, (here, color, point) in enumerate(played, 1):
@@ -326,8 +337,8 @@ def unknown_past(start: str, options: dict[str, Any]) -> str:
 
 def region(line: int, value: str, size: int) -> list[slice]:
     """The rows of points of `aa`, or of the rectangle `aa:cc`."""
-    corners = [action(line, 0, corner, size) for corner in value.split(":", 2)]
-    if len(corners) > 2 or size**2 in corners:
+    corners = [action(line, 0, corner, size) for corner in value.split(":")] if value.count(":") < 2 else []
+    if not corners or size**2 in corners:
         raise RecordError(line, 0, f"[{value}] is no point of a board of size {size}")
     (top, left), (bottom, right) = divmod(corners[0], size), divmod(corners[-1], size)
     return [slice(row * size + left, row * size + right + 1) for row in range(top, bottom + 1)]
@@ -335,11 +346,15 @@ def region(line: int, value: str, size: int) -> list[slice]:
 
 def action(line: int, number: int, point: str, size: int) -> int:
     """`aa` is the top left point, `` (and `tt` up to 19×19) a pass."""
-    if point == "" or (point == "tt" and size <= 19):
-        return size * size
-    if len(point) != 2 or set(point) - set(LETTERS[:size]):
+    found = named_points(size).get(point)
+    if found is None:
         raise RecordError(line, number, f"[{point}] is no point of a board of size {size}")
-    return LETTERS.index(point[1]) * size + LETTERS.index(point[0])
+    return found
+
+
+@functools.cache
+def named_points(size: int) -> dict[str, int]:
+    return {letters(point, size): point for point in range(size**2)} | {"": size**2, "tt": size**2}
 
 
 def dump(games: Iterable[Game]) -> str:
