@@ -32,7 +32,7 @@ def own_game(config: GameConfig) -> envs.Env:
         env = function(**config.options)
     except ConfigError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"game.source: {file}: {type(error).__name__}: {error}") from error
     if not isinstance(env, envs.Env):
         raise ConfigError(f"game.source: {name} in {file} returned {type(env).__name__}, not an envs.Env")
@@ -56,7 +56,7 @@ def own_function(source: str, field: str, advice: str) -> Callable[..., Any]:
         raise ConfigError(f"{field}: {file}: no such file")
     try:
         function = getattr(import_file(Path(file)), name, None)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConfigError(f"{field}: {file}: {type(error).__name__}: {error}") from error
     if not callable(function):
         raise ConfigError(f"{field}: {file} has no function {name!r}")

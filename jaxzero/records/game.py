@@ -105,7 +105,11 @@ def follow(
         return state, sound, played + sound, rewards + jnp.where(sound, after.rewards, 0)
 
     count = len(states.terminated)
-    none = jnp.ones(count, bool), jnp.zeros(count, jnp.int32), jnp.zeros((count, loose.num_players), jnp.float32)
+    none = (
+        jnp.ones(count, bool),
+        jnp.zeros(count, jnp.int32),
+        jnp.where(states.terminated[:, None], states.rewards, 0.0),
+    )
     ply = lambda t, carry: jax.vmap(move)(numbers, carry, actions[t], outcomes[t])  # noqa: E731
     state, _, played, rewards = jax.lax.fori_loop(0, longest, ply, (states, *none))
     return played, state.terminated, rewards

@@ -33,7 +33,7 @@ def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
             try:
                 game = read(line, known)
                 entries.append(([number] * (len(game.moves) + 1), game))
-            except (Exception, SystemExit) as error:  # a game of one's own may raise anything
+            except Exception as error:  # a game of one's own may raise anything
                 said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 problems.append(Problem(file, number, 0, said))
     games, broken = sift(file, entries, judged)

@@ -1,6 +1,7 @@
 """Damaged, hostile, huge and odd files of game records: the sound games around a fault are read, what is wrong is said
 briefly, the time is linear, and what is written is read again."""
 
+import functools
 import itertools
 import json
 import random
@@ -39,7 +40,7 @@ def hex_game(draw: Random) -> Game:
 
 
 def chess(draw: Random) -> Game:
-    line = draw.choice(OPENINGS)
+    line = draw.choice(openings())
     moves = line[: draw.randint(0, len(line))]
     return Game("chess", {}, moves, draw.choice([None, (1.0, -1.0), (0.0, 0.0)]), headers(draw))
 
@@ -49,8 +50,15 @@ def tic_tac_toe(draw: Random) -> Game:
     return Game("tic_tac_toe", {}, draw.sample(range(9), draw.randint(0, 4)), result, headers(draw))
 
 
-OPENINGS: list[list[int]] = []  # actions; read from the text below when first needed
 LINES = ("1. e4 e5 2. Nf3 Nc6 3. Bb5 a6 4. Ba4 Nf6 5. O-O *", "1. d4 d5 2. c4 e6 3. Nc3 Nf6 4. Bg5 Be7 5. e3 O-O *")
+
+
+@functools.cache
+def openings() -> list[list[int]]:
+    text = "\n\n".join(f'[Event "x"]\n\n{line}' for line in LINES)
+    return [game.moves for game in records.FORMATS[".pgn"].parse("", text)[0]]
+
+
 KINDS: dict[str, list[Callable[[Random], Game]]] = {
     ".sgf": [go], ".trmph": [hex_game], ".pgn": [chess], ".jsonl": [tic_tac_toe, go, hex_game],
 }  # fmt: skip
@@ -304,8 +312,5 @@ def trial(number: int, seed: int, folder: Path) -> Case:
 
 
 def attack(draw: Random, count: int, folder: Path) -> Iterator[Case]:
-    if not OPENINGS:
-        (folder / "openings.pgn").write_text("\n\n".join(f'[Event "x"]\n\n{line}' for line in LINES))
-        OPENINGS.extend(game.moves for game in records.read(folder / "openings.pgn")[0])
     for number in range(count):
         yield trial(number, draw.getrandbits(32), folder)
