@@ -191,10 +191,10 @@ def test_thousands_of_trees_in_linear_time():
 def test_any_komi_is_replayed_by_one_program(tmp_path):
     """A program for each of them would take minutes to compile."""
     before = game_lib.follow._cache_size()  # pyright: ignore
-    games = [
-        Game("go", {"size": 5, "komi": n / 8 - 9}, [0, 25, 25], (1, -1) if n / 8 - 9 < 25 else (-1, 1))
-        for n in range(300)
-    ]
+    games = []
+    for n in range(300):  # Black owns the board
+        lead = np.sign(25 - (n / 8 - 9))
+        games.append(Game("go", {"size": 5, "komi": n / 8 - 9}, [0, 25, 25], (lead, -lead)))
     for name in ("games.sgf", "games.jsonl"):
         records.write(tmp_path / name, games)
         found, problems = records.read(tmp_path / name)
@@ -416,7 +416,8 @@ def test_sgf_size(tmp_path, size, known):
 
 @pytest.mark.parametrize(("text", "result"), [
     ("B+R", (1, -1)), ("W+Resign", (-1, 1)), ("B+T", (1, -1)), ("b+0.5", (1, -1)), ("W+", (-1, 1)),
-    ("Black+3", (1, -1)), ("0", (0, 0)), ("Draw", (0, 0)), ("Jigo", (0, 0)), ("Void", None), ("?", None), ("", None), ("who knows", None),
+    ("Black+3", (1, -1)), ("0", (0, 0)),
+    ("Draw", (0, 0)), ("Jigo", (0, 0)), ("Void", None), ("?", None), ("", None), ("who knows", None),
 ])  # fmt: skip
 def test_sgf_results(tmp_path, text, result):
     (game,), _ = read_sgf(tmp_path, f"(;GM[1]SZ[5]RE[{text}];B[aa])")
