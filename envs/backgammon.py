@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, parse_action, where
+from envs.core import Env, earned, parse_action, where
 from envs.svg import CELL, cell_center, disc, dot
 
 BAR = 24  # index of the bar; a point's index is its number - 1
@@ -262,7 +262,8 @@ class Backgammon(Env):
             raise ValueError(f"backgammon: over or not? {text!r}")
         mover, other = (jnp.asarray(side(sides[i])) for i in (player, 1 - player))
         pair = jnp.array([int(dice[0]), int(dice[-1 if len(dice) == 2 else 0])] if dice else [0, 0], jnp.uint8)
-        flags = jnp.bool(due == "over"), jnp.zeros(2), jnp.bool(due == "rolls")
+        points = 0 if sides[player] else self.points(other)
+        flags = jnp.bool(due == "over"), earned(points, player), jnp.bool(due == "rolls")
         return State(mover, other, pair, jnp.uint8(len(dice)), jnp.uint16(plies), jnp.int8(player), *flags)
 
     def to_board(self, state: State) -> str:

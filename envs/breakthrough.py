@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, identity_symmetry, parse_action
+from envs.core import Env, Symmetry, earned, identity_symmetry, parse_action
 from envs.svg import disc, dot, grid_board
 from envs.text import letters, named_board, numbers, read_board, square_name, write_board
 
@@ -166,7 +166,7 @@ class Breakthrough(Env):
         weights = (1 << np.arange(self.columns))[None]
         pieces = jnp.array([((board == mark) * weights).sum(1) for mark in (mine, yours)], self.word)
         over = yours in board[-1] or counts[mine] == 0
-        return State(pieces, jnp.int16(last), jnp.int8(player), jnp.bool(over), jnp.zeros(2, jnp.float32))
+        return State(pieces, jnp.int16(last), jnp.int8(player), jnp.bool(over), earned(over, 1 - player))
 
     def to_board(self, state: State) -> str:
         return named_board(self.to_text(state).split()[: self.rows], numbers(self.rows, 1), letters(self.columns))

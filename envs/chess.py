@@ -299,8 +299,7 @@ class Chess(Env):
         other = np.asarray(rules.mirrored(state.board))
         if bool(find(other).checked):
             raise ValueError(f"chess: in {text!r} the player who has just moved is in check")
-        state = settle(state, self.max_plies)
-        return dataclasses.replace(state, rewards=jnp.zeros(2, jnp.float32))
+        return settle(state, self.max_plies)
 
     def extras(self, parts: list[str], clock: int, player: int) -> dict[str, Any]:
         """The leaves that FEN lacks, from the fields after it."""

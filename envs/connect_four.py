@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, identity_symmetry, parse_action
+from envs.core import Env, Symmetry, earned, identity_symmetry, parse_action
 from envs.svg import disc, dot, grid_board
 from envs.text import changed, named_board, numbers
 
@@ -111,7 +111,7 @@ class ConnectFour(Env):
         if (fours[0] and crosses == noughts) or (fours[1] and crosses > noughts):
             raise ValueError(f"connect_four: {text!r} goes on after four in a row")
         over = any(fours) or "." not in text
-        return State(stones, jnp.int8(crosses - noughts), jnp.bool(over), jnp.zeros(2, jnp.float32))
+        return State(stones, jnp.int8(crosses - noughts), jnp.bool(over), earned(int(fours[0]) - int(fours[1])))
 
     def to_board(self, state: State) -> str:
         return named_board(self.to_text(state).split(), [""] * ROWS, numbers(1, COLUMNS))

@@ -77,7 +77,8 @@ class Env:
         """
         return (identity_symmetry(self.num_actions),)
 
-    # Host side: text in and out. Illegal input raises ValueError naming it.
+    # Host side: text in and out. Illegal input raises ValueError naming it. The end of a game of two players is read
+    # with its rewards; what one player earned on the way is not in a position.
 
     def action_to_str(self, state: State, action: int) -> str:
         raise NotImplementedError
@@ -154,6 +155,12 @@ def sample_outcome(key: jax.Array, logits: jax.Array) -> jax.Array:
     """i32[], drawn from log-probabilities f32[K] with one random number (`categorical` takes K, and logs of them)."""
     total = jnp.cumsum(jnp.exp(logits))
     return jnp.argmax(total > jax.random.uniform(key) * total[-1]).astype(jnp.int32)
+
+
+def earned(lead: Any, player: int = 0) -> jax.Array:
+    """f32[2] rewards of two players, of whom `player` earns `lead` (a win: 1 or True) and the other loses it."""
+    lead = float(lead) * (1 - 2 * player)
+    return jnp.array([lead or 0.0, -lead or 0.0], jnp.float32)  # 0, not -0
 
 
 def where(condition: jax.Array, on_true: Any, on_false: Any) -> Any:

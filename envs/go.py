@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.backend import alone
-from envs.core import Env, Symmetry, appended, parse_action, square_symmetries
+from envs.core import Env, Symmetry, appended, earned, parse_action, square_symmetries
 from envs.go_board import area, label_type, legal_points, packed, place, points, rows, stones_of, wall
 from envs.go_superko import board_hash, repeating
 from envs.go_text import (
@@ -242,6 +242,7 @@ class Go(Env):
             ply=jnp.uint16(ply),
             player=jnp.int8(player),
             terminated=jnp.bool(over),
+            rewards=earned(over * jnp.sign(area(packed(jnp.asarray(chains), n), n) - jnp.float32(self.komi))),
         )
         if state.past is not None:
             state = dataclasses.replace(state, past=read_past(lines[n + 1 : n + 1 + self.history], n, state.past.dtype))

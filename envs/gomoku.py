@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, parse_action, square_symmetries
+from envs.core import Env, Symmetry, earned, parse_action, square_symmetries
 from envs.svg import disc, dot, grid_board
 from envs.text import letters, named_board, numbers, read_board, square_name, write_board
 
@@ -133,8 +133,9 @@ class Gomoku(Env):
         if words and words[0] not in known:
             raise ValueError(f"gomoku: the last move {words[0]!r} is no square with a stone of {yours}")
         last = known[words[0]] if words else -1
-        over = bool(has_five(stones[1], self.exact_five)) or "." not in board
-        return State(stones, jnp.int16(last), jnp.int8(crosses - noughts), jnp.bool(over), jnp.zeros(2, jnp.float32))
+        won, player = bool(has_five(stones[1], self.exact_five)), int(crosses - noughts)
+        over = won or "." not in board
+        return State(stones, jnp.int16(last), jnp.int8(player), jnp.bool(over), earned(won, 1 - player))
 
     def to_board(self, state: State) -> str:
         return named_board(self.to_text(state).split()[: self.size], numbers(self.size, 1), letters(self.size))

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.backend import alone
-from envs.core import Env, Symmetry, appended, identity_symmetry, parse_action
+from envs.core import Env, Symmetry, appended, earned, identity_symmetry, parse_action
 from envs.text import letters, named_board, numbers
 
 FIRST, SECOND, PAIRS = 1, 2, 3  # labels of the two edges, and of the first pair of cells
@@ -206,7 +206,7 @@ class Hex(Env):
         kind = tables(self.size).label.dtype
         return State(
             jnp.array(groups, kind), jnp.int16(last), jnp.int16(plies), jnp.int8(player), jnp.bool(over),
-            jnp.zeros(2, jnp.float32),
+            earned(over, 1 - player),
         )  # fmt: skip
 
     def to_board(self, state: State) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from envs import backend
 from envs.backend import alone
 from envs.bits import bit, joined, packed, split, with_64_bits
-from envs.core import Env, Symmetry, parse_action, square_symmetries
+from envs.core import Env, Symmetry, earned, parse_action, square_symmetries
 from envs.svg import disc, dot, grid_board
 from envs.text import letters, named_board, numbers, read_board, square_name, write_board
 
@@ -225,8 +225,8 @@ class Othello(Env):
             last = known[words[1]]
         discs = jnp.asarray(split(packed(np.array([board == mark for mark in (mine, yours)]).reshape(2, -1))))
         over = finished(discs, self.size)
-        player = jnp.int8("XO".index(mine))
-        return State(discs, jnp.int8(last), player, over, jnp.zeros(2, jnp.float32))
+        lead = np.sign(int((board == "X").sum()) - int((board == "O").sum())) * bool(over)
+        return State(discs, jnp.int8(last), jnp.int8("XO".index(mine)), over, earned(lead))
 
     def to_board(self, state: State) -> str:
         return named_board(self.to_text(state).split()[: self.size], numbers(1, self.size), letters(self.size))

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, parse_action, square_symmetries
+from envs.core import Env, Symmetry, earned, parse_action, square_symmetries
 from envs.svg import cross, grid_board, ring, shade
 from envs.text import changed, named_board
 
@@ -91,7 +91,7 @@ class TicTacToe(Env):
         if (lines[0] and count == 0) or (lines[1] and count == 1):
             raise ValueError(f"tic_tac_toe: {text!r} goes on after a line was complete")
         over = any(lines) or "." not in board
-        return State(stones, jnp.int8(count), jnp.bool(over), jnp.zeros(2, jnp.float32))
+        return State(stones, jnp.int8(count), jnp.bool(over), earned(int(lines[0]) - int(lines[1])))
 
     def to_board(self, state: State) -> str:
         return named_board(self.to_text(state).split(), "321", "abc")

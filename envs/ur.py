@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, parse_action, where
+from envs.core import Env, earned, parse_action, where
 from envs.svg import CELL, cell_center, disc, dot, grid_board
 
 MOST = 7  # pieces a side
@@ -229,7 +229,7 @@ class Ur(Env):
             jnp.uint16(plies),
             jnp.int8(mover),
             jnp.bool(turn in ("lost", "drew")),
-            jnp.zeros(2),
+            earned(turn == "lost", 1 - mover),
             jnp.bool(turn == "rolls"),
         )
 

@@ -1,10 +1,12 @@
 """Game records in files. A new format is one file with `parse` and `dump`, and one line in `FORMATS`."""
 
+import codecs
 import os
 import pathlib
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from jaxzero import files
 from jaxzero.records import jsonl, pgn, sgf, trmph
 from jaxzero.records.game import Game, Problem, Replayed, replay, replay_games
 
@@ -14,17 +16,27 @@ __all__ = [
 ]  # fmt: skip
 
 
+def utf8(data: bytes) -> str:
+    """What is no UTF-8 stays recognisable, as surrogates, for the problem of its line."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def replaced(data: bytes) -> str:
+    return data.decode("utf-8", "replace")
+
+
 class Format(NamedTuple):
     parse: Callable[[str, str], tuple[list[Game], list[Problem]]]  # (name of the file, text) -> sound games, problems
     dump: Callable[[Iterable[Game]], str]
     game: str = ""  # the one that it holds; "" = every game
     players: tuple[str, ...] = ()  # headers that name them
+    decode: Callable[[bytes], str] = utf8  # without the mark of UTF-8 at the begin
 
 
 FORMATS: dict[str, Format] = {
     ".trmph": Format(trmph.parse, trmph.dump, "hex"),
-    ".sgf": Format(sgf.parse, sgf.dump, "go", ("PB", "PW")),
-    ".pgn": Format(pgn.parse, pgn.dump, "chess", ("White", "Black")),
+    ".sgf": Format(sgf.parse, sgf.dump, "go", ("PB", "PW"), sgf.decode),
+    ".pgn": Format(pgn.parse, pgn.dump, "chess", ("White", "Black"), getattr(pgn, "decode", replaced)),
     ".jsonl": Format(jsonl.parse, jsonl.dump, "", ("player_1", "player_2")),
 }
 
@@ -46,9 +58,13 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Game], list[Problem]]:
 
     Raises:
         ValueError: a suffix that no format has.
+        OSError: no file that can be read.
     """
-    text = pathlib.Path(path).read_text(encoding="utf-8-sig", errors="replace")
-    return format_of(path).parse(str(path), text)
+    form, data = format_of(path), pathlib.Path(path).read_bytes()
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as shells of Windows redirect
+        data = data.decode("utf-16", "replace").encode()
+    text = form.decode(data.removeprefix(codecs.BOM_UTF8))
+    return form.parse(str(path), text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def write(path: str | os.PathLike[str], games: Iterable[Game]) -> None:
@@ -58,7 +74,4 @@ def write(path: str | os.PathLike[str], games: Iterable[Game]) -> None:
         ValueError: a suffix that no format has, or a game that the format cannot hold.
     """
     text = format_of(path).dump(games)
-    path = pathlib.Path(path)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    files.write(path, text.encode("utf-8", "backslashreplace"))  # surrogates, which JSON reads back

@@ -3,9 +3,10 @@
 Letters: G games, T = the longest record that a game's rules allow, P players.
 """
 
+import copy
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,9 +15,11 @@ import numpy as np
 
 import envs
 from jaxzero.config import GameConfig
+from jaxzero.files import shortened
 from jaxzero.games import make_env
 
-CHUNK = 256  # games replayed at once
+FEW, CHUNK = 16, 256  # games replayed at once
+MOST = 240  # characters of a message
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +43,11 @@ class Problem:
     file: str
     line: int  # from 1
     move: int  # from 1; 0 = not about a move
-    message: str
+    message: str  # one line, of at most MOST characters
+
+    def __post_init__(self) -> None:
+        message = "".join(c if c.isprintable() else "\ufffd" for c in shortened(self.message, MOST))
+        object.__setattr__(self, "message", message)  # the one way to set a field here: the class is frozen
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" + (f", move {self.move}" if self.move else "")
@@ -57,15 +64,37 @@ class Replayed(NamedTuple):
     result: tuple[float, ...]  # rewards summed over the moves played
 
 
-@partial(jax.jit, static_argnums=0)
-def follow(
-    env: envs.Env, states: Any, actions: jax.Array, outcomes: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """First positions [G, …], actions i32[G, T], -1 after the last, outcomes of chance i32[G, T], -1 where none is due
-    -> (moves played i32[G], over bool[G], rewards f32[G, P])."""
+def loosened(env: envs.Env) -> tuple[envs.Env, dict[str, float]]:
+    """A registered game with the defaults of its fractional options, such as komi, and these options: as `follow` takes
+    them for each record, it is not compiled for each of their values."""
+    registered = type(env) in envs.GAMES.values()
+    fields = [f for f in dataclasses.fields(env) if registered and f.type is float]  # pyright: ignore[reportArgumentType]
+    numbers = {field.name: getattr(env, field.name) for field in fields}
+    return dataclasses.replace(env, **{f.name: f.default for f in fields}), numbers  # pyright: ignore[reportArgumentType]
 
-    def ply(carry, move):
-        (state, sound, played, rewards), (action, outcome) = carry, move
+
+def with_options(env: envs.Env, numbers: dict[str, jax.Array]) -> envs.Env:
+    env = copy.copy(env)
+    for name, value in numbers.items():
+        object.__setattr__(env, name, value)  # the one way to set a field of a frozen class
+    return env
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def follow(
+    loose: envs.Env,
+    numbers: dict[str, jax.Array],
+    states: Any,
+    actions: jax.Array,
+    outcomes: jax.Array,
+    longest: jax.Array,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Fractional options f32[G], first positions [G, …], actions i32[T, G], -1 after the last, outcomes of chance
+    i32[T, G], -1 where none is due, plies to look at i32[] -> (moves played i32[G], over bool[G], rewards f32[G, P])
+    """
+
+    def move(numbers, carry, action, outcome):
+        env, (state, sound, played, rewards) = with_options(loose, numbers), carry
         sound &= (action >= 0) & ~state.terminated & env.legal_actions(state)[action]
         after = env.step(state, action)
         if env.num_outcomes:
@@ -73,21 +102,41 @@ def follow(
             sound &= (after.chance == (outcome >= 0)) & (~after.chance | possible)
             after = env.resolve(after, outcome)
         state = jax.tree.map(lambda new, old: jnp.where(sound, new, old), after, state)
-        return (state, sound, played + sound, rewards + jnp.where(sound, after.rewards, 0)), None
+        return state, sound, played + sound, rewards + jnp.where(sound, after.rewards, 0)
 
-    def game(first, *moves):
-        carry = first, jnp.bool(True), jnp.int32(0), jnp.zeros(env.num_players, jnp.float32)
-        state, _, played, rewards = jax.lax.scan(ply, carry, moves)[0]
-        return played, state.terminated, rewards
+    count = len(states.terminated)
+    none = (
+        jnp.ones(count, bool),
+        jnp.zeros(count, jnp.int32),
+        jnp.where(states.terminated[:, None], states.rewards, 0.0),
+    )
+    ply = lambda t, carry: jax.vmap(move)(numbers, carry, actions[t], outcomes[t])  # noqa: E731
+    state, _, played, rewards = jax.lax.fori_loop(0, longest, ply, (states, *none))
+    return played, state.terminated, rewards
 
-    return jax.vmap(game)(states, actions, outcomes)
+
+@functools.lru_cache(1 << 14)
+def first_state(env: envs.Env, start: str | None) -> Any:
+    """The position in the words of `env.to_text`, None: that of a new game.
+
+    Raises:
+        ValueError: no position.
+    """
+    return jax.device_get(env.init(jax.random.key(0)) if start is None else env.from_text(start))
 
 
-def first_states(env: envs.Env, starts: Sequence[str | None]) -> Any:
-    """`CHUNK` first positions, those of `starts` before others that are not used."""
-    new = jax.device_get(env.init(jax.random.key(0)))
-    states = [new if start is None else jax.device_get(env.from_text(start)) for start in starts]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *states, *[new] * (CHUNK - len(states)))
+def first_states(env: envs.Env, starts: Sequence[str | None], size: int = CHUNK) -> Any:
+    """`size` first positions, those of `starts` before others that are not used."""
+    states = [first_state(env, start) for start in [*starts, *[None] * (size - len(starts))]]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def check_moves(game: Game, env: envs.Env) -> None:
+    """Raises:
+    ValueError: a move that the game has not in any position.
+    """
+    if strange := [move for move in game.moves if not 0 <= move < env.num_actions]:
+        raise ValueError(f"{strange[0]} is no action of {game.game}")
 
 
 def replay(
@@ -98,26 +147,9 @@ def replay(
 ) -> list[Replayed]:
     """Plays records from new games, or from positions in the words of `env.to_text`, with the outcomes of chance after
     each move; a move may be any integer, and one after the end is illegal."""
-    found = []
-    for first in range(0, len(games), CHUNK):
-        part = games[first : first + CHUNK]
-        longest = max(map(len, part)) + 1
-        plies = min(env.max_plies + 1, 1 << max(8, longest.bit_length()))  # few lengths, as each is compiled
-        actions, chance = np.full((2, CHUNK, plies), -1, np.int32)
-        for row, moves in zip(actions, part, strict=False):
-            kept = [move if 0 <= move < env.num_actions else -1 for move in moves[:plies]]
-            row[: len(kept)] = kept
-        for row, drawn in zip(chance, outcomes[first : first + CHUNK], strict=False):
-            known = range(-1, env.num_outcomes)
-            kept = [outcome if outcome in known else env.num_outcomes for outcome in (drawn or [])[:plies]]
-            row[: len(kept)] = kept
-        states = first_states(env, starts[first : first + CHUNK])
-        played, over, rewards = jax.device_get(follow(env, states, actions, chance))
-        found += [
-            Replayed(int(n), bool(end), tuple(earned.tolist()))
-            for n, end, earned, _ in zip(played, over, rewards, part, strict=False)
-        ]
-    return found
+    loose, numbers = loosened(env)
+    unknown = [None] * len(games)
+    return replay_alike(loose, [numbers] * len(games), games, starts or unknown, outcomes or unknown)
 
 
 def replay_games(games: Sequence[Game]) -> list[Replayed]:
@@ -126,29 +158,43 @@ def replay_games(games: Sequence[Game]) -> list[Replayed]:
     return replay(games[0].env, *columns)
 
 
+def replay_alike(
+    env: envs.Env,
+    numbers: Sequence[dict[str, float]],
+    games: Sequence[list[int]],
+    starts: Sequence[str | None],
+    outcomes: Sequence[list[int] | None],
+) -> list[Replayed]:
+    """`replay` with fractional options for each record."""
+    size = FEW if len(games) <= FEW else CHUNK
+    order = sorted(range(len(games)), key=lambda i: len(games[i]))  # alike in length, so that few plies are idle
+    found: dict[int, Replayed] = {}
+    for first in range(0, len(games), size):
+        chosen = order[first : first + size]
+        longest = min(env.max_plies, len(games[chosen[-1]])) + 1
+        plies = 1 << max(8, longest.bit_length())  # few lengths, as each is compiled
+        actions, chance = np.full((2, plies, size), -1, np.int32)
+        for row, i in enumerate(chosen):
+            moves, drawn = games[i][:longest], (outcomes[i] or [])[:longest]
+            known = range(-1, env.num_outcomes)
+            actions[: len(moves), row] = [move if 0 <= move < env.num_actions else -1 for move in moves]
+            chance[: len(drawn), row] = [outcome if outcome in known else env.num_outcomes for outcome in drawn]
+        options = {name: np.zeros(size, np.float32) for name in numbers[0]}
+        for name, values in options.items():
+            values[: len(chosen)] = [numbers[i][name] for i in chosen]
+        states = first_states(env, [starts[i] for i in chosen], size)
+        played, over, rewards = jax.device_get(follow(env, options, states, actions, chance, longest))
+        for row, i in enumerate(chosen):
+            found[i] = Replayed(int(played[row]), bool(over[row]), tuple(rewards[row].tolist()))
+    return [found[i] for i in range(len(games))]
+
+
 Entry = tuple[list[int], Game]  # lines of the record's begin and of each move, and the game that it claims
 
 
 def written(game: Game, action: int) -> str:
     """A move of a game whose moves are written alike in all positions."""
     return game.env.action_to_str(None, action)
-
-
-def sift(
-    file: str, entries: list[Entry], write: Callable[[Game, int], str] = written
-) -> tuple[list[Game], list[Problem]]:
-    """The records that replay through the rules, in order, with the results of their replay; what is wrong with the
-    others, whose moves are named by `write`."""
-    alike: dict[tuple, list[int]] = {}
-    for i, (_, game) in enumerate(entries):
-        alike.setdefault((game.game, *game.options.items()), []).append(i)
-    judged: dict[int, Game | Problem] = {}
-    for group in alike.values():
-        games = [entries[i][1] for i in group]
-        pairs = zip(group, replay_games(games), strict=True)
-        judged |= {i: judge(file, entries[i], replayed, write) for i, replayed in pairs}
-    found = [judged[i] for i in range(len(entries))]
-    return [x for x in found if isinstance(x, Game)], [x for x in found if isinstance(x, Problem)]
 
 
 def judge(file: str, entry: Entry, outcome: Replayed, write: Callable[[Game, int], str] = written) -> Game | Problem:
@@ -166,3 +212,31 @@ def judge(file: str, entry: Entry, outcome: Replayed, write: Callable[[Game, int
         said = f"the record gives the result {game.result}, its moves lead to {outcome.result}"
         return Problem(file, lines[-1], len(game.moves), said)
     return dataclasses.replace(game, result=outcome.result)
+
+
+def sift(
+    file: str, entries: list[Entry], judge: Callable[[str, Entry, Replayed], Game | Problem] = judge
+) -> tuple[list[Game], list[Problem]]:
+    """The records that replay through the rules, in order, with the results of their replay; what is wrong with the
+    others."""
+    made: dict[tuple, tuple[envs.Env, dict[str, float]]] = {}
+    alike: dict[envs.Env, list[tuple[int, dict[str, float]]]] = {}
+    for i, (_, game) in enumerate(entries):
+        key = game.game, *game.options.items()
+        if key not in made:
+            made[key] = loosened(game.env)
+        env, numbers = made[key]
+        alike.setdefault(env, []).append((i, numbers))
+    judged: dict[int, Game | Problem] = {}
+    for env, group in alike.items():
+        which, numbers = zip(*group, strict=True)
+        games = [entries[i][1] for i in which]
+        try:
+            columns = ([getattr(game, name) for game in games] for name in ("moves", "start", "outcomes"))
+            outcomes = replay_alike(env, numbers, *columns)
+            judged |= {i: judge(file, entries[i], outcome) for i, outcome in zip(which, outcomes, strict=True)}
+        except Exception as error:  # the rules of one's own game may raise anything; other games are still read
+            message = f"the rules of {games[0].game} fail: {type(error).__name__}: {error}"
+            judged |= {i: Problem(file, entries[i][0][0], 0, message) for i in which}
+    found = [judged[i] for i in range(len(entries))]
+    return [x for x in found if isinstance(x, Game)], [x for x in found if isinstance(x, Problem)]

@@ -4,18 +4,21 @@
      "start": "…", "outcomes": [2, 0, 4]}
 
 Moves are actions; outcomes, of games with chance only, are what came after each of them, -1 where nothing was due.
-`start`, the first position in the words of `env.to_text`, is needed where games do not all begin alike. A game of one's
-own is named FILE.py:FUNCTION, and reading its records runs that file.
+`start`, the first position in the words of `env.to_text`, is needed where games do not all begin alike. `result` is
+what each player has earned; of two players one wins what the other loses, in registered games at most 1. A game of
+one's own is named FILE.py:FUNCTION, and reading its records runs that file.
 """
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable
 from typing import Any
 
 import envs
 from envs.core import begins_alike
-from jaxzero.records.game import Entry, Game, Problem, sift
+from jaxzero.files import shortened
+from jaxzero.records.game import Entry, Game, Problem, Replayed, first_state, judge, loosened, sift
 
 FIELDS = [field.name for field in dataclasses.fields(Game)]
 
@@ -30,34 +33,63 @@ def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
             try:
                 game = read(line, known)
                 entries.append(([number] * (len(game.moves) + 1), game))
-            except (TypeError, ValueError) as error:
-                problems.append(Problem(file, number, 0, " ".join(str(error).split())))
-    games, broken = sift(file, entries, lambda game, action: f"action {action}")
+            except Exception as error:  # a game of one's own may raise anything
+                said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+                problems.append(Problem(file, number, 0, said))
+    games, broken = sift(file, entries, judged)
     return games, sorted(problems + broken, key=lambda problem: problem.line)
 
 
+def judged(file: str, entry: Entry, outcome: Replayed) -> Game | Problem:
+    return judge(file, entry, outcome, lambda game, action: f"action {shortened(str(action), 20)}")
+
+
 def read(line: str, known: dict[str, envs.Env]) -> Game:
-    """The record as written; ValueError if it is none. Games that are made are kept in `known`."""
-    try:
-        content = json.loads(line)
-    except ValueError as error:
-        raise ValueError(f"no JSON: {error}") from error
+    """The record as written; ValueError if it is none. Games that are made, as `loosened`, are kept in `known`."""
+    content = load(line)
     if not isinstance(content, dict) or not content.keys() >= {"game", "moves"}:
         raise ValueError("a record is an object with a game and its moves")
     if unknown := [name for name in content if name not in FIELDS]:
-        raise ValueError(f"unknown field {unknown[0]!r}; {envs.suggest(unknown[0], FIELDS)}")
+        raise ValueError(f"unknown field {unknown[0][:30]!r}; {envs.suggest(unknown[0][:30], FIELDS)}")
     game = Game(**{"options": {}, **content})
+    check_game(game)
     name = json.dumps([game.game, game.options])
     if name not in known:
-        check_game(game)
-        known[name] = game.env
+        known[name] = loosened(game.env)[0]
     check(game, known[name])
     return dataclasses.replace(game, result=None if game.result is None else tuple(map(float, game.result)))
+
+
+def load(line: str) -> Any:
+    """The JSON of a line; ValueError if it is none, or has more than JSON allows."""
+    try:
+        line.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("no UTF-8 text") from error
+    try:
+        return json.loads(line, object_pairs_hook=once, parse_constant=refuse)
+    except RecursionError as error:
+        raise ValueError("no JSON record: nested too deeply") from error
+    except ValueError as error:
+        raise ValueError(f"no JSON: {error}") from error
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("a field stands there twice")
+    return content
+
+
+def refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is no number")
 
 
 def check_game(game: Game) -> None:
     if not isinstance(game.game, str) or not words(game.options, (str, int, float)):
         raise ValueError("game is a name, options are its options by name, such as 7, true or 'simple'")
+    if wild := [name for name, value in game.options.items() if not isinstance(value, str) and abs(value) >= 2.0**53]:
+        raise ValueError(f"option {wild[0]} is too large a number")
 
 
 def check(game: Game, env: envs.Env) -> None:
@@ -70,12 +102,28 @@ def check(game: Game, env: envs.Env) -> None:
         raise ValueError(f"outcomes are for games with chance, and needed there; {game.game} has {env.num_outcomes}")
     if game.outcomes is not None and len(game.outcomes) != len(game.moves):
         raise ValueError("a game with chance needs an outcome for each move (-1 for none)")
-    if game.result is not None and len(list(map(float, game.result))) != env.num_players:
-        raise ValueError(f"result is a list of {env.num_players} numbers")
+    if game.result is not None:
+        check_result(game, env)
     if game.start is not None:
-        env.from_text(str(game.start))
+        if not isinstance(game.start, str):
+            raise ValueError("start is a text")
+        first_state(env, game.start)
     elif not begins_alike(env):
         raise ValueError(f"games of {game.game} do not all begin alike: start must tell how this one does")
+
+
+def check_result(game: Game, env: envs.Env) -> None:
+    result: Any = game.result
+    if not isinstance(result, list) or len(result) != env.num_players or not all(map(finite, result)):
+        raise ValueError(f"result is a list of {env.num_players} numbers")
+    if env.num_players == 2 and abs(sum(result)) > 1e-6:
+        raise ValueError(f"one player wins what the other loses, which is not the result {result}")
+    if env.num_players == 2 and game.game in envs.GAMES and max(result) > 1:
+        raise ValueError(f"a game is worth 1 at most, which is not the result {result}")
+
+
+def finite(number: Any) -> bool:
+    return isinstance(number, int | float) and not isinstance(number, bool) and abs(number) <= sys.float_info.max
 
 
 def words(fields: Any, kinds: tuple[type, ...]) -> bool:
@@ -87,6 +135,10 @@ def whole(numbers: Any) -> bool:
 
 
 def dump(games: Iterable[Game]) -> str:
-    """The games as lines of a file."""
+    """The games as lines of a file.
+
+    Raises:
+        ValueError: a number that is none.
+    """
     records = [{name: value for name, value in vars(game).items() if value not in (None, {})} for game in games]
-    return "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    return "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)

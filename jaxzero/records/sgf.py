@@ -1,158 +1,319 @@
 """SGF (https://www.red-bean.com/sgf, FF[4]): records of Go. Of each game tree the main line is read.
 
-Komi and size are those of the record; an `RE` of a game that its moves do not end (given up, agreed) is kept. Stones
-set up before the first move (handicap, problems; `AB`, `AW`, `AE`) make the first position, with the player of `PL` or
-else of the first move to move; stones set up later are a problem. The first position counts as reached by moves: a
-handicap of 9 takes 17 plies of the move cap, and where the player before has no stone, that player has passed.
+Size and komi are those of the record. A komi written in hundredths, as Fox does (`KM[375]` are 3.75 stones, 7.5 points;
+`KM[650]` 6.5 points), is read as meant; one beyond 361 points is a problem. Stones set up before the first move
+(handicap, problems; `AB`, `AW`, `AE`) make the first position, with the player of `PL` or else of the first move to
+move; as many Black moves in succession at the begin as `HA` says are handicap stones too. Stones set up later are a
+problem. The first position counts as reached by moves: a handicap of 9 takes 17 plies of the move cap, and where the
+player before has no stone, that player has passed.
+
+An `RE` of a game that its moves do not end (given up, agreed) is its result. A game that they end has the result of our
+rules, all stones alive, as records do not tell which ones the players took for dead; `RE` stays among the headers.
+Passes after the end, with which some servers begin to count, are left out.
 
 Positional superko is the `RU` of Tromp-Taylor, or `koPOSITIONAL` among rules as KataGo writes them; all other rules are
 read as the simple ko, as no record shows more of them. What positions came before a first position is not known.
+
+Each game of a file may have a character set of its own, `CA`; without a known one it is UTF-8 if that fits, else the
+Latin-1 of FF[4].
 """
 
+import contextlib
+import dataclasses
+import functools
 import re
 from collections.abc import Iterable, Iterator
+from encodings.aliases import aliases
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
 
 import envs
 from envs.go import Go
 from envs.go_text import PLAYERS, vertex
-from jaxzero.records.game import Entry, Game, Problem, RecordError, sift
+from jaxzero.files import shortened
+from jaxzero.records.game import (
+    Entry,
+    Game,
+    Problem,
+    RecordError,
+    Replayed,
+    check_moves,
+    first_state,
+    judge,
+    sift,
+)  # fmt: skip
 
-TOKEN = re.compile(r"\s*(?:([();])|([A-Za-z]+)((?:\s*\[(?:\\.|[^\]\\])*\])+))", re.DOTALL)
-# A value, unless the root of another tree begins in it: then it was cut off.
-BRACKET = re.compile(r"\[(?:\\.|(?!\n\s*\(\s*;\s*(?:FF|GM|SZ)\b)[^\]\\])*\]|\)|\((\s*;\s*(?:FF|GM|SZ)\b)?", re.DOTALL)
-VALUE = re.compile(r"\[((?:\\.|[^\]\\])*)\]", re.DOTALL)
-ESCAPED, PREFIX = re.compile(r"([]\\])"), r"\\\1"
-RESULT = re.compile(r"([BW])\+.*|(0|Draw)", re.DOTALL)
+# Possessive quantifiers (`*+`) keep all this linear. A value that the text ends in lacks its bracket.
+VALUE = re.compile(r"\[((?:[^]\\]++|\\.)*+)(?:]|\\?\Z)", re.DOTALL)
+TOKEN = re.compile(
+    r"""((?:\s*+;[BW]\[[a-z]{,2}])++) | \s*+(?:  # moves and nothing else, which most of a file is; or one token:
+      (;?)\s*+([A-Za-z]++)((?:\s*+\[(?:[^]\\]++|\\.)*+(]|\\?\Z))++)  # begin of a node, name, values, closing
+    | ([();])
+    | [A-Za-z]++ | \S | \Z
+    )""",
+    re.DOTALL | re.VERBOSE,
+)
+TREE = re.compile(r"\((?=\s*+;)")
+ROOT = re.compile(r"\((?=\s*+;\s*+(?:FF|GM|SZ|CA)\b)")
+ROOT_LINE = re.compile(r"^[ \t]*+" + ROOT.pattern, re.MULTILINE)  # a value that reaches one was cut off
+SIZE = re.compile(r"(\d{1,2})(?:\s*:\s*(\d{1,2}))?", re.ASCII)
+NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)", re.ASCII)
+MOST_KOMI = 361  # points of the largest board
+RESULT = re.compile(r"([BW])(?:lack|hite)?\+.*|(0|Draw|Jigo)", re.DOTALL | re.IGNORECASE)
+HANDICAP = re.compile(r"[2-9]|[1-9][0-9]")
 POSITIONAL = re.compile(r"tromp.?taylor|ko:?positional", re.IGNORECASE)
+ESCAPE, ESCAPED, PREFIX = re.compile(r"\\(?:\n|(.))"), re.compile(r"([]\\])"), r"\\\1"
+SPACE = re.compile(r"[\t-\r]")  # in a line of text, each is a space
 LETTERS = "abcdefghijklmnopqrs"
 HEADERS = ("PB", "PW", "BR", "WR", "DT", "EV", "RO", "RU", "PC", "HA", "RE")
 COLORS = "BW"
 SETUP = {"AB": "X", "AW": "O", "AE": "."}
-Node = tuple[int, dict[str, list[str]]]  # line, properties
+STEPS = (*COLORS, *SETUP, "PL")
+LIKE_ASCII = re.compile(r"utf_8|ascii|latin|iso8859|iso2022|cp125|cp9|euc|gb|big5|shift_jis|koi8|johab")
+CODECS = frozenset(filter(LIKE_ASCII.match, aliases.values()))
+DECLARED = re.compile(r"CA\s*+\[([^]]{,40})")
+WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949"}
+
+
+def decode(data: bytes) -> str:
+    """The text of a file, each game in its own character set."""
+    view = data.decode("latin-1")  # no character set in use hides the brackets of trees
+    if not {charset(name) for name in set(DECLARED.findall(view))} - {"", "utf_8"}:
+        with contextlib.suppress(UnicodeError):
+            return data.decode()
+    found = list(trees(view))
+    begins = [0, *(tree.start for tree in found[1:]), len(data)]
+    sets = [charset(tree.root.get("CA", "")) for tree in found] or [""]
+    return "".join(decoded(data[a:b], name) for (a, b), name in zip(pairwise(begins), sets, strict=True))
+
+
+def charset(name: str) -> str:
+    """The codec of a `CA`, "" for an unknown one."""
+    codec = name.strip().lower().removeprefix("x-").replace("-", "_").replace(" ", "_")
+    codec = aliases.get(codec, codec)
+    return WIDER.get(codec, codec) if codec in CODECS else ""
+
+
+def decoded(data: bytes, codec: str) -> str:
+    for name in filter(None, (codec, "utf-8")):
+        try:
+            return data.decode(name)
+        except UnicodeError:
+            continue
+    return data.decode(codec or "latin-1", "replace")
+
+
+@dataclasses.dataclass
+class Tree:
+    """A game tree as far as it is read."""
+
+    start: int  # index of its bracket
+    line: int
+    end: int  # line of what was read last
+    root: dict[str, str] = dataclasses.field(default_factory=dict)  # the first value of each property
+    steps: list[tuple[int, int, str, str]] = dataclasses.field(default_factory=list)  # line, node, name of STEPS, value
+    nodes: int = 0  # of the main line
+    depth: int = 1  # brackets that are open
+    main: bool = True  # still on the main line
+    broken: RecordError | None = None  # the first thing wrong
+
+    def object(self, line: int, message: str) -> None:
+        self.broken = self.broken or RecordError(line, sum(step[2] in COLORS for step in self.steps), message)
+
+    def play(self, line: int, moves: str) -> None:
+        """Enters nodes of the main line with a move each."""
+        for self.end, text in enumerate(moves.split("\n"), line):
+            for move in text.split(";")[1:]:
+                self.nodes += 1
+                self.steps.append((self.end, self.nodes, move[0], move[2:].rstrip()[:-1]))
+
+    def add(self, line: int, name: str, values: str) -> None:
+        """Enters a property of the main line."""
+        name = name if name.isupper() else "".join(filter(str.isupper, name))  # FF[3] has small letters in between
+        if name in STEPS:
+            self.steps += [(line, self.nodes, name, plain(value).strip()) for value in VALUE.findall(values)]
+        if self.nodes == 1 and name not in self.root and (value := VALUE.search(values)):
+            self.root[name] = SPACE.sub(" ", plain(value[1]))
+
+
+def plain(value: str) -> str:
+    return ESCAPE.sub(r"\1", value) if "\\" in value else value
 
 
 def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
     """The sound records of a file, and what is wrong with the others."""
     entries: list[Entry] = []
     problems: list[Problem] = []
-    for line, tree in trees(text):
+    for tree in trees(text):
         try:
-            entries.append(entry(line, nodes(line, tree)))
+            entries.append(entry(tree))
         except RecordError as broken:
             problems.append(Problem(file, *broken.args))
-    games, more = sift(file, entries)
+    if text.strip() and not entries and not problems:
+        problems.append(Problem(file, 1, 0, f"no SGF: {text.strip()[:30]!r}"))
+    games, more = sift(file, entries, judged)
     return games, sorted(problems + more, key=lambda problem: problem.line)
 
 
-def trees(text: str) -> Iterator[tuple[int, str]]:
-    """(line, text) of each game tree; one that is cut off ends where the next begins (a root says FF, GM or SZ)."""
-    starts, depth = [], 0
-    for bracket in BRACKET.finditer(text):
-        if bracket[0].startswith("("):
-            begins = depth == 0 or bracket[1]
-            starts += [bracket.start()] * bool(begins)
-            depth = 1 if begins else depth + 1
-        elif bracket[0] == ")":
-            depth = max(0, depth - 1)
-    if not text.strip():
-        return
-    starts = starts or [0]  # for `nodes` to object
-    for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
-        yield text.count("\n", 0, start) + 1, text[start:end]
+def trees(text: str) -> Iterator[Tree]:
+    """Every game tree. One that is cut off ends where the next begins (a root says FF, GM, SZ or CA)."""
+    tree, stray, line, counted = None, False, 1, 0
+    roots = [match.end() - 1 for match in ROOT_LINE.finditer(text)]
+    for begin, end in pairwise(sorted({0, *roots, len(text)})):
+        for match in TOKEN.finditer(text, begin, end):
+            moves, semicolon, name, values, closing, mark = match.groups()
+            at = match.start(3) if name else match.end() - len(match[0].lstrip())
+            line += text.count("\n", counted, at)
+            counted = at
+            if mark == "(" and (ROOT if tree else TREE).match(text, at):
+                if tree:
+                    yield tree
+                tree, stray = Tree(at, line, line), False
+            elif tree is None:
+                if (semicolon or moves) and not stray:
+                    yield Tree(at, line, line, broken=RecordError(line, 0, f"no SGF: {match[0].strip()[:30]!r}"))
+                    stray = True
+            elif moves:
+                if tree.main:
+                    tree.play(line, moves.strip())
+            elif name:
+                tree.end = line
+                if tree.main:
+                    tree.nodes += bool(semicolon)
+                    if closing != "]":
+                        tree.object(line, f"no SGF: {text[at : min(end, at + 30)].strip()!r}")
+                    tree.add(line, name, values)
+            elif mark:
+                tree.end = line
+                tree.depth += {"(": 1, ")": -1}.get(mark, 0)
+                tree.nodes += mark == ";" and tree.main
+                tree.main &= mark != ")"
+                if not tree.depth:
+                    yield tree
+                    tree = None
+            elif at < end:
+                tree.end = line
+                tree.object(line, f"no SGF: {text[at : min(end, at + 30)].strip()!r}")
+        if tree:
+            yield tree
+        tree = None
 
 
-def nodes(line: int, tree: str) -> list[Node]:
-    """The nodes of the main line."""
-    found: list[Node] = []
-    position, depth, on_main_line = 0, 0, True
-    while depth or not position:
-        match = TOKEN.match(tree, position)
-        here = line + tree.count("\n", 0, position)
-        if not match:
-            rest = tree[position:].strip()
-            raise RecordError(
-                here, sum(map(moves_in, found)), f"no SGF: {rest[:30]!r}" if rest else "the record is cut off"
-            )
-        mark, name, values = match.groups()
-        if not position and mark != "(":
-            raise RecordError(here, 0, f"no SGF: {tree.strip()[:30]!r}")
-        here = line + tree.count("\n", 0, match.start(1) if mark else match.start(2))
-        if mark == "(":
-            depth += 1
-        elif mark == ")":
-            depth, on_main_line = depth - 1, False
-        elif mark == ";":
-            if on_main_line:
-                found.append((here, {}))
-        elif on_main_line:
-            if not found:
-                raise RecordError(here, 0, f"a property before the first node: {name!r}")
-            name = "".join(filter(str.isupper, name))  # FF[3] has small letters in between
-            found[-1][1].setdefault(name, []).extend(re.sub(r"\\(.)", r"\1", v[1]) for v in VALUE.finditer(values))
-            found[-1] = (here if name in ("B", "W") else found[-1][0], found[-1][1])
-        position = match.end()
-    return found
-
-
-def moves_in(node: Node) -> int:
-    return ("B" in node[1]) + ("W" in node[1])
-
-
-def entry(line: int, found: list[Node]) -> Entry:
+def entry(tree: Tree) -> Entry:
     """The game as written, not yet replayed."""
-    root = found[0][1] if found else {}
-    if root.get("GM", ["1"])[0].strip() != "1":
-        raise RecordError(line, 0, f"GM[{root['GM'][0]}] is another game than Go")
-    size = first(root, "SZ", "19").split(":")[0].strip()
-    komi = first(root, "KM", "0").strip() or "0"
+    if tree.broken:
+        raise tree.broken
+    if tree.depth:
+        tree.object(tree.end, "the record is cut off")
+        raise tree.broken or AssertionError
+    line, root = tree.line, tree.root
+    if root.get("GM", "1").strip() != "1":
+        raise RecordError(line, 0, f"GM[{root['GM']}] is another game than Go")
     try:
-        options: dict[str, Any] = {"size": int(size), "komi": float(komi)}
-        options |= {"ko": "positional"} if POSITIONAL.search(first(root, "RU", "")) else {}
-        env = envs.make("go", **options)
+        options: dict[str, Any] = {"size": read_size(root.get("SZ", "19")), "komi": read_komi(root)}
+        options |= {"ko": "positional"} if POSITIONAL.search(root.get("RU", "")) else {}
+        size = options["size"]
     except ValueError as error:
-        raise RecordError(line, 0, f"SZ[{size}] KM[{komi}]: {error}") from error
-    mover, start = beginning(found, int(size))
+        raise RecordError(line, 0, str(error)) from error
+    mover, start, played = beginning(tree, size)
     try:
         if start is not None:
             start += unknown_past(start, options)
-            env.from_text(start)
+            first_state(envs.make("go", **options | {"komi": Go.komi}), start)
     except ValueError as error:
         raise RecordError(line, 0, f"the stones set up: {error}") from error
-    moves, lines = [], [line]
-    for here, properties in found:
-        for color in COLORS:
-            for value in properties.get(color, []):
-                turn = COLORS[(mover + len(moves)) % 2]
-                if color != turn:
-                    raise RecordError(here, len(moves) + 1, f"{color}[{value}], and {turn} is to move")
-                moves.append(action(here, len(moves) + 1, value.strip(), int(size)))
-                lines.append(here)
-    result = RESULT.fullmatch(first(root, "RE", "").strip())
-    headers = {name: root[name][0] for name in HEADERS if name in root}
-    rewards = None if not result else (0.0, 0.0) if result[2] else (1.0, -1.0) if result[1] == "B" else (-1.0, 1.0)
-    return lines, Game("go", options, moves, rewards, headers, start)
+    for number, (here, color, point) in enumerate(played, 1):
+        if color != (turn := COLORS[(mover + number - 1) % 2]):
+            raise RecordError(here, number, f"{color}[{point}], and {turn} is to move")
+    moves = [action(here, number, point, size) for number, (here, _, point) in enumerate(played, 1)]
+    headers = {name: root[name] for name in HEADERS if name in root}
+    lines = [line, *(here for here, _, _ in played)]
+    return lines, Game("go", options, moves, read_result(root.get("RE", "")), headers, start)
 
 
-def beginning(found: list[Node], size: int) -> tuple[int, str | None]:
-    """The player who moves first, and the first position, None for that of a new game."""
-    board, named, played = ["."] * size**2, "", 0
-    for here, properties in found:
-        if played and properties.keys() & SETUP.keys():
-            raise RecordError(here, played, "stones are set up after the first move")
-        for name, mark in SETUP.items():
-            for value in properties.get(name, []):
-                for point in region(here, value.strip(), size):
-                    board[point] = mark
-        if "PL" in properties and not played:
-            named = first(properties, "PL", "").strip()[:1].upper()
+def read_size(text: str) -> int:
+    """Raises:
+    ValueError: no size, or that of an oblong.
+    """
+    match = SIZE.fullmatch(text.strip())
+    if not match or match[2] not in (None, match[1]) or not 5 <= int(match[1]) <= len(LETTERS):
+        raise ValueError(f"SZ[{shortened(text, 20)}]: boards here are squares of 5 to {len(LETTERS)} lines")
+    return int(match[1])
+
+
+def read_komi(root: dict[str, str]) -> float:
+    """Raises:
+    ValueError: no number of points.
+    """
+    text = root.get("KM", "").strip().replace(",", ".") or "0"
+    komi = float(text) if NUMBER.fullmatch(text) else np.inf
+    if "." not in text and komi % 25 == 0 and (abs(komi) >= 100 or "fox" in root.get("AP", "").lower()):
+        komi /= 100 if komi % 50 == 0 else 50  # hundredths of points, or of stones, where it has quarters
+    if abs(komi) > MOST_KOMI:
+        raise ValueError(f"KM[{shortened(text, 20)}] is no komi of up to {MOST_KOMI} points")
+    return komi
+
+
+def read_result(text: str) -> tuple[float, float] | None:
+    """Rewards; None if it is not known, or nobody's."""
+    match = RESULT.fullmatch(text.strip())
+    return None if not match else (0.0, 0.0) if match[2] else (1.0, -1.0) if match[1] in "Bb" else (-1.0, 1.0)
+
+
+def judged(file: str, entry: Entry, outcome: Replayed) -> Game | Problem:
+    """As `judge`, but what follows two passes on real boards is no fault: more passes, and another count."""
+    lines, game = entry
+    passing = game.options["size"] ** 2
+    if outcome.over and set(game.moves[outcome.played :]) <= {passing}:
+        lines, game = lines[: outcome.played + 1], dataclasses.replace(game, moves=game.moves[: outcome.played])
+        if has_stones(game, passing):
+            game = dataclasses.replace(game, result=None)
+    return judge(file, (lines, game), outcome)
+
+
+def has_stones(game: Game, passing: int) -> bool:
+    """Whether some stones may be taken for dead when the game is counted."""
+    return game.start is not None or set(game.moves) != {passing}
+
+
+def beginning(tree: Tree, size: int) -> tuple[int, str | None, list[tuple[int, str, str]]]:
+    """The player who moves first; the first position, None for that of a new game; line, colour and point of moves."""
+    board, named, first_node = ["."] * size**2, "", 0
+    played: list[tuple[int, str, str]] = []
+    for here, node, name, value in tree.steps:
+        if name in COLORS:
+            first_node = first_node or node
+            played.append((here, name, value))
+        elif name in SETUP:
+            if played and node > first_node:
+                raise RecordError(here, len(played), "stones are set up after the first move")
+            for row in region(here, value, size):
+                board[row] = SETUP[name] * len(board[row])
+        elif not played:
+            named = value[:1].upper()
             if named not in ("B", "W"):
-                raise RecordError(here, 0, f"PL[{properties['PL'][0]}] is neither B nor W")
-        played += moves_in((here, properties))
-    if not named and set(board) != {"."}:
-        named = next((color for _, properties in found for color in COLORS if color in properties), "")
-    mover = COLORS.index(named or "B")
-    return mover, position(board, mover, size)
+                raise RecordError(here, 0, f"PL[{value}] is neither B nor W")
+    if set(board) == {"."} and not named and len(stones := handicap(tree, played, size)) > 1:
+        for point in stones:
+            board[point] = PLAYERS[0]
+        played, named = played[len(stones) :], "W"
+    mover = COLORS.index(named or (played[0][1] if played else "B"))
+    return mover, position(board, mover, size), played
+
+
+def handicap(tree: Tree, played: list[tuple[int, str, str]], size: int) -> set[int]:
+    """The points of handicap stones that are written as Black's first moves."""
+    match = HANDICAP.fullmatch(tree.root.get("HA", "").strip())
+    count = int(match[0]) if match else 0
+    colors = [color for _, color, _ in played[: count + 1]]
+    if count > 1 and colors[:1] == ["W"]:
+        raise RecordError(tree.line, 0, f"HA[{count}], but no stones are set up")
+    if count < 2 or colors[:count] != ["B"] * count or colors[count:] == ["B"]:
+        return set()
+    points = {action(here, 0, point, size) for here, _, point in played[:count]}
+    return points if len(points) == count and size**2 not in points else set()
 
 
 def position(board: list[str], mover: int, size: int) -> str | None:
@@ -174,26 +335,26 @@ def unknown_past(start: str, options: dict[str, Any]) -> str:
     return "\nhashes " + " ".join(["0" * 16] * ply) if options.get("ko") == "positional" else ""
 
 
-def first(properties: dict[str, list[str]], name: str, otherwise: str) -> str:
-    return properties.get(name, [otherwise])[0]
-
-
-def region(line: int, value: str, size: int) -> list[int]:
-    """The points of `aa`, or of the rectangle `aa:cc`."""
-    corners = [action(line, 0, corner, size) for corner in value.split(":")]
-    if len(corners) > 2 or size**2 in corners:
+def region(line: int, value: str, size: int) -> list[slice]:
+    """The rows of points of `aa`, or of the rectangle `aa:cc`."""
+    corners = [action(line, 0, corner, size) for corner in value.split(":")] if value.count(":") < 2 else []
+    if not corners or size**2 in corners:
         raise RecordError(line, 0, f"[{value}] is no point of a board of size {size}")
     (top, left), (bottom, right) = divmod(corners[0], size), divmod(corners[-1], size)
-    return [row * size + column for row in range(top, bottom + 1) for column in range(left, right + 1)]
+    return [slice(row * size + left, row * size + right + 1) for row in range(top, bottom + 1)]
 
 
 def action(line: int, number: int, point: str, size: int) -> int:
     """`aa` is the top left point, `` (and `tt` up to 19×19) a pass."""
-    if point == "" or (point == "tt" and size <= 19):
-        return size * size
-    if len(point) != 2 or set(point) - set(LETTERS[:size]):
+    found = named_points(size).get(point)
+    if found is None:
         raise RecordError(line, number, f"[{point}] is no point of a board of size {size}")
-    return LETTERS.index(point[1]) * size + LETTERS.index(point[0])
+    return found
+
+
+@functools.cache
+def named_points(size: int) -> dict[str, int]:
+    return {letters(point, size): point for point in range(size**2)} | {"": size**2, "tt": size**2}
 
 
 def dump(games: Iterable[Game]) -> str:
@@ -211,20 +372,37 @@ def dump_game(game: Game) -> str:
     env = game.env
     assert isinstance(env, Go)
     size = env.size
+    check_moves(game, env)
+    if abs(env.komi) > MOST_KOMI:
+        raise ValueError(f"SGF records have a komi of up to {MOST_KOMI} points, not {env.komi}; choose .jsonl")
     if env.move_cap:
         raise ValueError("SGF records have no word for the move_cap of a game; choose .jsonl")
+    if game.start is not None:
+        first_state(env, game.start)
     mover, setup = dump_start(game.start, size)
-    root = {"FF": "4", "GM": "1", "SZ": str(size), "KM": f"{env.komi:.15g}"} | game.headers
+    komi = np.format_float_positional(env.komi, trim="0")  # "375.0": 375 would be Fox's 7.5
+    root = {"FF": "4", "CA": "UTF-8", "GM": "1", "SZ": str(size), "KM": komi} | dump_headers(game, setup)
     if (env.ko == "positional") != bool(POSITIONAL.search(root.get("RU", ""))):
         root["RU"] = "Tromp-Taylor" if env.ko == "positional" else "simple ko"
-    if game.result is not None:
-        said = "0" if game.result[0] == 0 else "B+" if game.result[0] > 0 else "W+"
-        root["RE"] = root.get("RE", said) if root.get("RE", "").startswith(said) else said
     properties = "".join(f"{name}[{ESCAPED.sub(PREFIX, value)}]" for name, value in root.items())
-    points = ["" if move == size * size else written(move, size) for move in game.moves]
+    points = ["" if move == size * size else letters(move, size) for move in game.moves]
     moves = [f";{COLORS[(mover + i) % 2]}[{point}]" for i, point in enumerate(points)]
     lines = ["".join(moves[i : i + 10]) for i in range(0, len(moves), 10)]
     return "\n".join([f"(;{properties}{setup}", *lines]) + ")\n"
+
+
+def dump_headers(game: Game, setup: str) -> dict[str, str]:
+    """Those that SGF has, with no others' meaning: `RE` is the result, `HA` needs stones."""
+    found = {name: SPACE.sub(" ", game.headers[name]) for name in HEADERS if name in game.headers}
+    if "AB" not in setup:
+        found.pop("HA", None)
+    passing = game.env.num_actions - 1
+    counted = game.moves[-2:] == [passing] * 2 and has_stones(game, passing)  # the moves tell the result
+    if read_result(found.get("RE", "")) != game.result and not (counted and "RE" in found):
+        found.pop("RE", None)
+        if game.result is not None:
+            found["RE"] = "0" if game.result[0] == 0 else "B+" if game.result[0] > 0 else "W+"
+    return found
 
 
 def dump_start(start: str | None, size: int) -> tuple[int, str]:
@@ -232,14 +410,16 @@ def dump_start(start: str | None, size: int) -> tuple[int, str]:
     if start is None:
         return 0, ""
     *rows, status = start.split("\n")[: size + 1]
+    if status.endswith(", over"):
+        raise ValueError("SGF records cannot begin with the end of a game; choose .jsonl")
     if "ko -" not in status:
         raise ValueError(f"SGF records cannot begin with a ko, as in {status!r}")
     board, mover, setup = "".join(rows), PLAYERS.index(status[0]), ""
     for name, mark in SETUP.items():
-        points = [f"[{written(point, size)}]" for point, other in enumerate(board) if mark == other != "."]
+        points = [f"[{letters(point, size)}]" for point, other in enumerate(board) if mark == other != "."]
         setup += name + "".join(points) if points else ""
     return mover, f"{setup}PL[{COLORS[mover]}]"
 
 
-def written(point: int, size: int) -> str:
+def letters(point: int, size: int) -> str:
     return LETTERS[point % size] + LETTERS[point // size]

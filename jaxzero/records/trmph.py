@@ -3,6 +3,9 @@
 The number is the size, moves are column and row (`a1` = top left), `swap` is a move. After a space may stand who won:
 `1` or `b` (blue, the first player, joins top and bottom), `2` or `r` (red). Without it the result is what the moves
 reach, or unknown if they reach no end. Lines that are empty or begin with `;` are skipped.
+
+TRMPH does not say whether the swap rule holds; here it does, as where these records come from. A line `; swap = false`,
+for others a comment, says that the games after it are played without, until a line `; swap = true`.
 """
 
 import re
@@ -10,10 +13,11 @@ from collections.abc import Iterable
 
 import envs
 from envs.hex import Hex
-from jaxzero.records.game import Entry, Game, Problem, sift
+from jaxzero.records.game import Entry, Game, Problem, check_moves, sift
 
-LINE = re.compile(r"(?:https?://(?:www\.)?trmph\.com/hex/board)?#(\d+)(?:,(\S*))?(?:\s+(\S+))?")
-MOVE = re.compile(r"(swap)|([a-s])([1-9]\d?)")
+LINE = re.compile(r"(?:https?://(?:www\.)?trmph\.com/hex/board)?#(\d+)(?:,(\S*))?(?:\s+(\S+))?", re.ASCII)
+MOVE = re.compile(r"(swap)|([a-s])([1-9]\d?)", re.ASCII)
+SWAP = re.compile(r";\s*swap\s*=\s*(true|false)", re.IGNORECASE)
 RESULTS = {"1": (1.0, -1.0), "b": (1.0, -1.0), "2": (-1.0, 1.0), "r": (-1.0, 1.0)}
 
 
@@ -21,9 +25,12 @@ def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
     """The sound records of a file, and what is wrong with the others."""
     entries: list[Entry] = []
     problems: list[Problem] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.startswith(";"):
-            found = parse_line(file, number, line.strip())
+    swap = True
+    for number, line in enumerate(map(str.strip, text.split("\n")), 1):
+        if rule := SWAP.fullmatch(line):
+            swap = rule[1].lower() == "true"
+        elif line and not line.startswith(";"):
+            found = parse_line(file, number, line, swap)
             if isinstance(found, Problem):
                 problems.append(found)
             else:
@@ -32,18 +39,20 @@ def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
     return games, sorted(problems + more, key=lambda problem: problem.line)
 
 
-def parse_line(file: str, number: int, line: str) -> Game | Problem:
+def parse_line(file: str, number: int, line: str, swap: bool) -> Game | Problem:
     """The game as written, not yet replayed."""
     match = LINE.fullmatch(line)
     if not match:
         return Problem(file, number, 0, f"no TRMPH record such as '#11,a1b2 1': {line[:60]!r}")
+    if len(match[1]) > 9:
+        return Problem(file, number, 0, f"a size of {len(match[1])} digits")
     size, text, winner = int(match[1]), match[2] or "", match[3]
     try:
-        envs.make("hex", size=size)
+        envs.make("hex", size=size, swap=swap)
     except ValueError as error:
         return Problem(file, number, 0, str(error))
     if winner is not None and winner not in RESULTS:
-        return Problem(file, number, 0, f"the winner is written {', '.join(RESULTS)}, not {winner!r}")
+        return Problem(file, number, 0, f"the winner is written {', '.join(RESULTS)}, not {winner[:30]!r}")
     moves, position = [], 0
     while position < len(text):
         move = MOVE.match(text, position)
@@ -56,26 +65,31 @@ def parse_line(file: str, number: int, line: str) -> Game | Problem:
             return Problem(file, number, len(moves) + 1, f"{move[0]} is off the board of size {size}")
         moves.append(size * size if move[1] else row * size + column)
         position = move.end()
-    return Game("hex", {"size": size, "swap": True}, moves, RESULTS[winner] if winner else None)
+    return Game("hex", {"size": size, "swap": swap}, moves, RESULTS[winner] if winner else None)
 
 
 def dump(games: Iterable[Game]) -> str:
     """The games as lines of a file.
 
     Raises:
-        ValueError: a game of another kind, or without the swap rule, as a record has no word for that.
+        ValueError: a game of another kind, one that does not begin with the empty board, or a move that Hex has not.
     """
-    lines = []
+    text, swap = "", True
     for game in games:
         if game.game != "hex":
             raise ValueError(f"TRMPH records hold Hex, not {game.game}")
         env = game.env
         assert isinstance(env, Hex)
-        if not env.swap:
-            raise ValueError("TRMPH records are of Hex with the swap rule; choose .jsonl")
+        check_moves(game, env)
         if game.start is not None:
             raise ValueError("TRMPH records begin with the empty board")
+        text += "" if env.swap == swap else dump_rule(env.swap)
+        swap = env.swap
         winner = "" if game.result is None else " 1" if game.result[0] > 0 else " 2"
         moves = "".join(env.action_to_str(None, action) for action in game.moves)
-        lines.append(f"#{env.size},{moves}{winner}\n")
-    return "".join(lines)
+        text += f"#{env.size},{moves}{winner}\n"
+    return text if swap else text + dump_rule(True)
+
+
+def dump_rule(swap: bool) -> str:
+    return f"; swap = {'true' if swap else 'false'}\n"
