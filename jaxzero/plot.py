@@ -1,8 +1,8 @@
 """The course of a run, or of several, in one picture."""
 
+import io
 import itertools
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from jaxzero import files
 from jaxzero.curves import NOISY, Rows, elo_lines, known, series, smooth, thin
 from jaxzero.progress import short_number
 
@@ -195,7 +196,6 @@ def elo_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") -> None
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    path = pathlib.Path(path)
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    files.write(path, picture.getvalue())

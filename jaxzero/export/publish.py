@@ -6,18 +6,18 @@ In the run's folder `exports/`: `<job>_stepXXXXXX.<format>`, beside each `<file>
 
 import contextlib
 import datetime
-import errno
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from envs import Env
-from jaxzero import metrics, runs, settings
+from jaxzero import files, metrics, runs, settings
 from jaxzero.checkpoint import check_writable
 from jaxzero.config import Config, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity
@@ -125,7 +125,9 @@ def plan(folder: Path, version: str, modules: dict[str, Format], model: Model, p
 def publish(folder: Path, version: str, model: Model, jobs: list[Job], overwrite: bool) -> list[str]:
     """Everything is written and proven elsewhere in the folder first: an error, as of a full disk, changes nothing."""
     check_writable(folder)
-    with locked(folder), unless_full(folder):
+    with unless_full(folder), locked(folder):
+        for unfinished in folder.glob(".export-*"):  # of a process that was killed: this one alone exports here
+            shutil.rmtree(unfinished)
         book = read_registry(folder / "registry.json")
         entry = book.setdefault(version, {"card": None, "files": {}})
         refuse_overwriting(jobs, model, entry if not overwrite else None)
@@ -212,13 +214,12 @@ def unless_full(path: Path) -> Iterator[None]:
     """A system that cannot write becomes an ExportError. Libraries tell of it by errors of their own, in words."""
     try:
         yield
+    except ExportError:
+        raise
     except Exception as error:
-        codes = errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES
-        told = [code for code in codes if code == getattr(error, "errno", None) or os.strerror(code) in str(error)]
-        if not told:
+        if (trouble := files.trouble(error)) is None:
             raise
-        reason = os.strerror(told[0])
-        raise ExportError(f"{path}: {reason}; nothing was written, make room or choose another folder") from error
+        raise ExportError(f"{path}: {trouble[0]}; nothing was written: {trouble[1]}") from error
 
 
 def read_registry(path: Path) -> dict[str, Any]:
