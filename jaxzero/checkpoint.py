@@ -20,6 +20,7 @@ import re
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -418,8 +419,9 @@ def _orbax_context() -> ocp.Context:
 
 
 def _quieten_orbax() -> None:
-    """Orbax logs every failure as hundreds of lines of tracebacks, and TensorStore complains that Orbax has closed the
-    event loop; we raise the failure as one line."""
+    """Orbax logs every failure as hundreds of lines of tracebacks and drops coroutines, and TensorStore complains that
+    Orbax has closed the event loop; we raise the failure as one line."""
+    warnings.filterwarnings("ignore", r"coroutine '(\w+Handler\.|run_sync\.|synchronize_).* was never awaited", RuntimeWarning)
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_not_from_orbax)
     if getattr(sys.unraisablehook, "func", None) is not _unraisable:

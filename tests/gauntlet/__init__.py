@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 ATTACKS: tuple[str, ...] = (  # modules of this package
+    "kills",
 )
 MOST = 600  # characters of an error message
 PATIENCE = 20.0  # seconds that refusing bad input may take, far above what it takes
