@@ -11,11 +11,13 @@ step that a rewind goes back to until all newer commits are aside.
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import itertools
 import json
 import logging
 import math
+import os
 import re
 import shutil
 import sys
@@ -37,9 +39,9 @@ from jaxzero.config import ConfigError
 _log = logging.getLogger(__name__)
 _WITH_DATA = 2  # newest commits that keep their data part
 _READ_BACK = 64 << 20  # bytes of a part up to which a save is verified by reading every array, not only its metadata
-_PLAIN = re.compile(
-    r"(?!/(gs|s3|az|hf)(/|$))(?!.*/\.\.(/|$))[\w ./,+=@~-]*"
-)  # what Orbax and TensorStore take literally
+_NO_DAMAGE = [os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM)]
+_DESCRIPTORS = 24  # free ones below which event loops of Orbax abort the process
+_PLAIN = re.compile(r"(?!/(gs|s3|az|hf)(/|$))(?!.*/\.\.(/|$))[\w ./,+=@~-]*")
 
 
 class CheckpointError(ConfigError):
@@ -80,6 +82,9 @@ class Checkpointer:
         if keep < 1:
             raise CheckpointError(f"checkpoint.keep = {keep} keeps nothing; set it to 1 or more")
         self._folder = Path(folder).absolute()
+        with reported(self._folder, "cannot be used"), contextlib.ExitStack() as opened:
+            for _ in range(_DESCRIPTORS):
+                opened.enter_context(open(os.devnull, "rb"))
         self._keep = keep
         self._damaged: set[int] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
@@ -286,6 +291,9 @@ class Checkpointer:
         try:
             return dict(ocp.load_checkpointables(str(self._visible / str(step)), {part: None})[part])
         except Exception as error:  # Orbax and TensorStore raise nearly anything on a damaged file
+            cause, advice = files.trouble(error) or ("", "")
+            if cause in _NO_DAMAGE:
+                raise CheckpointError(f"{self._path(step)}: cannot read {part} ({cause}); {advice}") from error
             raise _DamagedError(f"{self._path(step)}: cannot read {part}: {_one_line(error)}") from error
 
     # Writing, in the background thread
@@ -421,7 +429,8 @@ def _orbax_context() -> ocp.Context:
 def _quieten_orbax() -> None:
     """Orbax logs every failure as hundreds of lines of tracebacks and drops coroutines, and TensorStore complains that
     Orbax has closed the event loop; we raise the failure as one line."""
-    warnings.filterwarnings("ignore", r"coroutine '(\w+Handler\.|run_sync\.|synchronize_).* was never awaited", RuntimeWarning)
+    dropped = r"coroutine '(\w+Handler\.|run_sync\.|synchronize_).* was never awaited"
+    warnings.filterwarnings("ignore", dropped, RuntimeWarning)
     for name in ("absl", "asyncio"):
         logging.getLogger(name).addFilter(_not_from_orbax)
     if getattr(sys.unraisablehook, "func", None) is not _unraisable:

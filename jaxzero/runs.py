@@ -60,6 +60,7 @@ def opened(config: Config, allow_change: Sequence[str], overwrite: bool) -> Iter
     if known and not overwrite:
         changes = settings.check_resume(settings.load(folder / CONFIG), config, allow_change)
     check_writable(folder)
+    Checkpointer(folder / "checkpoints").close()  # refused before anything is deleted
     with contextlib.ExitStack() as held:
         with reported(folder, "cannot write there"):
             lock = held.enter_context(open(folder / ".lock", "w"))

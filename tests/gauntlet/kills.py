@@ -1,13 +1,14 @@
 """SIGKILL at every kind of moment of a run: first compile, self-play, saving, pruning, evaluation, promotion, rewind,
 overwriting, export, plotting, beginning with weights. The next start goes on, or begins anew as if nothing had been.
 
-Children are killed at their k-th change of a file (of all that Python makes) or after a random time. They are forked
-from a server that has imported everything but has not started JAX.
+Children are killed at their k-th change of a file (of all that Python makes) or some time after it, while they compile,
+compute or write by C++. They are forked from a server that has imported everything but has not started JAX.
 """
 
 import builtins
 import csv
 import io
+import itertools
 import json
 import os
 import random
@@ -16,7 +17,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +29,7 @@ from gauntlet import Case
 COUNT = 120
 FEW = 8
 HERE = Path(__file__).parent.parent.parent
+KILLS = 4  # of a run that is then left to end
 PATIENCE = 300.0  # seconds of one start, on a machine that does much else
 
 PRESET = """
@@ -51,7 +52,6 @@ class Outcome(NamedTuple):
     status: int  # -9: killed
     error: str
     changes: int  # of files, counted by the child, if it ended by itself
-    seconds: float
 
 
 class Server:
@@ -78,16 +78,16 @@ class Server:
         self._process.communicate(timeout=60)
 
     def start(self, **job: Any) -> Outcome:
-        """`root`, and what `perform` takes; killed `at` a change of a file or after `seconds`, 0 for neither."""
+        """Waits for a start of a run as `perform` takes it."""
         assert self._process.stdin
         assert self._process.stdout
         report = self._folder / "report.json"
         report.unlink(missing_ok=True)
         self._process.stdin.write(json.dumps({"report": str(report), **job}) + "\n")
         self._process.stdin.flush()
-        status, seconds = json.loads(self._process.stdout.readline())
+        status = json.loads(self._process.stdout.readline())
         told = json.loads(report.read_text()) if report.exists() else {"error": "", "changes": 0}
-        return Outcome(status, told["error"], told["changes"], seconds)
+        return Outcome(status, told["error"], told["changes"])
 
 
 # In the server
@@ -99,27 +99,26 @@ def serve() -> None:
 
     for line in sys.stdin:
         job = json.loads(line)
-        began = time.perf_counter()
         child = os.fork()
         if child == 0:
             perform(job)
-        timer = threading.Timer(job.get("seconds") or PATIENCE, os.kill, (child, signal.SIGKILL))
+        timer = threading.Timer(PATIENCE, os.kill, (child, signal.SIGABRT))
         timer.start()
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         timer.cancel()
         timer.join()
-        print(json.dumps([status, time.perf_counter() - began]), flush=True)
+        print(json.dumps(status), flush=True)
 
 
 def perform(job: dict[str, Any]) -> None:
-    """Trains, or only opens the folder; never returns."""
+    """Trains, or opens the folder only, until change `at` of a file and `after` seconds more; never returns."""
     from jaxzero import runs, settings, train
     from jaxzero.config import ConfigError
 
-    error, status, changes = "", 0, Changes(Path(job["root"]), job.get("at", 0))
+    error, status, changes = "", 0, Changes(job["root"], job.get("at", 0), job.get("after", 0))
     os.dup2(os.open(job["report"] + ".out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
     os.dup2(1, 2)
-    if job.get("at") or job.get("seconds"):  # a compiled program that is written by halves would be read by others
+    if job.get("at"):  # a compiled program that is written by halves would be read by others
         import jax
 
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 1e9)
@@ -142,10 +141,10 @@ def perform(job: dict[str, Any]) -> None:
 
 
 class Changes:
-    """Counts what Python does to files below a folder, and kills the process just before number `at`."""
+    """Counts what Python does to files below a folder; kills the process just before number `at`, or `after` it."""
 
-    def __init__(self, root: Path, at: int):
-        self._root, self._at, self.count = str(root), at, 0
+    def __init__(self, root: str, at: int, after: float):
+        self._root, self._at, self._after, self.count = root, at, after, 0
         self._lock = threading.Lock()
 
     def __enter__(self) -> None:
@@ -163,7 +162,9 @@ class Changes:
             if self._root != "\0" and inside and changes(*arguments, **options):
                 with self._lock:
                     self.count += 1
-                    if self.count == self._at:
+                    if self.count == self._at and self._after:
+                        threading.Timer(self._after, os.kill, (os.getpid(), signal.SIGKILL)).start()
+                    elif self.count == self._at:
                         os.kill(os.getpid(), signal.SIGKILL)
             return function(*arguments, **options)
 
@@ -181,21 +182,22 @@ class Scenario(NamedTuple):
     preset: str
     first: dict[str, Any]  # options of the first start; later ones are plain
     end: str  # the reference that it must equal
+    share: float  # of the changes of files that the reference took
 
 
 SCENARIOS = (
-    Scenario("train", "", "run", {}, "run"),
-    Scenario("resume", "run", "longer", {}, "longer"),
-    Scenario("rewind", "run", "run", {"from_step": 3}, "run"),
-    Scenario("overwrite", "other", "run", {"overwrite": True}, "run"),
-    Scenario("finish", "run", "run", {}, "run"),
-    Scenario("init_from", "", "tuned", {}, "tuned"),
+    Scenario("train", "", "run", {}, "run", 1.0),
+    Scenario("resume", "run", "longer", {}, "longer", 1.0),
+    Scenario("rewind", "run", "run", {"from_step": 3}, "run", 0.5),
+    Scenario("overwrite", "other", "run", {"overwrite": True}, "run", 1.0),
+    Scenario("finish", "run", "run", {}, "run", 0.2),
+    Scenario("init_from", "", "tuned", {}, "tuned", 1.0),
 )
 
 
 def attack(random: random.Random, count: int, folder: Path) -> Iterator[Case]:
     with Server(folder) as server:
-        opening = min(count, FEW)
+        opening = min(count, FEW if count <= FEW else 20)
         yield from kill_while_opening(server, random, opening, folder)
         if count > opening:
             yield from kill_while_training(server, random, count - opening, folder)
@@ -226,7 +228,7 @@ def kill_while_opening(server: Server, random: random.Random, count: int, folder
     run.rename(old)
     before = content(old)
     job = {"root": str(run), "preset": str(presets["run"]), "only_open": True}
-    most = 0
+    most, new = 0, set()
     for number in range(-1, count):
         shutil.rmtree(run, ignore_errors=True)
         shutil.copytree(old, run)
@@ -252,30 +254,28 @@ def content(run: Path) -> dict[str, bytes]:
 
 
 def kill_while_training(server: Server, random: random.Random, count: int, folder: Path) -> Iterator[Case]:
-    """Each scenario in turn, killed one to three times, then left to end: it must equal what nothing disturbed."""
-    references, most = make_references(server, folder)
-    turns = 0
-    while count > 0:
-        scenario = SCENARIOS[turns % len(SCENARIOS)]
-        kills = min(count, random.randint(1, 3))
-        what, fault = chain(server, random, folder, scenario, kills, references, most)
-        yield from (Case(f"{what} (kill {k + 1})", fault if k == kills - 1 else "") for k in range(kills))
-        count, turns = count - kills, turns + 1
+    """Each scenario in turn, killed a few times, then left to end: it must equal what nothing disturbed."""
+    references, changes = make_references(server, folder)
+    for scenario in itertools.cycle(SCENARIOS):
+        if count <= 0:
+            return
+        for case in chain(server, random, folder, scenario, min(count, KILLS), references, changes):
+            count -= 1
+            yield case
 
 
-def make_references(server: Server, folder: Path) -> tuple[dict[str, Path], dict[str, Outcome]]:
-    """Undisturbed runs by name, and what each scenario's command took."""
+def make_references(server: Server, folder: Path) -> tuple[dict[str, Path], dict[str, int]]:
+    """Undisturbed runs by name, and how many changes of files each took."""
     references = {name: folder / "references" / name for name in ("run", "other", "tuned", "longer")}
-    for root in references.values():
-        root.mkdir(parents=True)
-    most = {}
+    changes = {}
     for name, root in references.items():
+        root.mkdir(parents=True)
         if name == "longer":
             shutil.copytree(references["run"] / "run", root / "run")
         ended = server.start(root=str(root / "run"), preset=str(write_presets(folder, root)[name]))
         assert ended.status == 0, ended.error
-        most[name] = ended
-    return references, most
+        changes[name] = ended.changes
+    return references, changes
 
 
 def chain(
@@ -285,37 +285,46 @@ def chain(
     scenario: Scenario,
     kills: int,
     references: dict[str, Path],
-    most: dict[str, Outcome],
-) -> tuple[str, str]:
-    """What was done, and what was wrong in the end."""
+    changes: dict[str, int],
+) -> Iterator[Case]:
+    """Kills until a start gets to its end; the last case tells what was wrong then."""
     root = folder / "killed"
     shutil.rmtree(root, ignore_errors=True)
     root.mkdir()
     if scenario.base:
         shutil.copytree(references[scenario.base] / "run", root / "run")
-    preset, ended = write_presets(folder, root)[scenario.preset], most[scenario.end]
-    job, options, moments = {"root": str(root / "run"), "preset": str(preset)}, scenario.first, []
-    for _ in range(kills):
-        if random.random() < 0.7:
-            # Changes come in bunches: at the start, at each commit and in the end.
-            moment = {"at": random.randint(1, max(1, min(ended.changes, 400)))}
+    job = {"root": str(root / "run"), "preset": str(write_presets(folder, root)[scenario.preset])}
+    old = content(root / "run") if scenario.name == "overwrite" else None
+    options, most, moments, fault = scenario.first, changes[scenario.end] * scenario.share, [], ""
+
+    def start(**moment: float) -> Outcome:
+        """One that is refused as the old run gets the options again: nothing has happened to it."""
+        nonlocal fault, options
+        ended = server.start(**job, **options, **moment)
+        if ended.status == 2 and old and "seed: 1 -> 0" in ended.error:
+            fault = fault or ("" if content(root / "run") == old else "refused as the old run, which is not whole")
+            options = scenario.first
+            ended = server.start(**job, **options, **moment)
+        options = {}
+        return ended
+
+    last = None
+    while last is None and len(moments) < kills:
+        at, after = random.randint(1, max(1, round(most))), random.choice((0.0, 0.0, random.uniform(0.0, 2.0)))
+        ended = start(at=at, after=after)
+        if ended.status != -signal.SIGKILL:
+            last = ended
         else:
-            moment = {"seconds": random.uniform(0.0, 1.1 * ended.seconds)}
-        killed = server.start(**job, **options, **moment)
-        moments.append(", ".join(f"{k} {v:.2f}" for k, v in moment.items()) + ("" if killed.status else " (ended)"))
-        if killed.status not in (0, -signal.SIGKILL):
-            if killed.status == 2 and scenario.base == "other" and "seed: 1 -> 0" in killed.error:
-                options = scenario.first
-                continue
-            return f"{scenario.name}: {moments}", killed.error
-        options = {} if scenario.name != "overwrite" or (root / "run" / "config.toml").exists() else options
-    last = server.start(**job)
-    if last.status == 2 and scenario.base == "other" and "seed: 1 -> 0" in last.error:
-        if content(root / "run") != content(references["other"] / "run"):
-            return f"{scenario.name}: {moments}", "refused as the old run, which is no longer whole"
-        last = server.start(**job, **scenario.first)
-    fault = last.error or differences(references[scenario.end] / "run", root / "run")
-    return f"{scenario.name}: {moments}", fault
+            moments.append(f"change {at} + {after:.2f} s")
+            most = changes[scenario.end] / 4  # later starts mend, go on and compile again
+            if len(moments) < kills:
+                yield Case(f"{scenario.name}, killed at {moments[-1]}", "")
+    last = last or start()
+    fault = fault or last.error or differences(references[scenario.end] / "run", root / "run")
+    if moments and len(moments) == kills:
+        yield Case(f"{scenario.name}, killed at {', '.join(moments)}", fault)
+    elif fault:
+        yield Case(f"{scenario.name}, killed at {', '.join(moments)}, then ended", fault)
 
 
 def differences(wanted: Path, found: Path) -> str:
