@@ -5,21 +5,27 @@ A commit is a folder `<step>` that is renamed into place when complete and holds
     record/           JSON: step, score, info, and [dtype, shape, digest] of every array
     data.dropped      empty file: `data` was removed on purpose
 Beside commits there may be `<step>.damaged` (unreadable, set aside when its step was saved again), `superseded/`
-(commits that a rewind set aside) and leftovers of a killed process, which the next save removes.
+(commits that a rewind set aside) and leftovers of a killed process, which the next start removes: `rewound` names the
+step that a rewind goes back to until all newer commits are aside.
 """
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import itertools
 import json
 import logging
 import math
+import os
 import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +33,15 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
+from jaxzero import files
 from jaxzero.config import ConfigError
 
 _log = logging.getLogger(__name__)
 _WITH_DATA = 2  # newest commits that keep their data part
+_READ_BACK = 64 << 20  # bytes of a part up to which a save is verified by reading every array, not only its metadata
+_NO_DAMAGE = [os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM)]
+_DESCRIPTORS = 24  # free ones below which event loops of Orbax abort the process
+_PLAIN = re.compile(r"(?!/(gs|s3|az|hf)(/|$))(?!.*/\.\.(/|$))[\w ./,+=@~-]*")
 
 
 class CheckpointError(ConfigError):
@@ -54,7 +65,7 @@ class Restored:
 
 def check_writable(folder: Path) -> None:
     """Creates the folder and writes a temporary file there; CheckpointError if that fails."""
-    with _reported(folder, "cannot write there"):
+    with reported(folder, "cannot write there"):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(bytes(1 << 16))
@@ -71,12 +82,16 @@ class Checkpointer:
         if keep < 1:
             raise CheckpointError(f"checkpoint.keep = {keep} keeps nothing; set it to 1 or more")
         self._folder = Path(folder).absolute()
+        with reported(self._folder, "cannot be used"), contextlib.ExitStack() as opened:
+            for _ in range(_DESCRIPTORS):
+                opened.enter_context(open(os.devnull, "rb"))
         self._keep = keep
         self._damaged: set[int] = set()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
-        for name in ("absl", "asyncio"):
-            logging.getLogger(name).addFilter(_not_from_orbax)
+        self._link: tempfile.TemporaryDirectory[str] | None = None
+        self._visible = self._folder if _PLAIN.fullmatch(str(self._folder)) else self._linked()
+        _quieten_orbax()
 
     def __enter__(self) -> "Checkpointer":
         return self
@@ -95,6 +110,8 @@ class Checkpointer:
             self.wait()
         finally:
             self._thread.shutdown()
+            if self._link:
+                self._link.cleanup()
 
     def wait(self) -> None:
         """Waits for the save in progress; CheckpointError if it failed."""
@@ -155,20 +172,64 @@ class Checkpointer:
         self.wait()
         if step not in self.steps():
             raise self._missing(step)
-        newer = [s for s in self._folders() if s > step]
-        aside = self._folder / "superseded"
-        with _reported(self._folder, f"cannot set aside the commits after step {step}"):
-            aside.mkdir(exist_ok=True)
-            k = next(k for k in itertools.count(1) if not any(aside.glob(f"{k}-*")))
-            return [self._path(s).rename(aside / f"{k}-{s}") for s in reversed(newer)]
+        with reported(self._folder, f"cannot set aside the commits after step {step}"):
+            if self._stored()[-1] == step:
+                return []
+            files.write(self._folder / "rewound", str(step))  # a kill from here on leaves none of the newer commits
+            return self._finish_rewind()
+
+    def tidy(self) -> None:
+        """Finishes what a killed process began: a rewind, pruning, deleting. For the one process that writes, after it
+        has restored: newer commits that are damaged are known then, and no older one goes in their favour."""
+        self.wait()
+        with reported(self._folder, "cannot remove old commits"):
+            self._finish_rewind()
+            self._retain()
+        self._sweep()
+
+    def _linked(self) -> Path:
+        """The folder by a name that Orbax takes literally: a link to it. Orbax finds its own files by patterns that
+        begin with the folder, TensorStore reads a backslash as a slash, and `gs:` means a cloud."""
+        with reported(self._folder, "cannot make a link to it for Orbax"):
+            self._link = tempfile.TemporaryDirectory(prefix="jaxzero-")
+            link = Path(self._link.name) / "checkpoints"
+            link.symlink_to(self._folder, target_is_directory=True)
+        if not _PLAIN.fullmatch(str(link)):
+            self._link.cleanup()
+            raise CheckpointError(f"{self._folder}: choose a --name and --root of letters, digits and ._- only")
+        return link
 
     def _path(self, step: int) -> Path:
         return self._folder / str(step)
 
-    def _folders(self) -> list[int]:
+    def _stored(self) -> list[int]:
         """Steps whose folder is not empty (Orbax would count an empty one as the latest commit), ascending."""
         names = [path.name for path in self._folder.glob("*") if any(path.glob("*"))]
         return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]*", name))
+
+    def _folders(self) -> list[int]:
+        """Those of `_stored` that no unfinished rewind sets aside."""
+        rewound = self._rewound()
+        return [step for step in self._stored() if rewound is None or step <= rewound]
+
+    def _rewound(self) -> int | None:
+        try:
+            return int((self._folder / "rewound").read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _finish_rewind(self) -> list[Path]:
+        """Sets aside what is newer than the step in the file `rewound`; returns the new paths, the newest first."""
+        rewound = self._rewound()
+        if rewound is None:
+            return []
+        aside = self._folder / "superseded"
+        aside.mkdir(exist_ok=True)
+        k = next(k for k in itertools.count(1) if not any(aside.glob(f"{k}-*")))
+        newer = [step for step in reversed(self._stored()) if step > rewound]
+        moved = [self._path(step).rename(aside / f"{k}-{step}") for step in newer]
+        (self._folder / "rewound").unlink()
+        return moved
 
     def _missing(self, step: int) -> CheckpointError:
         there = ", ".join(map(str, self.steps())) or "none"
@@ -228,8 +289,11 @@ class Checkpointer:
 
     def _load(self, step: int, part: str) -> dict[str, Any]:
         try:
-            return dict(ocp.load_checkpointables(str(self._path(step)), {part: None})[part])
+            return dict(ocp.load_checkpointables(str(self._visible / str(step)), {part: None})[part])
         except Exception as error:  # Orbax and TensorStore raise nearly anything on a damaged file
+            cause, advice = files.trouble(error) or ("", "")
+            if cause in _NO_DAMAGE:
+                raise CheckpointError(f"{self._path(step)}: cannot read {part} ({cause}); {advice}") from error
             raise _DamagedError(f"{self._path(step)}: cannot read {part}: {_one_line(error)}") from error
 
     # Writing, in the background thread
@@ -240,15 +304,38 @@ class Checkpointer:
         for part, arrays in parts.items():
             if _any_elements(record["arrays"][part]):
                 items[part] = {name: a for name, a in arrays.items() if a.size}  # Orbax refuses empty arrays and trees
-        with _reported(self._folder, f"saving step {step} failed, older checkpoints are intact"):
+        with reported(self._folder, f"saving step {step} failed, older checkpoints are intact"):
             try:
-                self._folder.mkdir(parents=True, exist_ok=True)
+                self._folder.mkdir(exist_ok=True)
+                self._finish_rewind()
                 self._set_aside(step)
                 with _orbax_context():
-                    ocp.save_checkpointables(str(self._path(step)), items)
+                    ocp.save_checkpointables(str(self._visible / str(step)), items)
+                self._verify(step, parts)
                 self._retain()
             finally:
                 self._sweep()
+
+    def _verify(self, step: int, parts: dict[str, dict[str, np.ndarray]]) -> None:
+        """Reads back what was saved, before anything older is deleted; a commit that cannot be read is removed.
+
+        Of a large part only which arrays there are, their dtypes and shapes.
+        """
+        try:
+            described = self._record(step)["arrays"]
+            for part, arrays in parts.items():
+                arrays = {name: array for name, array in arrays.items() if array.size}
+                if sum(array.nbytes for array in arrays.values()) > _READ_BACK:
+                    found = ocp.checkpointables_metadata(str(self._visible / str(step))).metadata[part] or {}
+                    found = {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in found.items()}
+                else:
+                    found = {name: _describe(array) for name, array in self._load(step, part).items()} if arrays else {}
+                for name in arrays:
+                    if not found.get(name) or found[name] != described[part][name][: len(found[name])]:
+                        raise _DamagedError(f"{self._path(step)}: array {name} cannot be read back")
+        except BaseException:
+            self._path(step).rename(self._folder / f"{step}.deleting")
+            raise
 
     def _set_aside(self, step: int) -> None:
         if self._path(step).exists():
@@ -339,18 +426,34 @@ def _orbax_context() -> ocp.Context:
     return context
 
 
+def _quieten_orbax() -> None:
+    """Orbax logs every failure as hundreds of lines of tracebacks and drops coroutines, and TensorStore complains that
+    Orbax has closed the event loop; we raise the failure as one line."""
+    dropped = r"coroutine '(\w+Handler\.|run_sync\.|synchronize_).* was never awaited"
+    warnings.filterwarnings("ignore", dropped, RuntimeWarning)
+    for name in ("absl", "asyncio"):
+        logging.getLogger(name).addFilter(_not_from_orbax)
+    if getattr(sys.unraisablehook, "func", None) is not _unraisable:
+        sys.unraisablehook = partial(_unraisable, sys.unraisablehook)
+
+
+def _unraisable(before: Callable[[Any], Any], unraisable: Any) -> None:
+    if str(unraisable.exc_value) != "Event loop is closed":
+        before(unraisable)
+
+
 def _not_from_orbax(record: logging.LogRecord) -> bool:
-    """Orbax logs every failure as hundreds of lines of tracebacks; we raise it as one line."""
     return "orbax" not in record.pathname and "tensorstore" not in record.getMessage()
 
 
 @contextlib.contextmanager
-def _reported(folder: Path, what: str) -> Iterator[None]:
+def reported(folder: Path, what: str) -> Iterator[None]:
+    """Turns whatever is raised into a CheckpointError: the folder, what failed, the cause and what to do."""
     try:
         yield
     except Exception as error:  # TensorStore reports a full disk as ValueError
-        advice = "free space or permit writing there, or choose another place"
-        raise CheckpointError(f"{folder}: {what} ({_one_line(error)}); {advice}") from error
+        cause, advice = files.trouble(error) or (_one_line(error), "check the disk, or choose another place")
+        raise CheckpointError(f"{folder}: {what} ({cause}); {advice}") from error
 
 
 def _one_line(error: BaseException) -> str:
@@ -358,4 +461,4 @@ def _one_line(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     text = " ".join(str(error).split()).partition(" [tensorstore_spec=")[0] or type(error).__name__
-    return text if len(text) <= 500 else f"{text[:200]} … {text[-300:]}"
+    return text if len(text) <= 240 else f"{text[:100]} … {text[-140:]}"

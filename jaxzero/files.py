@@ -7,6 +7,7 @@ import itertools
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,15 @@ from jaxzero.config import ConfigError
 MOST_BYTES = 1 << 26  # of a file of JSON
 MOST_WHOLE = 1 << 63  # a whole number of JSON is smaller
 KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+_PLACE = "permit writing there, or choose another place"
+_ADVICE = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space, or choose another place"),
+    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "raise the limit of file descriptors, as by ulimit -n 1024"),
+    **dict.fromkeys((errno.EACCES, errno.EROFS), _PLACE),
+    errno.EIO: "check the disk",
+}
+_GONE = "it was moved or deleted meanwhile; put it back, or start anew"
 
 
 # Writing
@@ -42,6 +52,20 @@ def write(path: str | os.PathLike[str], content: str | bytes) -> None:
 def draft_of(path: Path) -> Path:
     """Where a file is written before it takes its place."""
     return path.with_name(f".{path.name}.{os.getpid()}")
+
+
+def drafts(folder: Path) -> list[Path]:
+    """What `write` has left in a folder, or in folders within, because its process was killed."""
+    found = [(path, re.fullmatch(r"\..+\.(\d{1,9})", path.name)) for path in folder.rglob(".*")]
+    return [path for path, match in found if match and not _runs(int(match[1]))]
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno == errno.EPERM
+    return True
 
 
 def append(path: str | os.PathLike[str], line: str, header: str = "") -> bool:
@@ -240,6 +264,22 @@ def reported(path: str | os.PathLike[str]) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"{unusable(path, error)}; free space or permit writing there, and try again") from error
+
+
+def trouble(error: BaseException) -> tuple[str, str] | None:
+    """What the operating system refused and what to do about it; None for an error that is not the system's.
+
+    Libraries tell of a full disk by errors of their own, in the system's words.
+    """
+    chain: BaseException | None = error
+    while chain is not None:
+        for code, advice in _ADVICE.items():
+            if code == getattr(chain, "errno", None) or os.strerror(code) in str(chain):
+                return os.strerror(code), advice
+        if isinstance(chain, OSError):
+            return chain.strerror or str(chain), _GONE if chain.errno == errno.ENOENT else _PLACE
+        chain = chain.__cause__
+    return None
 
 
 def unusable(path: str | os.PathLike[str], error: Exception) -> str:

@@ -3,6 +3,7 @@
 metrics.jsonl is the truth: one JSON object a line, NaN and infinities as null. TensorBoard is a view of it.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -44,42 +45,63 @@ class MetricsLog:
         folder.mkdir(parents=True, exist_ok=True)
         rows = read(folder)
         self._file = _path(folder).open("a", encoding="utf-8")
-        self._writer = None
+        self._events = None
         if tensorboard:
             if (events := folder / "tensorboard").exists() and not events.is_dir():
                 raise ConfigError(f"{events}: is not a folder; move it aside, or use --no-log.tensorboard")
-            from tensorboardX import SummaryWriter  # late: a slow import, and optional
-
-            self._writer = SummaryWriter(
-                str(events),
-                # hides the events of rows that cut_back removed
-                purge_step=rows[-1]["iteration"] + 1 if rows else 0,
-                flush_secs=10,
-                # file names have whole seconds: a second log opened within one would overwrite the first
-                filename_suffix=f".{time.time_ns()}",
-            )
+            self._events = _Events(events, rows[-1]["iteration"] + 1 if rows else 0)
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row. It is in the hands of the operating system on return, so it survives a killed process."""
         row = {key: value.item() if hasattr(value, "item") else value for key, value in row.items()}
         self._file.write(_line(row))
         self._file.flush()
-        if self._writer is not None:
-            for key, value in row.items():
-                if isinstance(value, int | float) and key not in ("iteration", "span"):
-                    self._writer.add_scalar(_tag(key), value, row["iteration"])
+        if self._events is not None:
+            self._events.write(row)
 
     def close(self) -> None:
         """Flush and close the files; nothing is written afterwards."""
         self._file.close()
-        if self._writer is not None:
-            self._writer.close()
+        if self._events is not None:
+            self._events.close()
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class _Events:
+    """The numbers of rows as TensorBoard's events. Written in the caller's thread: the writing thread of tensorboardX
+    ends on a full disk, and whoever writes on waits for it for ever."""
+
+    def __init__(self, folder: pathlib.Path, purge: int):
+        # Late: a slow import, and optional.
+        from tensorboardX import event_file_writer, summary
+        from tensorboardX.proto import event_pb2
+
+        folder.mkdir(parents=True, exist_ok=True)
+        proto: Any = event_pb2
+        self._scalar, self._event, self._flushed = summary.scalar, proto.Event, time.monotonic()
+        # The name has whole seconds: a second log opened within one would overwrite the first.
+        self._writer = event_file_writer.EventsWriter(str(folder.absolute() / "events"), f".{time.time_ns()}")
+        # Hides the events of rows that cut_back removed.
+        start = proto.SessionLog(status=proto.SessionLog.START)
+        self._writer.write_event(self._event(wall_time=time.time(), step=purge, session_log=start))
+        self._writer.flush()
+
+    def write(self, row: Row) -> None:
+        numbers = ((k, v) for k, v in row.items() if isinstance(v, int | float) and k not in ("iteration", "span"))
+        for key, value in numbers:
+            summary = self._scalar(_tag(key), value)
+            self._writer.write_event(self._event(wall_time=time.time(), step=row["iteration"], summary=summary))
+        if time.monotonic() - self._flushed > 10:
+            self._writer.flush()
+            self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        self._writer.close()
 
 
 def read(folder: str | os.PathLike[str]) -> list[Row]:
@@ -190,10 +212,22 @@ def _ranges(gaps: Iterable[tuple[int, int]]) -> str:
     return files.shortened(", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in gaps), 120)
 
 
+class _LogFile(logging.FileHandler):
+    """Says nothing when it cannot write, as on a full disk: whoever else needs the disk reports that, in one line."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        pass
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            super().close()
+
+
 def open_log(folder: str | os.PathLike[str]) -> logging.Logger:
     """The `jaxzero` logger, writing to `folder/run.log` and never to the terminal.
 
-    Uncaught exceptions, also those of threads, go there with their traceback; the terminal gets one line.
+    Uncaught exceptions, also those of threads, go there with their traceback; the terminal gets one line. What Python
+    can only ignore, such as an error while an object is deleted, goes there alone.
     """
     path = pathlib.Path(folder, "run.log")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -202,7 +236,7 @@ def open_log(folder: str | os.PathLike[str]) -> logging.Logger:
         if isinstance(handler, logging.FileHandler):  # of an earlier run in the same process
             log.removeHandler(handler)
             handler.close()
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = _LogFile(path, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO)
@@ -216,8 +250,13 @@ def open_log(folder: str | os.PathLike[str]) -> logging.Logger:
         name = args.thread.name if args.thread else "?"
         uncaught(args.exc_type, args.exc_value, args.exc_traceback, f"uncaught exception in thread {name}")
 
+    def ignored(args):
+        trace = (args.exc_type, args.exc_value, args.exc_traceback)
+        log.warning("ignored: %s", args.err_msg or args.object, exc_info=trace)
+
     sys.excepthook = uncaught
     threading.excepthook = uncaught_in_thread
+    sys.unraisablehook = ignored
     return log
 
 

@@ -3,8 +3,11 @@
 import contextlib
 import dataclasses
 import fcntl
+import importlib.metadata
 import json
+import logging
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,14 +17,17 @@ from typing import Any, NamedTuple
 import jax
 
 from envs import Env, suggest
-from jaxzero import networks, settings
-from jaxzero.checkpoint import Checkpointer, check_writable
+from jaxzero import files, networks, settings
+from jaxzero.checkpoint import Checkpointer, check_writable, reported
 from jaxzero.config import Config, ConfigError
 from jaxzero.files import shortened
 from jaxzero.games import make_env
 
-CONFIG, RATINGS = "config.toml", "ratings.json"
-OURS = {".lock", CONFIG + ".tmp"}  # all that a start killed at once leaves
+CONFIG, RATINGS, VERSIONS, CHANGES = "config.toml", "ratings.json", "versions.json", "changes.jsonl"
+DELETING = CONFIG + ".deleting"  # the configuration of a run that is being deleted
+PACKAGES = ("jaxzero", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "torch")
+
+_log = logging.getLogger(__name__)
 
 
 class Loaded(NamedTuple):
@@ -48,41 +54,91 @@ def opened(config: Config, allow_change: Sequence[str], overwrite: bool) -> Iter
             written.
     """
     folder = folder_of(config)
-    known = (folder / CONFIG).is_file()
-    if folder.exists() and not known and (not folder.is_dir() or {path.name for path in folder.iterdir()} - OURS):
+    known, half_deleted = (folder / CONFIG).is_file(), (folder / DELETING).is_file()
+    if folder.exists() and not known and not half_deleted and holds_something(folder):
         raise ConfigError(f"{folder}: exists and is not a run; choose another --name or --root")
     changes = []
     if known and not overwrite:
         changes = settings.check_resume(settings.load(folder / CONFIG), config, allow_change)
     check_writable(folder)
-    with open(folder / ".lock", "w") as lock:
+    Checkpointer(folder / "checkpoints").close()  # refused before anything is deleted
+    with contextlib.ExitStack() as held:
+        with reported(folder, "cannot write there"):
+            lock = held.enter_context(open(folder / ".lock", "w"))
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise ConfigError(f"{folder}: another process is training here; stop it or choose another --name") from None
-        if overwrite:
-            # The configuration goes last: a folder without it would no longer pass for a run.
-            for child in sorted(folder.iterdir(), key=lambda child: child.name == CONFIG):
-                if child.name != ".lock":
-                    shutil.rmtree(child) if child.is_dir() else child.unlink()
-        if overwrite or not known:
-            record(folder, config, [], 0)
+        with reported(folder, "cannot write there"):
+            if overwrite or half_deleted:
+                delete(folder)
+            for draft in files.drafts(folder):
+                draft.unlink()
+            if overwrite or not known:
+                record(folder, config, [], 0)
         yield folder, changes
 
 
+def holds_something(folder: Path) -> bool:
+    """Whether there is more than a start that was killed at once leaves; also of a file."""
+    return not folder.is_dir() or bool(set(folder.iterdir()) - {folder / ".lock", *files.drafts(folder)})
+
+
+def delete(folder: Path) -> None:
+    """Deletes a run but for its lock. It ends as a run with the first step, a renaming; the next start finishes."""
+    if (folder / CONFIG).exists():
+        (folder / CONFIG).rename(folder / DELETING)
+    for child in sorted(folder.iterdir(), key=lambda child: child.name == DELETING):
+        if child.name != ".lock":
+            shutil.rmtree(child) if child.is_dir() and not child.is_symlink() else child.unlink()
+
+
 def record(folder: Path, config: Config, changes: list[str], iteration: int) -> None:
-    """Appends what changed to changes.jsonl, then writes config.toml."""
-    if changes:
-        with open(folder / "changes.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps({"iteration": iteration, "changes": changes}) + "\n")
-    draft = folder / (CONFIG + ".tmp")
-    draft.write_text(settings.dump(config), encoding="utf-8")
-    draft.replace(folder / CONFIG)
+    """Appends what changed, versions too, to changes.jsonl, then writes config.toml and versions.json."""
+    before, now = read_versions(folder), versions()
+    names = sorted(before.keys() | now.keys()) if before else []
+    other = [f"{k}: {before.get(k, 'none')} -> {now.get(k, 'none')}" for k in names if before.get(k) != now.get(k)]
+    if other:
+        _log.warning("other versions than at the last start: %s", "; ".join(other))
+    if changes or other:
+        line = json.dumps({"iteration": iteration, "changes": changes + other}) + "\n"
+        history = folder / CHANGES
+        written = history.read_text(encoding="utf-8") if history.exists() else ""
+        if not written.endswith(line):  # as after a start that was killed here
+            files.write(history, written + line)
+    files.write(folder / CONFIG, settings.dump(config))
+    files.write(folder / VERSIONS, json.dumps(now, indent=2) + "\n")
+
+
+def packages() -> dict[str, str]:
+    """Versions of the libraries that decide what is computed, by name; torch only where it is installed."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def versions() -> dict[str, str]:
+    """`packages`, the kind of device and the platform."""
+    return packages() | {"device": jax.devices()[0].device_kind, "platform": platform.platform()}
+
+
+def read_versions(folder: Path) -> dict[str, str]:
+    """Those of the run's last start; none if they are not known."""
+    with contextlib.suppress(OSError, ValueError):
+        content = json.loads((folder / VERSIONS).read_text(encoding="utf-8"))
+        if isinstance(content, dict):
+            return {str(name): str(version) for name, version in content.items()}
+    return {}
 
 
 def has_checkpoint(config: Config) -> bool:
     """Whether the run goes on with weights of its own."""
-    with Checkpointer(folder_of(config) / "checkpoints", config.checkpoint.keep) as checkpoints:
+    folder = folder_of(config)
+    if not (folder / CONFIG).is_file():
+        return False
+    with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
         return bool(checkpoints.steps())
 
 

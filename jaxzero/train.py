@@ -13,7 +13,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-import jaxzero
 from envs import Env
 from envs.contract import check_contract
 from jaxzero import evaluation, files, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
@@ -76,14 +75,14 @@ def run(
     if config.init_from and (overwrite or not runs.has_checkpoint(config)):  # before anything is deleted
         origin = initial_weights(config, env)
     with runs.opened(config, allow_change, overwrite) as (folder, changes):
-        log = metrics.open_log(folder)
         try:
+            metrics.open_log(folder)
             precheck(env, folder)
             with Interrupt() as interrupt, Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
                 interrupt.outlook = lambda: outlook(checkpoints)
                 yield from Trainer(config, env, folder, checkpoints, interrupt, origin).rows(changes, from_step)
         except Exception as error:
-            log.exception("the run ended with an error")
+            _log.exception("the run ended with an error")
             if message := explained(error, folder):
                 raise ConfigError(message) from error
             raise
@@ -121,10 +120,12 @@ def precheck(env: Env, folder: Path) -> None:
 
 def explained(error: Exception, folder: Path) -> str | None:
     """An error of the machine as one line that says what to do; None for others."""
+    if isinstance(error, ConfigError):
+        return None
+    if trouble := files.trouble(error):
+        return f"{folder}: {trouble[0]}; {trouble[1]}, then run again"
     if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
         return "out of device memory: lower selfplay.games, learner.batch or replay.capacity"
-    if isinstance(error, OSError):
-        return f"{folder}: {error.strerror or error}; free space or choose another --root, then run again"
     return None
 
 
@@ -194,11 +195,12 @@ class Trainer:
         abstract = self.steps.abstract
         templates = iteration.learner_part(abstract), iteration.data_part(abstract)
         restored = self.checkpoints.restore(*templates, step=from_step)
-        if restored is None:
-            return self.begin(self.steps.init(np.int32(0))), 0
-        if from_step is not None:
+        if restored is not None and from_step is not None:
             for path in self.checkpoints.rewind(from_step):
                 _log.info("newer checkpoint set aside: %s", path)
+        self.checkpoints.tidy()
+        if restored is None:
+            return self.begin(self.steps.init(np.int32(0))), 0
         self.totals |= restored.info["totals"]
         self.promotions = restored.info.get("promotions")
         self.init_from = restored.info.get("init_from", {})
@@ -347,7 +349,7 @@ class Trainer:
         """What the next row tells of it."""
         began = time.perf_counter()
         scores = [value for key, value in row.items() if key.startswith("eval/") and key.endswith("/score")]
-        info = {"totals": dict(self.totals), "jaxzero": jaxzero.__version__}
+        info = {"totals": dict(self.totals), "versions": runs.packages()}
         info |= {"init_from": self.init_from} if self.init_from else {}
         info |= {"promotions": self.promotions} if self.gate else {}
         score = sum(scores) / len(scores) if scores else None

@@ -1,5 +1,6 @@
 """Rows, the log, progress on the terminal, the picture and the hardware figures, without any training."""
 
+import errno
 import io
 import json
 import logging
@@ -9,11 +10,13 @@ import struct
 import sys
 import threading
 import types
+import unittest.mock
 
 import jax
 import numpy as np
 import pytest
 from matplotlib.image import imread
+from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
 from jaxzero import files, hardware, metrics, plot
@@ -206,6 +209,17 @@ def test_tensorboard_scalars_are_grouped_and_purged_on_resume(tmp_path):
     assert purged == [0, 3]
 
 
+def test_events_that_cannot_be_written_are_an_error_at_once(tmp_path, monkeypatch):
+    """A thread that writes them would end, and whoever fills its queue would wait for ever."""
+    with metrics.MetricsLog(tmp_path) as log:
+        log.write({"iteration": 1, "loss": 1.0})
+        full = OSError(errno.ENOSPC, "full")
+        monkeypatch.setattr(EventsWriter, "write_event", unittest.mock.Mock(side_effect=full))
+        with pytest.raises(OSError, match="full"):
+            log.write({"iteration": 2, "loss": 1.0})
+    assert not [t for t in threading.enumerate() if "EventLogger" in type(t).__name__]
+
+
 # ---- run.log
 
 
@@ -213,6 +227,7 @@ def test_tensorboard_scalars_are_grouped_and_purged_on_resume(tmp_path):
 def log(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "excepthook", sys.excepthook)
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     yield metrics.open_log(tmp_path)
     for handler in list(logging.getLogger("jaxzero").handlers):
         logging.getLogger("jaxzero").removeHandler(handler)
@@ -250,6 +265,29 @@ def test_second_run_in_a_process_has_its_own_log(log, tmp_path):
     metrics.open_log(tmp_path / "second").info("hello")
     assert (tmp_path / "run.log").read_text() == ""
     assert (tmp_path / "second" / "run.log").read_text().count("hello") == 1
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is always full is one of Linux")
+def test_log_on_a_full_disk_is_silent(log, tmp_path, capfd):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "run.log").symlink_to("/dev/full")
+    full = metrics.open_log(tmp_path / "full")
+    full.info("lost")
+    full.error("lost", exc_info=ValueError("too"))
+    metrics.open_log(tmp_path)  # closes the one before
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_python_ignores_goes_to_the_log_alone(log, tmp_path, capfd):
+    class Failing:
+        def __del__(self):
+            raise ZeroDivisionError("by purpose")
+
+    Failing()
+    text = (tmp_path / "run.log").read_text()
+    assert text.count("ZeroDivisionError: by purpose") == 1
+    assert "Traceback" in text
+    assert capfd.readouterr() == ("", "")
 
 
 # ---- progress

@@ -6,7 +6,6 @@ In the run's folder `exports/`: `<job>_stepXXXXXX.<format>`, beside each `<file>
 
 import contextlib
 import datetime
-import errno
 import hashlib
 import json
 import logging
@@ -225,13 +224,12 @@ def unless_full(path: Path) -> Iterator[None]:
     """A system that cannot write becomes an ExportError. Libraries tell of it by errors of their own, in words."""
     try:
         yield
+    except ConfigError:
+        raise
     except Exception as error:
-        codes = errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES
-        told = [code for code in codes if code == getattr(error, "errno", None) or os.strerror(code) in str(error)]
-        if not told:
+        if (trouble := files.trouble(error)) is None:
             raise
-        reason = os.strerror(told[0])
-        raise ExportError(f"{path}: {reason}; nothing was written, make room or choose another folder") from error
+        raise ExportError(f"{path}: {trouble[0]}; nothing was written: {trouble[1]}") from error
 
 
 def read_registry(path: Path) -> dict[str, Any]:

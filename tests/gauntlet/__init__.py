@@ -23,6 +23,7 @@ ATTACKS: tuple[str, ...] = (  # modules of this package
     "damage",
     "weights",
     "records",
+    "kills",
 )
 MOST = 600  # characters of an error message
 PATIENCE = 20.0  # seconds that refusing bad input may take, far above what it takes
