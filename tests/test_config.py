@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 import envs
 import jaxzero
-from jaxzero import footprint, hardware, iteration, settings
+from jaxzero import footprint, hardware, iteration, runs, settings
 from jaxzero.config import Config, ConfigError, GameConfig, NetworkConfig
 from jaxzero.validation import validate
 
@@ -293,6 +293,19 @@ def test_what_the_disk_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch):
         ConfigError, match=r"^root: a checkpoint of this network takes .* or more, and 0\.00 GB are free"
     ):
         validate(VALID, TIC_TAC_TOE, 4)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("network.blocks = 100000", "network.blocks (FILE): must be from 1 to 64, got 100000"),
+    ('network.kind = "nope"', "network.kind: unknown kind 'nope'; known: "),
+    ('search.kind = "nope"', "search.kind: unknown kind 'nope'; known: "),
+    ('network.kind = "mlp"\nnetwork.sizes = []', "network.sizes: mlp needs one or more sizes, got []"),
+])  # fmt: skip
+def test_a_runs_own_settings_are_checked_when_it_is_loaded(tmp_path: Path, text: str, message: str):
+    (tmp_path / runs.CONFIG).write_text(text)
+    with pytest.raises(ConfigError) as raised:
+        runs.load(tmp_path)
+    assert str(raised.value).startswith(message.replace("FILE", str(tmp_path / runs.CONFIG)))
 
 
 # Files and types
