@@ -380,7 +380,7 @@ def test_conversion_refuses_a_huge_description_before_it_is_built(tmp_path, chan
 
 
 @pytest.mark.parametrize(("fact", "message"), [
-    (10**4000, r"y.pt: the metadata holds a int, no text, .*; nothing was written$"),
+    (10**4000, r"y.pt: metadata of type int is no text, .*; nothing was written$"),
     (float("nan"), r"x.json: export metadata must be finite numbers"),
     (json.loads("[" * 200 + "]" * 200), r"y.pt: the metadata is nested deeply"),
 ])  # fmt: skip

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 FORMAT = "jaxzero network"
 VERSION = 1
 LARGEST = 1 << 31  # bytes of a file
+# The form and the names of a pickle of float tensors alone.
 ASKED = {2, "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch HalfStorage", "collections OrderedDict"}
 TYPES = {"kind": str, "value": str, "pooling": bool, "shared": bool, "sizes": list, "observation_shape": list}
 OPTIONAL = {"blocks", "dynamics_blocks", "value_hidden", "codes", "projection"}  # numbers that may be 0
@@ -394,7 +395,7 @@ def suspicious(archive: zipfile.ZipFile, size: int) -> str:
         return "the file is damaged: an entry does not have its checksum"
     pickles = [archive.read(name) for name in names if name.endswith("/data.pkl")]
     asked = {word for text in pickles for code, word, _ in pickletools.genops(text) if code.name in ("PROTO", "GLOBAL")}
-    # Of what torch allows beside these, some takes any amount of memory.
+    # Some of what torch allows beside these takes any amount of memory.
     return f"not written by jaxzero: it asks for {str(min(asked - ASKED, key=str))[:80]!r}" if asked - ASKED else ""
 
 
@@ -462,7 +463,7 @@ def check_plain(metadata: dict[str, Any]) -> None:
         elif isinstance(value, str):
             value.encode()  # UnicodeEncodeError, a ValueError
         elif value is not None and not (isinstance(value, int | float) and abs(value) < 1e300):
-            raise ValueError(f"the metadata holds a {type(value).__name__}, no text, list, dict or number below 1e300")
+            raise ValueError(f"metadata of type {type(value).__name__} is no text, list, dict or number below 1e300")
 
 
 def short(value: Any) -> str:
