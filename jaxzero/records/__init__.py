@@ -21,10 +21,6 @@ def utf8(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-def replaced(data: bytes) -> str:
-    return data.decode("utf-8", "replace")
-
-
 class Format(NamedTuple):
     parse: Callable[[str, str], tuple[list[Game], list[Problem]]]  # (name of the file, text) -> sound games, problems
     dump: Callable[[Iterable[Game]], str]
@@ -36,7 +32,7 @@ class Format(NamedTuple):
 FORMATS: dict[str, Format] = {
     ".trmph": Format(trmph.parse, trmph.dump, "hex"),
     ".sgf": Format(sgf.parse, sgf.dump, "go", ("PB", "PW"), sgf.decode),
-    ".pgn": Format(pgn.parse, pgn.dump, "chess", ("White", "Black"), getattr(pgn, "decode", replaced)),
+    ".pgn": Format(pgn.parse, pgn.dump, "chess", ("White", "Black"), pgn.decode),
     ".jsonl": Format(jsonl.parse, jsonl.dump, "", ("player_1", "player_2")),
 }
 
