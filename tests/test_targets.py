@@ -60,6 +60,12 @@ number = st.integers(-8, 8).map(lambda x: x / 4)
 ply = st.tuples(number, st.integers(0, 1), st.sampled_from([False, False, False, True]), number)
 
 
+def columns(lanes):
+    """Plies of each lane -> reward, mover, end and value, each [T, B]."""
+    dtypes = jnp.float32, jnp.int8, bool, jnp.float32
+    return [jnp.array([[ply[i] for ply in plies] for plies in lanes], dtype).T for i, dtype in enumerate(dtypes)]
+
+
 def plain_lambda(plies, td_lambda):
     """The λ-return as a weighted sum over the rest of the game, for plies whose game ends."""
     totals = []
@@ -81,10 +87,7 @@ def plain_lambda(plies, td_lambda):
     st.sampled_from([0.0, 0.5, 0.9, 1.0]),
 )
 def test_any_play_against_a_plain_loop(lanes, td_lambda):
-    reward, mover, end, value = (
-        np.array([[ply[i] for ply in plies] for plies in lanes]).T.astype(dtype)
-        for i, dtype in enumerate((np.float32, np.int8, bool, np.float32))
-    )
+    reward, mover, end, value = columns(lanes)
     total, known = jitted(reward, mover, end, value, td_lambda)
     for i, plies in enumerate(lanes):
         outcomes, finished = plain([ply[:3] for ply in plies])
@@ -116,10 +119,7 @@ def plain_n_step(plies, n):
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(ply, min_size=PLIES, max_size=PLIES), min_size=LANES, max_size=LANES), st.integers(1, 4))
 def test_n_step_returns_against_a_plain_loop(lanes, n):
-    reward, mover, end, value = (
-        np.array([[ply[i] for ply in plies] for plies in lanes]).T.astype(dtype)
-        for i, dtype in enumerate((np.float32, np.int8, bool, np.float32))
-    )
+    reward, mover, end, value = columns(lanes)
     _, known = jitted(reward, mover, end, value, 1.0)
     total = jnp.where(known, n_step_returns(reward, mover, end, value, n), 0.0)
     for i, plies in enumerate(lanes):
