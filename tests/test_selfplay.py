@@ -107,7 +107,7 @@ def played(name, opening_plies):
         games, replay, chunk, sums = iteration(games, replay, jax.random.key(100 + i))
         chunks.append(jax.device_get(chunk))
         totals.append(jax.device_get(sums))
-    sums = {name: sum(total[name] for total in totals) for name in totals[0]}
+    sums = {name: float(sum(total[name] for total in totals)) for name in totals[0]}
     return Played(env, games, carries, chunks, jax.device_get(replay), sums)
 
 
