@@ -118,7 +118,7 @@ def in_onnxruntime(path: Path, num_actions: int) -> Any:
 
 def match(file: Path, precisions: list[str], simulations: int, games: int, opening_plies: int) -> None:
     model = convert.rebuild(file)
-    architecture = convert.configuration(model.metadata["network"], len(model.weights))
+    architecture = convert.configuration(model.metadata["network"])
     config = Config(search=SearchConfig(simulations=max(simulations, 1)))
     ours = evaluation.search_agent(model.env, model.network, config, simulations)
     with tempfile.TemporaryDirectory() as folder:

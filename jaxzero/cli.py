@@ -16,27 +16,43 @@ from rich.table import Column, Table
 
 import jaxzero
 from envs import GAMES, suggest
-from jaxzero import settings
-from jaxzero.config import ConfigError, GameConfig
+from jaxzero import interrupts, settings, streams
+from jaxzero.config import ConfigError, GameConfig, Range
+from jaxzero.files import shortened
 from jaxzero.games import make_env
 from jaxzero.hardware import use_all_cores
 from jaxzero.progress import Progress
 
-app = App(name="jaxzero", version=jaxzero.__version__, help=jaxzero.__doc__, help_format="plaintext")
+app = App(
+    name="jaxzero",
+    version=jaxzero.__version__,
+    help=jaxzero.__doc__,
+    help_format="plaintext",
+    suppress_keyboard_interrupt=False,
+)
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
-    """Runs a command line -> exit status; a mistake of the user is one line on stderr and status 2."""
+    """Runs a command line -> exit status. A mistake of the user is one line on stderr and status 2; SIGINT, SIGTERM and
+    SIGHUP are one line and status 128 + the signal's number."""
     use_all_cores()
     try:
-        return app(tokens, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        with interrupts.Interrupt():
+            status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+        if status is not None or not (problem := streams.lost(sys.stdout)):
+            return status or 0
+        message = f"stdout: {problem}; what was to be shown is lost"
+    except KeyboardInterrupt:
+        if line := interrupts.current.last_line():
+            print(line, file=sys.stderr)
+        return interrupts.current.status
     except ConfigError as error:
         message = str(error)
     except UnusedCliTokensError as error:
-        left = " ".join(error.unused_tokens or [])
+        left = shortened(" ".join(error.unused_tokens or []))
         message = f"nothing here takes {left!r}; a switch has no value: --name turns it on, --no-name off"
     except CycloptsError as error:
-        message = f"{error} Add --help for the list of options."
+        message = f"{shortened(str(error), 300)} Add --help for the list of options."
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return 2
 
@@ -50,16 +66,25 @@ def raw_texts(hint: Any, tokens: Sequence[Any]) -> list[str]:
     return [token.value for token in tokens]
 
 
-def whole_number(hint: Any, tokens: Sequence[Any]) -> int:
-    # cyclopts itself would round 2.5.
-    try:
-        return int(tokens[0].value)
-    except ValueError:
-        raise ValueError(f"expected a whole number, got {tokens[0].value!r}.") from None
+def whole(low: int, high: int) -> Parameter:
+    """A whole number within bounds; cyclopts itself would round 2.5."""
+    bounds = Range(low, high)
+
+    def convert(hint: Any, tokens: Sequence[Any]) -> int:
+        try:
+            return settings.whole_number(tokens[0].value, bounds)
+        except ValueError as error:
+            raise ValueError(f"{error}.") from None
+
+    return Parameter(converter=convert)
 
 
 ALIASES = {"game.source": ["--game"], "init_from": ["--init-from"]}
-Step = Annotated[int | None, Parameter(converter=whole_number)]
+Step = Annotated[int | None, whole(0, 10**9)]
+Games = Annotated[int, whole(2, 10**6)]
+Plies = whole(0, 65_536)
+Simulations = Annotated[int | None, whole(0, 32_766)]
+Seed = whole(0, 2**32 - 1)
 
 
 def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
@@ -67,7 +92,7 @@ def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
     kind = get_origin(field.hint) or field.hint
     parameter = Parameter(
         name=[f"--{name}", *ALIASES.get(name, ())],
-        help=field.help,
+        help=f"{field.help} {field.range.sentence}" if field.range else field.help,
         show_default=settings.toml(field.default),
         group=group,
         converter={bool: None, dict: None, tuple: raw_texts}.get(kind, raw_text),
@@ -83,7 +108,7 @@ def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
     )
 
 
-def with_settings(command: Callable[..., None]) -> Callable[..., None]:
+def with_settings(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Gives a command an option for every setting in place of its `**options`."""
     groups = {section: Group.create_ordered(section or "run") for section in ("", *settings.sections())}
     signature = inspect.signature(command, eval_str=True)
@@ -104,8 +129,11 @@ def train(
     overwrite: Annotated[bool, Parameter(negative=())] = False,
     allow_change: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
     **options: Any,
-) -> None:
+) -> int | None:
     """Train, or resume the run of that name.
+
+    Ctrl-C, SIGTERM and SIGHUP let it finish the iteration under way and save it; a second Ctrl-C stops it at once. The
+    exit status is then 130, 143 or 129, and the same command goes on.
 
     Every setting below is an option; it overrides the environment (JAXZERO_SEARCH_SIMULATIONS=64,
     JAXZERO_NETWORK_SIZES=64,64), which overrides the preset, which overrides the defaults shown.
@@ -123,6 +151,7 @@ def train(
     allow_change
         Settings or sections that a resume may change, such as learner.lr.
     """
+    settings.check_allowed(allow_change or ())
     given = {key.replace("__", "."): value for key, value in options.items()}
     config = settings.resolve(preset, given, os.environ)
     env = make_env(config.game)
@@ -134,18 +163,23 @@ def train(
 
     if dry_run:
         print(training.dry_run(config, env), end="")
-        return
+        return None
     with Progress(config.iterations) as progress, shown(progress):
         rows = training.run(config, env, allow_change=allow_change or (), from_step=from_step, overwrite=overwrite)
         for row in rows:
             progress.update(row)
+    if interrupts.current.number:
+        raise KeyboardInterrupt
+    return 0  # also where stdout is lost: the run itself is what was asked for
 
 
 @contextlib.contextmanager
 def shown(progress: Progress) -> Iterator[None]:
-    """Sends what the package logs to the terminal too, without tracebacks (run.log has them)."""
+    """Sends what the package logs to the terminal too, without tracebacks (run.log has them); after an interruption
+    `main` says the last line."""
     handler = logging.Handler(logging.INFO)
-    handler.emit = lambda record: None if record.exc_info else progress.message(record.getMessage())
+    handler.addFilter(lambda record: not record.exc_info and not interrupts.current.number)
+    handler.emit = lambda record: progress.message(record.getMessage())
     logging.getLogger("jaxzero").addHandler(handler)
     try:
         yield
@@ -193,8 +227,9 @@ def export(
 
     folder = runs.find(run)
     given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
-    for line in publish.export_run(folder, step, ["pt"] if format is None else format, **given):
-        print(line)
+    with notices("jaxzero.export"):
+        lines = publish.export_run(folder, step, ["pt"] if format is None else format, **given)
+    print("\n".join(lines))
 
 
 @app.command
@@ -226,9 +261,6 @@ def convert(
         print(line)
 
 
-Games = Annotated[int, Parameter(converter=whole_number)]
-
-
 @app.command
 def match(
     a: str,
@@ -238,9 +270,9 @@ def match(
     game: str = "",
     options: Annotated[dict[str, str] | None, Parameter(negative=())] = None,
     games: Games = 100,
-    opening_plies: Games = 4,
-    seed: Games = 0,
-    at_once: Annotated[int | None, Parameter(converter=whole_number)] = None,
+    opening_plies: Annotated[int, Plies] = 4,
+    seed: Annotated[int, Seed] = 0,
+    at_once: Annotated[int | None, whole(2, 65_536)] = None,
     sprt: Annotated[bool, Parameter(negative=())] = False,
     elo0: float = 0.0,
     elo1: float = 20.0,
@@ -307,11 +339,11 @@ def match(
 
 
 @contextlib.contextmanager
-def notices() -> Iterator[None]:
-    """Sends what the package warns of to stderr, a line each."""
+def notices(name: str = "jaxzero") -> Iterator[None]:
+    """Sends what the package, or one of its parts, warns of to stderr, a line each."""
     handler = logging.Handler(logging.INFO)
     handler.emit = lambda record: print(record.getMessage(), file=sys.stderr, flush=True)
-    log = logging.getLogger("jaxzero")
+    log = logging.getLogger(name)
     log.setLevel(logging.INFO)
     log.addHandler(handler)
     log.propagate = False  # libraries may have given the root logger a handler of its own
@@ -330,9 +362,9 @@ def evaluate(
     iteration: str = "latest",
     games: Games = 100,
     opponent: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
-    simulations: Annotated[int | None, Parameter(converter=whole_number)] = None,
-    opening_plies: Annotated[int | None, Parameter(converter=whole_number)] = None,
-    seed: Games = 0,
+    simulations: Simulations = None,
+    opening_plies: Annotated[int | None, Plies] = None,
+    seed: Annotated[int, Seed] = 0,
 ) -> None:
     """Play the network of a run against opponents; results go to evaluations/iteration_N of the run.
 
@@ -366,9 +398,9 @@ def evaluate(
 def rate(
     *names: str,
     anchors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
-    games: Annotated[int, Parameter(converter=whole_number)] = 100,
-    simulations: Step = None,
-    opening_plies: Annotated[int, Parameter(converter=whole_number)] = 4,
+    games: Games = 100,
+    simulations: Simulations = None,
+    opening_plies: Annotated[int, Plies] = 4,
     overwrite: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Rate every checkpoint of runs of one game, and anchors: matches, then one Bradley-Terry fit of all results.
@@ -413,7 +445,7 @@ def rate(
 
 
 @app.command
-def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_number)] = 32) -> int:
+def check(game: str = "", /, *, games: Annotated[int, whole(1, 10**5)] = 32) -> int:
     """Check the rules of a game: published counts of lines, moves and positions as text, the whole contract of games
     (legality, ends, rewards, symmetries, chance) on random play, and random games beside another implementation where
     one is installed. Exit status 1 if a check fails.
@@ -425,8 +457,6 @@ def check(game: str = "", /, *, games: Annotated[int, Parameter(converter=whole_
     games
         Random games of the contract, and beside another implementation.
     """
-    if games < 1:
-        raise ConfigError(f"--games: must be at least 1, got {games}")
     configs = [GameConfig(source=game) if ".py:" in game else GameConfig(name) for name in ([game] if game else GAMES)]
     environments = [make_env(config) for config in configs]
     from jaxzero import prechecks
@@ -448,7 +478,7 @@ def play(
     game: str = "",
     options: Annotated[dict[str, str] | None, Parameter(negative=())] = None,
     side: Literal["first", "second"] = "first",
-    seed: Step = None,
+    seed: Annotated[int | None, Seed] = None,
 ) -> None:
     """Play at the terminal, or through pipes, against a network or any other player: moves in the game's notation,
     hints, undo, records of the game.
@@ -467,7 +497,6 @@ def play(
     seed
         Of the dice; drawn if not given.
     """
-    at_least(0, seed=seed)
     from jaxzero import play as playing
 
     with notices():
@@ -480,11 +509,11 @@ def report(
     /,
     *,
     file: Path | None = None,
-    games: Annotated[int, Parameter(converter=whole_number)] = 4,
-    simulations: Step = None,
+    games: Annotated[int, whole(0, 1000)] = 4,
+    simulations: Simulations = None,
     opponent: str | None = None,
     step: Step = None,
-    seed: Annotated[int, Parameter(converter=whole_number)] = 0,
+    seed: Annotated[int, Seed] = 0,
 ) -> None:
     """Write a run as one HTML file that needs nothing else, and print its path: settings, learning curves, results,
     sample games to step through. A report that is there already is replaced.
@@ -506,7 +535,6 @@ def report(
     seed
         Of random openings and dice.
     """
-    at_least(0, games=games, simulations=simulations, seed=seed)
     from jaxzero import report as reports
     from jaxzero import runs
 
@@ -539,31 +567,29 @@ def compare(
     overwrite
         Replace a file that is there.
     """
-    from jaxzero import metrics, plot, runs
+    from jaxzero import files, metrics, plot, runs
     from jaxzero.checkpoint import check_writable
 
     folders = [runs.find(name) for name in names]
-    rows = {folder.name: metrics.read(folder) for folder in folders}
-    if len(rows) < 2 or len(rows) < len(names):
+    names_of_runs = {folder.name for folder in folders}
+    if len(names_of_runs) < 2 or len(names_of_runs) < len(names):
         raise ConfigError("compare: name two runs or more, of different names")
+    rows = {}
+    for folder in folders:
+        rows[folder.name], skipped = metrics.examine(folder)
+        if skipped:
+            print(skipped, file=sys.stderr)
     known = {name: None for run in rows.values() for row in run for name in row}
     keys = key or [name for name in known if name.startswith("eval/") and name.endswith("/score")]
     if unknown := [name for name in keys if name not in known]:
         raise ConfigError(f"--key: {unknown[0]!r} is in none of these runs; {suggest(unknown[0], list(known))}")
     if not keys:
         raise ConfigError("compare: these runs have no evaluations yet; give a number of their metrics.jsonl as --key")
-    if file.exists() and not overwrite:
-        raise ConfigError(f"--file: {file} exists; choose another name or give --overwrite")
     check_writable(file.parent)
-    plot.comparison(rows, keys, file)
+    files.check_target(file, "--file", overwrite)
+    with files.reported(file):
+        plot.comparison(rows, keys, file)
     print(file)
-
-
-def at_least(least: int, **options: int | None) -> None:
-    """ConfigError naming the first option that is smaller."""
-    for name, value in options.items():
-        if value is not None and value < least:
-            raise ConfigError(f"--{name}: must be at least {least}, got {value}")
 
 
 @app.command

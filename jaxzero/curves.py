@@ -1,6 +1,5 @@
 """Series of numbers out of the rows of a run, made fit to be drawn."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +8,13 @@ import numpy as np
 Rows = Sequence[Mapping[str, Any]]
 POINTS = 300  # drawn in a line; a longer run is averaged down to them
 NOISY = 30  # as many points are smoothed
+LARGE = 1e15  # numbers that are no smaller, infinity and NaN among them, are not drawn
 
 
 def known(row: Mapping[str, Any], key: str) -> bool:
-    """Whether the row has a finite number there."""
-    return isinstance(row.get(key), int | float) and math.isfinite(row[key])
+    """Whether the row has a number there that can be drawn."""
+    value = row.get(key)
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGE
 
 
 def series(rows: Rows, key: str, over: str) -> tuple[np.ndarray, np.ndarray]:
@@ -41,6 +42,10 @@ def smooth(y: np.ndarray) -> np.ndarray:
         near = slice(max(0, i - reach), i + reach + 1)
         means[i] = np.polyval(np.polyfit(here[near] - i, y[near], 1), 0)
     return means
+
+
+RATED: dict[str, Any] = {"player": str, "run": str, "iteration": int, "elo": float, "interval": (float, float)}
+"""Shape of a rating, a row of `jaxzero.evaluation.rate`; see `files.check_shape`."""
 
 
 def elo_lines(rows: Rows) -> dict[str, Rows]:

@@ -1,12 +1,13 @@
 """What a run would be, without compiling anything."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from envs import Env
-from jaxzero import iteration, networks, settings
+from jaxzero import footprint, iteration, networks, settings
 from jaxzero.config import Config
 from jaxzero.export.load import initial_weights
 
@@ -21,7 +22,9 @@ def dry_run(config: Config, env: Env) -> str:
         f"parameters: {sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)):,}",
         *(f"{name}: {megabytes(tree)}" for name, tree in parts.items()),
         *([f"weights: {origin.metadata['weights_sha256']} of {config.init_from}"] if origin else []),
-        f"checkpoint: {megabytes((learner, data))} with replay and games, {megabytes(learner)} without",
+        f"checkpoint: {megabytes((learner, data))} with replay and games, {megabytes(learner)} without; "
+        f"{footprint.gigabytes(footprint.free_disk(Path(config.root)))} of disk are free",
+        f"needs {footprint.described(footprint.parts(config, env), footprint.available_memory(config))}",
     ]
     return settings.dump(config) + "\n" + "".join(f"# {line}\n" for line in lines)
 
@@ -33,5 +36,4 @@ def top_level(tree: Any) -> dict[str, Any]:
 
 
 def megabytes(tree: Any) -> str:
-    sizes = [math.prod(leaf.shape) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)]
-    return f"{sum(sizes) / 1e6:.3f} MB"
+    return f"{footprint.size(tree) / 1e6:.3f} MB"

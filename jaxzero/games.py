@@ -9,6 +9,9 @@ from typing import Any
 import envs
 from envs.contract import check_facts
 from jaxzero.config import ConfigError, GameConfig
+from jaxzero.files import shortened
+
+LARGEST, MOST = 10_000_000, 200  # bytes of a Python file; characters of its errors that are shown
 
 
 def make_env(config: GameConfig) -> envs.Env:
@@ -22,7 +25,7 @@ def make_env(config: GameConfig) -> envs.Env:
     try:
         return envs.make(config.name, **config.options)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"game: {error}") from error
+        raise ConfigError(f"game: {shortened(str(error), MOST)}") from error
 
 
 def own_game(config: GameConfig) -> envs.Env:
@@ -32,14 +35,16 @@ def own_game(config: GameConfig) -> envs.Env:
         env = function(**config.options)
     except ConfigError:
         raise
-    except Exception as error:
-        raise ConfigError(f"game.source: {file}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"game.source: {file}: {described(error)}") from error
     if not isinstance(env, envs.Env):
         raise ConfigError(f"game.source: {name} in {file} returned {type(env).__name__}, not an envs.Env")
     try:
         check_facts(env)
-    except (AssertionError, AttributeError) as error:
-        raise ConfigError(f"game.source: {name} in {file}: {error}") from error
+    except AssertionError as error:
+        raise ConfigError(f"game.source: {name} in {file}: {shortened(str(error), MOST)}") from error
+    except Exception as error:
+        raise ConfigError(f"game.source: {name} in {file}: {described(error)}") from error
     return env
 
 
@@ -51,16 +56,26 @@ def own_function(source: str, field: str, advice: str) -> Callable[..., Any]:
     """
     file, colon, name = source.rpartition(":")
     if not (colon and file.endswith(".py") and name):
-        raise ConfigError(f"{field}: {source!r} is not FILE.py:FUNCTION; {advice}")
-    if not Path(file).is_file():
-        raise ConfigError(f"{field}: {file}: no such file")
+        raise ConfigError(f"{field}: {shortened(repr(source), MOST)} is not FILE.py:FUNCTION; {advice}")
+    try:
+        size = Path(file).stat().st_size if Path(file).is_file() else None
+    except (OSError, ValueError):  # a name that no file can have
+        size = None
+    if size is None:
+        raise ConfigError(f"{field}: {shortened(file, MOST)}: no such file")
+    if size > LARGEST:
+        raise ConfigError(f"{field}: {file}: {size} bytes are no Python file")
     try:
         function = getattr(import_file(Path(file)), name, None)
-    except Exception as error:
-        raise ConfigError(f"{field}: {file}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:
+        raise ConfigError(f"{field}: {file}: {described(error)}") from error
     if not callable(function):
         raise ConfigError(f"{field}: {file} has no function {name!r}")
     return function
+
+
+def described(error: BaseException) -> str:
+    return f"{type(error).__name__}: {shortened(str(error), MOST)}"
 
 
 def import_file(path: Path) -> Any:

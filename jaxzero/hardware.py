@@ -30,6 +30,14 @@ def cpu_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def device_memory() -> int | None:
+    """Bytes of memory that JAX may use on one device (on CPU: of the machine, shared by all); None if unknown."""
+    device = jax.local_devices()[0]
+    if device.platform == "cpu":
+        return psutil.virtual_memory().total
+    return (device.memory_stats() or {}).get("bytes_limit")
+
+
 class Sampler:
     """Utilisation of this process and its accelerators; what cannot be measured is left out."""
 

@@ -12,10 +12,14 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from jaxzero import files
+from jaxzero.config import ConfigError
+
 Row = dict[str, Any]
+MOST_BYTES = 1 << 31  # of metrics.jsonl
 
 _GROUPS = {
     "loss": (
@@ -42,10 +46,12 @@ class MetricsLog:
         self._file = _path(folder).open("a", encoding="utf-8")
         self._writer = None
         if tensorboard:
+            if (events := folder / "tensorboard").exists() and not events.is_dir():
+                raise ConfigError(f"{events}: is not a folder; move it aside, or use --no-log.tensorboard")
             from tensorboardX import SummaryWriter  # late: a slow import, and optional
 
             self._writer = SummaryWriter(
-                str(folder / "tensorboard"),
+                str(events),
                 # hides the events of rows that cut_back removed
                 purge_step=rows[-1]["iteration"] + 1 if rows else 0,
                 flush_secs=10,
@@ -60,7 +66,7 @@ class MetricsLog:
         self._file.flush()
         if self._writer is not None:
             for key, value in row.items():
-                if isinstance(value, int | float) and key != "iteration":
+                if isinstance(value, int | float) and key not in ("iteration", "span"):
                     self._writer.add_scalar(_tag(key), value, row["iteration"])
 
     def close(self) -> None:
@@ -77,31 +83,111 @@ class MetricsLog:
 
 
 def read(folder: str | os.PathLike[str]) -> list[Row]:
-    """The rows of a run, oldest first. A last line torn by a crash is left out; a broken line elsewhere raises."""
-    path = _path(folder)
-    lines = path.read_bytes().splitlines() if path.exists() else []
-    rows = []
+    """The rows of a run in the order of the file, without what `examine` says is none."""
+    return examine(folder)[0]
+
+
+def examine(folder: str | os.PathLike[str]) -> tuple[list[Row], str]:
+    """The rows of a run in the order of the file, and one line on the lines that were skipped as they are none, or "".
+
+    A row is an object of strict JSON whose "iteration" is a whole number above 0. A last line without a line break,
+    torn by a crash, is no loss: a resumed run writes it again.
+
+    Raises:
+        ConfigError: metrics.jsonl is no file.
+    """
+    rows, skipped = [], []
+    lines = (files.read(_path(folder), MOST_BYTES) or b"").splitlines(keepends=True)
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            if number < len(lines):
-                raise ValueError(f"{path}, line {number} is not JSON; mend or delete that line") from None
-    return rows
+            row = files.parse_json(line)
+            files.check_shape(row, {"iteration": int})
+            if row["iteration"] < 1:
+                raise ValueError("iteration is not above 0")
+            rows.append(row)
+        except ValueError as error:
+            if line.endswith(b"\n"):
+                skipped.append(f"line {number}: {error}")
+    if not skipped:
+        return rows, ""
+    return rows, f"{_path(folder)}: {len(skipped)} of {len(lines)} lines skipped, as they are no rows ({skipped[0]})"
 
 
-def cut_back(folder: str | os.PathLike[str], iteration: int) -> None:
-    """Remove what a run wrote after `iteration`, the one it resumes from: rows, evaluations, a torn last line."""
-    path = _path(folder)
-    rows = [row for row in read(folder) if row["iteration"] <= iteration]
+def cut_back(
+    folder: str | os.PathLike[str], iteration: int, totals: Mapping[str, float] | None = None, every: int = 0
+) -> str:
+    """Prepares the record of a run that resumes from `iteration`: removes rows and evaluations after it, orders the
+    rows, and drops doubled ones and what is no row of this run.
+
+    Args:
+        totals: of the checkpoint: seconds, games, positions and updates at `iteration`.
+        every: iterations that rows cover, at most, which do not say it themselves ("span").
+
+    Returns:
+        One line on rows that are missing or were dropped, or ""; the file as it was is then kept beside it.
+
+    Raises:
+        ConfigError: metrics.jsonl is no file, or cannot be read.
+    """
+    path, evaluations = _path(folder), pathlib.Path(folder, "evaluations")
+    rows, skipped = examine(folder)
+    earlier = [row for row in rows if row["iteration"] <= iteration]
+    own = [row for row in earlier if _fits(row, iteration, totals or {})]
+    kept = {row["iteration"]: row for row in sorted(own, key=lambda row: row["iteration"])}  # the last one of doubles
+    told = [skipped.removeprefix(f"{path}: ")]
+    if len(own) < len(earlier):
+        told.append(f"{len(earlier) - len(own)} rows that do not fit the checkpoint dropped")
+    if len(kept) < len(own):
+        twice = sorted({row["iteration"] for row in own if kept[row["iteration"]] is not row})
+        told.append(f"doubled rows of iterations {_ranges((i, i) for i in twice)} dropped")
+    damaged = any(told)
+    if rows and not iteration:
+        told.append(f"there is no checkpoint of its {max(row['iteration'] for row in rows)} iterations: starting anew")
+        # The second row that tells of a commit was written after the first commit was done: it has been lost since,
+        # while a run that was killed before is repeated to the letter.
+        damaged |= sum("checkpoint_s" in row for row in rows) > 1
+    if damaged:
+        shutil.copyfile(path, kept_as := files.aside(path))
+        told.append(f"the file as it was is {kept_as.name}")
+        if not iteration and evaluations.is_dir():
+            evaluations.rename(files.aside(evaluations))
     if path.exists():
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(map(_line, rows)), encoding="utf-8")
-        os.replace(temporary, path)
-    for evaluation in pathlib.Path(folder, "evaluations").glob("iteration_*"):
+        files.write(path, "".join(map(_line, kept.values())))
+    if missing := _missing(list(kept.values()), iteration, every):
+        told.append(f"rows of iterations {_ranges(missing)} are missing")
+    for evaluation in evaluations.glob("iteration_*"):
         number = evaluation.name.removeprefix("iteration_")
         if number.isdecimal() and int(number) > iteration:
-            shutil.rmtree(evaluation)
+            evaluation.unlink() if evaluation.is_symlink() or not evaluation.is_dir() else shutil.rmtree(evaluation)
+    return f"{path}: {'; '.join(filter(None, told))}" if any(told) else ""
+
+
+def _fits(row: Row, iteration: int, totals: Mapping[str, float]) -> bool:
+    """Whether a row up to `iteration` can be of the run that has these totals then."""
+    for name, total in totals.items():
+        value = row.get(name)
+        if value is None:
+            continue
+        if not isinstance(value, int | float) or value > total or (row["iteration"] == iteration and value != total):
+            return False
+        if name == "positions" and value * iteration != total * row["iteration"]:  # as many in each iteration
+            return False
+    return True
+
+
+def _missing(rows: list[Row], iteration: int, every: int) -> list[tuple[int, int]]:
+    """Iterations up to `iteration` that no row covers, as first and last of each gap."""
+    before, gaps = 0, []
+    for row in rows:
+        span = row.get("span", every)
+        if type(span) is int and span > 0 and row["iteration"] - span > before:
+            gaps.append((before + 1, row["iteration"] - span))
+        before = row["iteration"]
+    return gaps if before >= iteration else [*gaps, (before + 1, iteration)]
+
+
+def _ranges(gaps: Iterable[tuple[int, int]]) -> str:
+    return files.shortened(", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in gaps), 120)
 
 
 def open_log(folder: str | os.PathLike[str]) -> logging.Logger:

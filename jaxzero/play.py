@@ -157,8 +157,8 @@ class Conversation:
                     self.move_by_rival(self.rival.name)
                 else:
                     self.answer(self.ask())
-        except (EOFError, KeyboardInterrupt):
-            self.say("")
+        except EOFError:
+            self.say("end of input")
 
     def answer(self, line: str) -> None:
         """A move or a command; moves come first, should a command have the name of one. Enter plays the only move."""
@@ -238,7 +238,7 @@ class Conversation:
         if self.rival.at is None:
             return self.say(f"{self.rival.name} has no simulations to change.")
         try:
-            self.rival = self.rival.at(players.count(text, "SIMULATIONS", 0))
+            self.rival = self.rival.at(players.count(text, "SIMULATIONS", 0, players.SIMULATIONS))
         except ValueError as error:
             return self.say(f"strength: {error}")
         self.say(f"{self.rival.name} ({self.rival.about})")
@@ -303,7 +303,7 @@ class Conversation:
     def think(self) -> tuple[int | None, Analysis | None]:
         """The rival's choice for the side to move, and its analysis if it tells."""
         key = jax.random.fold_in(self.table.dice(), 1)
-        with self.console.status(f"{self.rival.name} is thinking"):
+        with self.console.status(f"{self.rival.name} is thinking", spinner="line"):  # ASCII
             return self.rival.think(key, self.table.state, [turn.name for turn in self.table.turns])
 
     def move_by_rival(self, who: str) -> None:
@@ -336,9 +336,12 @@ class Conversation:
         if not self.table.over and len(self.table.legal) == 1:
             only = f" (only {self.table.name(self.table.legal[0])}: Enter plays it)"
         prompt = "> " if self.table.over else f"move {len(self.table.turns) + 1}{only}> "
-        if sys.stdin.isatty():
-            return input(prompt)
-        line = input()
+        try:
+            if sys.stdin.isatty():
+                return input(prompt)
+            line = input()
+        except OSError as error:  # of a terminal that is gone
+            raise EOFError from error
         self.say(prompt + line)  # a transcript shows what came through the pipe
         return line
 

@@ -1,8 +1,8 @@
 """The course of a run, or of several, in one picture."""
 
+import io
 import itertools
 import os
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from jaxzero import files
 from jaxzero.curves import NOISY, Rows, elo_lines, known, series, smooth, thin
 from jaxzero.progress import short_number
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+STYLES, MARKERS = ("-", "--", ":"), ("o", "s", "^", "D", "v", "P", "X", "*")  # a marker also tells lone points apart
 GREY, INK = "#B0B0B0", "#333333"
 
 
@@ -43,9 +45,9 @@ def _evaluation(axes: Axes, rows: Rows) -> None:
     keys |= {key: label for key, label in truth.items() if any(key in row for row in rows)}
     colours = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
     for number, (key, label) in enumerate(keys.items()):
-        style = ("-", "--", ":")[number // len(colours) % 3]
+        row = number // len(colours) % len(STYLES)
         x, y = _over_minutes(rows, key)
-        _draw(axes, x, y, label, colours[number % len(colours)], style)
+        _draw(axes, x, y, label, colours[number % len(colours)], STYLES[row], MARKERS[row])
     _finish(axes, "Evaluation score by opponent", *axes.get_legend_handles_labels())
 
 
@@ -100,7 +102,9 @@ def _time_axes(panels: Sequence[Axes], rows: Rows) -> None:
         axes.set_xlabel("minutes of training / positions seen", color=INK)
 
 
-def _draw(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, colour: str, style: str = "-") -> None:
+def _draw(
+    axes: Axes, x: np.ndarray, y: np.ndarray, label: str, colour: str, style: str = "-", marker: str = "o"
+) -> None:
     """A line; noisy ones are smoothed, with the points themselves pale behind. Nothing where there are no points."""
     if not len(x):
         return
@@ -108,8 +112,10 @@ def _draw(axes: Axes, x: np.ndarray, y: np.ndarray, label: str, colour: str, sty
     if len(x) >= NOISY:
         axes.plot(x, y, color=colour, linewidth=1, alpha=0.3)
         y = smooth(y)
-    marker = "o" if len(x) < NOISY else ""
-    axes.plot(x, y, style, color=colour, linewidth=2, marker=marker, markersize=4, label=label, clip_on=False)
+    axes.plot(
+        x, y, style, color=colour, linewidth=2, marker=marker if len(x) < NOISY else "", markersize=4, label=label,
+        clip_on=False,
+    )  # fmt: skip
 
 
 def _finish(axes: Axes, title: str, handles: list[Any], labels: list[str]) -> None:
@@ -144,16 +150,18 @@ def _over_minutes(rows: Rows, key: str) -> tuple[np.ndarray, np.ndarray]:
 
 def comparison(runs: Mapping[str, Rows], keys: Sequence[str], path: str | os.PathLike[str]) -> None:
     """Draw numbers of the rows of several runs, by name, over training time and over games played, into the PNG file
-    `path`, which appears whole or not at all. A run has a colour, a number a style."""
+    `path`, which appears whole or not at all. A run has a colour, a number a style, each line a marker."""
     figure = Figure(figsize=(12, 5), dpi=110, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12))
     panels = figure.subplots(1, 2, sharey=True)
     colours = (BLUE, ORANGE, GREEN, PURPLE, SKY, RED)
     for axes, over, unit in ((panels[0], "seconds", "minutes of training"), (panels[1], "games", "games of self-play")):
+        markers = itertools.cycle(MARKERS)
         for number, (name, rows) in enumerate(runs.items()):
-            for key, style in zip(keys, itertools.cycle(("-", "--", ":")), strict=False):
+            for key, style in zip(keys, itertools.cycle(STYLES), strict=False):
                 x, y = series(rows, key, over)
                 label = f"{name}: {key.removeprefix('eval/').removesuffix('/score')}"
-                _draw(axes, x / (60 if over == "seconds" else 1), y, label, colours[number % len(colours)], style)
+                x, colour = x / (60 if over == "seconds" else 1), colours[number % len(colours)]
+                _draw(axes, x, y, label, colour, style, next(markers))
         axes.set_xlim(left=0)
         axes.set_xlabel(unit, color=INK)
         axes.xaxis.set_major_locator(MaxNLocator(6))
@@ -195,7 +203,6 @@ def elo_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") -> None
 
 
 def _save(figure: Figure, path: str | os.PathLike[str]) -> None:
-    path = pathlib.Path(path)
-    temporary = path.with_suffix(".tmp")
-    figure.savefig(temporary, format="png")
-    os.replace(temporary, path)
+    picture = io.BytesIO()
+    figure.savefig(picture, format="png")
+    files.write(path, picture.getvalue())

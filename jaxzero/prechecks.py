@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +15,8 @@ from envs import Env
 from envs.contract import check_contract
 from envs.judges import NoJudgeError, compare, judge_of
 from envs.perft import KNOWN, perft
+from jaxzero import files
+from jaxzero.config import ConfigError
 
 FILE = "prechecks.json"
 QUICK_LINES, LINES = 10_000, 1_000_000  # longest count of lines, quick and full
@@ -105,9 +106,10 @@ def differential_play(env: Env, games: int) -> str:
 
 
 def passed(folder: Path) -> bool:
-    """Whether the game of this run has passed before."""
-    with contextlib.suppress(OSError, ValueError):
-        return bool(json.loads((folder / FILE).read_text())["passed"])
+    """Whether the game of this run has passed before; what cannot be read does not count."""
+    with contextlib.suppress(ConfigError):
+        kept = files.read_json(folder / FILE, {"passed": bool})
+        return kept is not None and kept["passed"]
     return False
 
 
@@ -115,6 +117,5 @@ def record(folder: Path, env: Env, checks: list[Check]) -> None:
     """Writes `prechecks.json` into a run's folder."""
     result = {"game": repr(env), "passed": all(check.passed is not False for check in checks)}
     result["checks"] = [check._asdict() for check in checks]
-    temporary = folder / f"{FILE}.new"
-    temporary.write_text(json.dumps(result, indent=2) + "\n")
-    os.replace(temporary, folder / FILE)
+    files.check_regular(folder / FILE)
+    files.write(folder / FILE, json.dumps(result, indent=2) + "\n")

@@ -17,6 +17,7 @@ from envs import Env, suggest
 from jaxzero import networks, settings
 from jaxzero.checkpoint import Checkpointer, check_writable
 from jaxzero.config import Config, ConfigError
+from jaxzero.files import shortened
 from jaxzero.games import make_env
 
 CONFIG, RATINGS = "config.toml", "ratings.json"
@@ -92,11 +93,13 @@ def find(run: str) -> Path:
         ConfigError: there is no such run.
     """
     root = Path(settings.read_environment(os.environ).get("root", Config.root))
-    for folder in (Path(run), root / run):
-        if (folder / CONFIG).is_file():
-            return folder
+    with contextlib.suppress(OSError, ValueError):  # a name that no file can have
+        for folder in (Path(run), root / run):
+            if (folder / CONFIG).is_file():
+                return folder
     known = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}"))
-    raise ConfigError(f"{run}: no run there or in {root} (no {CONFIG}); {suggest(run, known) if known else 'none yet'}")
+    near = shortened(suggest(run[: settings.TEXT], known), 200) if known else "none yet"
+    raise ConfigError(f"{shortened(run)}: no run there or in {shortened(str(root))} (no {CONFIG}); {near}")
 
 
 def best_step(folder: Path) -> int:
@@ -119,14 +122,15 @@ def load(folder: str | Path, step: int | None = None, env: Env | None = None, pr
     Raises:
         ConfigError: no run, no such checkpoint, or a damaged one.
     """
-    # Late: the trainer imports this module.
-    from jaxzero import iteration
+    # Late: they import this module.
+    from jaxzero import iteration, validation
 
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder}: no run here (no {CONFIG}); give a run's folder")
     config = dataclasses.replace(settings.load(folder / CONFIG), devices=1)
     env = env or make_env(config.game)
+    validation.validate_network(config, env)
     network = networks.make(config.network, env)
     template = jax.eval_shape(partial(iteration.begin, config, network))
     with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:

@@ -10,28 +10,36 @@ import functools
 import inspect
 import itertools
 import json
+import os
+import stat
 import tomllib
 import typing
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from envs import suggest
 from jaxzero import config as config_module
-from jaxzero.config import Config, ConfigError
+from jaxzero.config import Config, ConfigError, Range
+from jaxzero.files import shortened
 
 Layer = dict[str, Any]
 PREFIX = "JAXZERO_"
+LARGEST = 1 << 16  # bytes of a TOML file
+DOTS = 200  # in a line of one: the time to read keys of many parts grows with the square of their number
+ENTRIES, TEXT = 32, 1000  # of a list; characters of a text
 
 
 class Field(NamedTuple):
-    """One setting: its section ("" at the top), name, type, default and help."""
+    """One setting: its section ("" at the top), name, type, default, help and, of numbers, range."""
 
     section: str
     name: str
     hint: Any
     default: Any
     help: str
+    range: Range | None
 
 
 @functools.cache
@@ -39,12 +47,18 @@ def fields() -> dict[str, Field]:
     """Every setting by dotted name, in the order of the dataclasses."""
     found = {}
     for section, instance in [("", Config()), *sections().items()]:
-        hints, texts = typing.get_type_hints(type(instance)), help_texts(type(instance))
+        hints, texts = typing.get_type_hints(type(instance), include_extras=True), help_texts(type(instance))
         for field in dataclasses.fields(instance):
             if not dataclasses.is_dataclass(default := getattr(instance, field.name)):
                 name = f"{section}.{field.name}" if section else field.name
-                found[name] = Field(section, field.name, hints[field.name], default, texts[field.name])
+                hint, *extras = unannotated(hints[field.name])
+                found[name] = Field(section, field.name, hint, default, texts[field.name], *(extras or [None]))
     return found
+
+
+def unannotated(hint: Any) -> tuple[Any, ...]:
+    """A type and what it is annotated with."""
+    return typing.get_args(hint) if typing.get_origin(hint) is Annotated else (hint,)
 
 
 def sections() -> dict[str, Any]:
@@ -90,7 +104,8 @@ def find_preset(source: str) -> Path:
         return Path(source)
     known = presets()
     if source not in known:
-        raise ConfigError(f"unknown preset {source!r}; {suggest(source, list(known))}; or give a file ending in .toml")
+        near = nearest(source, list(known), "see `jaxzero presets`")
+        raise ConfigError(f"unknown preset {quoted(source)}, and no file ending in .toml; {near}")
     return known[source]
 
 
@@ -118,14 +133,41 @@ def load(path: Path) -> Config:
 
 
 def read_file(path: Path) -> Layer:
-    """A TOML file, its types checked; a game's own file is found beside it."""
+    """A TOML file, its values checked; a game's own file is found beside it."""
+    origin = shortened(ascii(str(path))[1:-1] if unshowable(str(path)) else str(path), 200)
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(read_text(path))
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read ({error.strerror}); give a preset's name or a TOML file") from error
+        reason = error.strerror or error
+        raise ConfigError(f"{origin}: cannot be read ({reason}); give a preset's name or a TOML file") from error
+    except RecursionError as error:
+        raise ConfigError(f"{origin}: not valid TOML: nested too deeply; no setting is") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{origin}: not valid TOML: byte {error.start} is not UTF-8; save it as UTF-8") from error
     except ValueError as error:
-        raise ConfigError(f"{path}: not valid TOML: {error}") from error
-    return with_absolute_paths(read_tree(tree, str(path)), path.parent)
+        raise ConfigError(f"{origin}: not valid TOML: {shortened(str(error), 200)}") from error
+    return with_absolute_paths(read_tree(tree, origin), path.parent)
+
+
+def read_text(path: Path) -> str:
+    """A file that may hold settings.
+
+    Raises:
+        OSError: it cannot be read, or is no file but a device or pipe, which might never end.
+        ValueError: it is not UTF-8 (a byte order mark is allowed), or more than any settings need.
+    """
+    # Without O_NONBLOCK to open a pipe would wait until someone writes to it.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError("not a regular file")
+        content = file.read(LARGEST + 1)
+    if len(content) > LARGEST:
+        raise ValueError(f"more than {LARGEST} bytes")
+    text = content.decode("utf-8-sig")
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.count(".") > DOTS:
+            raise ValueError(f"more than {DOTS} dots in line {number}")
+    return text
 
 
 def read_tree(tree: Mapping[str, Any], origin: str) -> Layer:
@@ -142,21 +184,21 @@ def read_tree(tree: Mapping[str, Any], origin: str) -> Layer:
 
 def add(layer: Layer, name: str, value: Any, origin: str) -> None:
     if name in sections():
-        raise ConfigError(f"{name} ({origin}): expected a table [{name}] of settings, got {value!r}")
+        raise ConfigError(f"{name} ({origin}): expected a table [{name}] of settings, got {quoted(value)}")
     if name not in fields():
         section, _, key = name.rpartition(".")
         known = [field.name for field in fields().values() if field.section == section]
         known += [] if section else list(sections())
         elsewhere = [other for other, field in fields().items() if field.name == key]
-        hint = f"did you mean {elsewhere[0]!r}?" if elsewhere else suggest(key, known)
-        raise ConfigError(f"{origin}: unknown key {name!r}; {hint}")
-    layer[name] = coerce(fields()[name].hint, value, f"{name} ({origin})")
+        hint = f"did you mean {elsewhere[0]!r}?" if elsewhere else suggest(key[:TEXT], known)
+        raise ConfigError(f"{origin}: unknown key {quoted(name)}; {hint}")
+    layer[name] = coerce(fields()[name], value, f"{name} ({origin})")
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
+def nearest(word: str, known: Sequence[str], advice: str = "see `jaxzero train --help`") -> str:
     """As `suggest`, where the whole list would be too long."""
-    near = difflib.get_close_matches(word, known, n=1, cutoff=0.8)
-    return f"did you mean {near[0]!r}?" if near else "see `jaxzero train --help`"
+    near = difflib.get_close_matches(word[:TEXT], known, n=1, cutoff=0.8)
+    return f"did you mean {near[0]!r}?" if near else advice
 
 
 def variable(name: str) -> str:
@@ -170,12 +212,13 @@ def read_environment(environ: Mapping[str, str]) -> Layer:
     layer: Layer = {}
     for key, text in environ.items():
         if key.startswith(options):
-            layer.setdefault("game.options", {})[key.removeprefix(options).lower()] = parse(Any, text)
+            what = f"game.options ({shortened(key)})"
+            layer.setdefault("game.options", {})[key.removeprefix(options).lower()] = option(parse(Any, text), what)
         elif key in names:
             field = fields()[names[key]]
-            layer[names[key]] = coerce(field.hint, parse(field.hint, text), f"{names[key]} ({key})")
+            layer[names[key]] = coerce(field, parse(field.hint, text), f"{names[key]} ({key})")
         elif key.startswith(PREFIX):
-            raise ConfigError(f"{key}: unknown environment variable; {nearest(key, list(names))}")
+            raise ConfigError(f"{shortened(key)}: unknown environment variable; {nearest(key, list(names))}")
     return with_absolute_paths(layer, Path.cwd())
 
 
@@ -185,8 +228,8 @@ def read_options(options: Mapping[str, Any]) -> Layer:
         raise ConfigError("game.source: given together with game.name; give one of them")
     layer: Layer = {}
     for name, value in options.items():
-        hint = fields()[name].hint
-        layer[name] = coerce(hint, parse(hint, value), f"{name} (command line)")
+        field = fields()[name]
+        layer[name] = coerce(field, parse(field.hint, value), f"{name} (command line)")
     return with_absolute_paths(layer, Path.cwd())
 
 
@@ -232,7 +275,7 @@ def parse(hint: Any, value: Any) -> Any:
     if hint in (bool, Any) and value in ("true", "false"):
         return value == "true"
     for number in (int, float):
-        if hint in (number, Any):
+        if hint in (number, Any) and value.isascii():  # Python itself takes the digits of every script
             try:
                 return number(value)
             except ValueError:
@@ -243,35 +286,68 @@ def parse(hint: Any, value: Any) -> Any:
 EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "text in quotes"}
 
 
-def coerce(hint: Any, value: Any, what: str) -> Any:
-    """`value` if it has the type exactly, with two graces: whole numbers for float fields, lists for tuples."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+def coerce(field: Field, value: Any, what: str) -> Any:
+    """`value` if it may be the setting: of the type exactly, with two graces, whole numbers for float fields and lists
+    for tuples, and in the range. ConfigError, which begins with `what`, if not."""
+    origin, arguments = typing.get_origin(field.hint), typing.get_args(field.hint)
     if origin is Literal:
-        if value in arguments and isinstance(value, str):
+        if isinstance(value, str) and value in arguments:
             return value
-        raise ConfigError(f"{what}: unknown value {value!r}; {suggest(str(value), list(arguments))}")
+        near = suggest(str(value)[:TEXT] if isinstance(value, str) else "", list(arguments))
+        raise ConfigError(f"{what}: unknown value {quoted(value)}; {near}")
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{what}: expected a list, each {EXPECTED[arguments[0]]}, got {value!r}")
-        return tuple(coerce(arguments[0], item, what) for item in value)
+            raise ConfigError(f"{what}: expected a list, each {EXPECTED[arguments[0]]}, got {quoted(value)}")
+        if len(value) > ENTRIES:
+            raise ConfigError(f"{what}: no more than {ENTRIES} fit into a list, got {len(value)}")
+        return tuple(scalar(arguments[0], item, what, field.range) for item in value)
     if origin is dict:
         if not isinstance(value, dict):
-            raise ConfigError(f"{what}: expected a table of options, got {value!r}")
-        return {key: option(item, f"{what}: {key}") for key, item in value.items()}
-    if hint is float and type(value) is int:
-        return float(value)
-    if type(value) is not hint:
-        raise ConfigError(f"{what}: expected {EXPECTED[hint]}, got {value!r}")
-    return value
+            raise ConfigError(f"{what}: expected a table of options, got {quoted(value)}")
+        return {scalar(str, key, what): option(item, f"{what}: {shortened(key)}") for key, item in value.items()}
+    return scalar(field.hint, value, what, field.range)
 
 
-def option(value: Any, what: str) -> Any:
-    """A game's option: hashable, as games are."""
-    if isinstance(value, list):
-        return tuple(option(item, what) for item in value)
+def scalar(kind: Any, value: Any, what: str, bounds: Range | None = None) -> Any:
+    """`coerce` of a single value."""
+    if type(value) is not kind and (kind, type(value)) != (float, int):
+        raise ConfigError(f"{what}: expected {EXPECTED[kind]}, got {quoted(value)}")
+    if kind is str and (len(value) > TEXT or unshowable(value)):
+        raise ConfigError(f"{what}: must be at most {TEXT} characters, none of them for control, got {quoted(value)}")
+    if bounds and value not in bounds:
+        raise ConfigError(f"{what}: must be {bounds}, got {quoted(value)}")
+    return kind(value)
+
+
+def option(value: Any, what: str, depth: int = 3) -> Any:
+    """A game's option: hashable, as games are, and of a size that a message can show."""
+    if isinstance(value, (list, tuple)) and depth:
+        if len(value) > ENTRIES:
+            raise ConfigError(f"{what}: no more than {ENTRIES} fit into a list, got {len(value)}")
+        return tuple(option(item, what, depth - 1) for item in value)
     if type(value) not in EXPECTED:
-        raise ConfigError(f"{what}: expected a number, true, false, text or a list of them, got {value!r}")
+        raise ConfigError(f"{what}: expected a number, true, false, text or a list of them, got {quoted(value)}")
+    return scalar(type(value), value, what, Range(-(2**63), 2**63 - 1) if type(value) in (int, float) else None)
+
+
+def whole_number(text: str, bounds: Range) -> int:
+    """The number of a text. ValueError: it is none, or out of bounds."""
+    value = parse(int, text)
+    if type(value) is not int:
+        raise ValueError(f"expected a whole number, got {quoted(text)}")
+    if value not in bounds:
+        raise ValueError(f"must be {bounds}, got {quoted(value)}")
     return value
+
+
+def unshowable(text: str) -> bool:
+    """Whether characters of a text are for control, or break lines, or stand for bytes that are not UTF-8."""
+    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
+def quoted(value: Any, most: int = 80) -> str:
+    """A value as Python writes it, short enough for a message."""
+    return shortened(repr(value) if isinstance(value, str) else value, most)
 
 
 # TOML
@@ -318,9 +394,7 @@ def check_resume(old: Config, new: Config, allow_change: Sequence[str] = ()) -> 
     Raises:
         ConfigError: a change that needs permission (a field or section in `allow_change`), or that no run survives.
     """
-    for name in allow_change:
-        if name not in fields() and name not in sections():
-            raise ConfigError(f"--allow-change {name}: unknown field; {nearest(name, [*fields(), *sections()])}")
+    check_allowed(allow_change)
     changes = []
     for name in fields():
         before, after = value_of(old, name), value_of(new, name)
@@ -334,6 +408,14 @@ def check_resume(old: Config, new: Config, allow_change: Sequence[str] = ()) -> 
             raise ConfigError(f"{change} changes a run; use --allow-change {name} to go on, {restart}")
         changes.append(change)
     return changes
+
+
+def check_allowed(names: Sequence[str]) -> None:
+    """ConfigError if one of them is neither a field nor a section."""
+    known = [*fields(), *sections()]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"--allow-change {shortened(name)}: unknown field; {nearest(name, known)}")
 
 
 def covered(name: str, names: Sequence[str]) -> bool:

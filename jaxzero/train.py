@@ -1,11 +1,9 @@
 """A whole run: a generator of rows of metrics that trains, evaluates, commits and exports. Wiring only."""
 
-import contextlib
 import dataclasses
 import datetime
 import logging
 import math
-import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +16,7 @@ import numpy as np
 import jaxzero
 from envs import Env
 from envs.contract import check_contract
-from jaxzero import evaluation, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
+from jaxzero import evaluation, files, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError, GameConfig
 from jaxzero.dry_run import dry_run
@@ -29,6 +27,7 @@ from jaxzero.export.load import initial_weights
 from jaxzero.export.model import make as make_model
 from jaxzero.export.publish import export_run
 from jaxzero.games import make_env
+from jaxzero.interrupts import Interrupt
 from jaxzero.validation import validate
 
 __all__ = ["dry_run", "export_run", "load", "run"]
@@ -56,8 +55,10 @@ def run(
         overwrite: delete the run that is there and start again.
 
     Raises:
-        ConfigError: bad input or a full device or disk; one line that says what to do. SIGINT and SIGTERM commit
-            and end the generator.
+        ConfigError: bad input or a full device or disk; one line that says what to do.
+        KeyboardInterrupt: SIGINT, SIGTERM or SIGHUP where nothing is left to save: before the first iteration, after
+            the last; or a second SIGINT. In between, a signal ends the generator after the iteration under way and its
+            commit; `interrupts.current.number` is then the signal's.
     """
     if overwrite and from_step is not None:
         raise ConfigError("--from-step goes on with a run that --overwrite deletes; give one of them")
@@ -78,7 +79,8 @@ def run(
         log = metrics.open_log(folder)
         try:
             precheck(env, folder)
-            with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints, Interrupt() as interrupt:
+            with Interrupt() as interrupt, Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
+                interrupt.outlook = lambda: outlook(checkpoints)
                 yield from Trainer(config, env, folder, checkpoints, interrupt, origin).rows(changes, from_step)
         except Exception as error:
             log.exception("the run ended with an error")
@@ -91,24 +93,10 @@ def now() -> str:
     return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
-class Interrupt:
-    """Notes SIGINT and SIGTERM, so that the loop can commit first; a second SIGINT acts at once."""
-
-    def __enter__(self) -> "Interrupt":
-        self.name, self._before = "", {}
-        with contextlib.suppress(ValueError):  # only the main thread may set handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
-        return self
-
-    def _note(self, number: int, _: Any) -> None:
-        if self.name:
-            raise KeyboardInterrupt
-        self.name = signal.Signals(number).name
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+def outlook(checkpoints: Checkpointer) -> str:
+    """What an interrupted run says of itself."""
+    newest = max(checkpoints.steps(), default=0)
+    return f"saved up to iteration {newest}; the same command goes on" if newest else "nothing is saved yet"
 
 
 def check_game(env: Env) -> None:
@@ -162,6 +150,7 @@ class Trainer:
         self.lr = learner.learning_rate(config.learner, config.iterations * config.updates)
         self.sampler = hardware.Sampler()
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
+        self.promotions: list[promotion.Entry] | None = []
         self.evaluators = evaluation.make(env, self.network, config)
         self.measures = measures.make(env, self.network, config)
         self.gate = None
@@ -181,8 +170,12 @@ class Trainer:
                 _log.warning(warning)
         for change in changes:
             _log.info("changed at iteration %d: %s", start, change)
-        metrics.cut_back(self.folder, start)
-        promotion.cut_back(self.folder, start)
+        if warning := metrics.cut_back(self.folder, start, self.totals if start else None, config.log.every):
+            _log.warning(warning)
+        if self.gate:
+            self.promotions, warning = promotion.cut_back(self.folder, start, self.promotions)
+            if warning:
+                _log.warning(warning)
         if start >= config.iterations:
             done = f"{start} of {config.iterations} iterations are done"
             _log.info("nothing to do: %s; raise iterations to go on", done)
@@ -193,7 +186,7 @@ class Trainer:
                 if row["iteration"] // config.log.every % config.log.plot_every == 0:
                     self.draw()
                 yield row
-        if not self.interrupt.name:
+        if not self.interrupt.number:
             self.finish(self.state, config.iterations)
 
     def restore(self, from_step: int | None) -> tuple[iteration.RunState, int]:
@@ -207,6 +200,7 @@ class Trainer:
             for path in self.checkpoints.rewind(from_step):
                 _log.info("newer checkpoint set aside: %s", path)
         self.totals |= restored.info["totals"]
+        self.promotions = restored.info.get("promotions")
         self.init_from = restored.info.get("init_from", {})
         data = restored.data
         if data is None:
@@ -245,13 +239,15 @@ class Trainer:
         pending: list[Any] = []
         mark = time.perf_counter()
         for done in range(start + 1, config.iterations + 1):
+            self.interrupt.unsaved = f"iteration {done}"
             state, sums = self_play(state)
             state, learned = learn(state)
             pending.append((sums, learned))
             if len(pending) > iteration.IN_FLIGHT:
                 jax.block_until_ready(pending[-1 - iteration.IN_FLIGHT])
-            last = done == config.iterations or bool(self.interrupt.name)
-            evaluates = bool(config.evaluation.every and done % config.evaluation.every == 0)
+            last = done == config.iterations or bool(self.interrupt.number)
+            final = done == config.iterations and config.evaluation.final
+            evaluates = final or bool(config.evaluation.every and done % config.evaluation.every == 0)
             challenges = self.gate is not None and done % config.promotion.every == 0
             commits = done % config.checkpoint.every == 0 or last
             if not (done % config.log.every == 0 or evaluates or challenges or commits):
@@ -265,10 +261,12 @@ class Trainer:
                     f"iteration {done}: loss or parameters are not finite; lower learner.lr or set learner.clip, and "
                     f"run again with --allow-change learner: it goes on from iteration {newest}"
                 )
+            if challenges or evaluates:
+                self.interrupt.unsaved = f"the evaluation of iteration {done}"
             if challenges:
                 state, result = self.promote(state, done)
                 row |= result
-            if evaluates or (done == config.iterations and config.evaluation.final):
+            if evaluates:
                 row |= self.evaluate(state, done)
             log.write(row)  # before the commit: a run resumed from it must not lack the row
             if commits:
@@ -298,7 +296,7 @@ class Trainer:
         self.totals["updates"] += updates
         keys = {key for row in rows for key in row}
         means = {key: float(np.mean([row[key] for row in rows if key in row])) for key in sorted(keys)}
-        return {"iteration": done, **self.totals, **means} | {
+        return {"iteration": done, "span": count, **self.totals, **means} | {
             "lr": float(jnp.asarray(self.lr(max(0, self.totals["updates"] // config.learner.accumulate - 1)))),
             "games_per_s": games / seconds,
             "positions_per_s": positions / seconds,
@@ -326,6 +324,7 @@ class Trainer:
         """The latest network against the best one, which it may replace."""
         assert self.gate is not None
         assert state.best is not None
+        assert self.promotions is not None
         began = time.perf_counter()
         latest, best = self.fold(state.learned.average), self.fold(state.best.variables)
         decision = self.gate.decide(latest, best, iteration.stream(state.key, iteration.PROMOTE, done))
@@ -334,7 +333,9 @@ class Trainer:
             state = iteration.promoted(state)
         verb = "is now" if decision.promoted else "does not replace"
         _log.info("iteration %d %s best (of iteration %d): %s", done, verb, against, decision.reason)
-        facts = promotion.record(self.folder, self.config, self.gate.agent, done, against, decision, seconds)
+        facts = promotion.record(
+            self.folder, self.config, self.gate.agent, done, against, decision, seconds, self.promotions
+        )
         return state, {
             "promotion_s": seconds,
             "promotion/score": facts["score"],
@@ -348,17 +349,26 @@ class Trainer:
         scores = [value for key, value in row.items() if key.startswith("eval/") and key.endswith("/score")]
         info = {"totals": dict(self.totals), "jaxzero": jaxzero.__version__}
         info |= {"init_from": self.init_from} if self.init_from else {}
+        info |= {"promotions": self.promotions} if self.gate else {}
         score = sum(scores) / len(scores) if scores else None
         self.checkpoints.save(done, iteration.learner_part(state), iteration.data_part(state), info, score)
         return {"checkpoint_s": time.perf_counter() - began}
 
     def draw(self) -> None:
-        plot.learning_curve(metrics.read(self.folder), self.folder / "learning_curve.png", self.folder.name)
+        file = self.folder / "learning_curve.png"
+        try:
+            files.check_regular(file)
+            plot.learning_curve(metrics.read(self.folder), file, self.folder.name)
+        except (OSError, ConfigError) as error:  # a picture is no reason to end a run
+            _log.warning("%s: not drawn: %s", file, error)
 
     def finish(self, state: iteration.RunState, done: int) -> None:
         """What a complete run hands over: proof, curve, weights, and one line that says where they are."""
         config, params = self.config, self.fold(state.learned.average)
         self.checkpoints.wait()
+        self.interrupt.unsaved = ""
+        if self.interrupt.number:
+            return
         if not self.totals["updates"]:
             _log.warning("nothing was learned: no game has ended yet; raise iterations (%d)", config.iterations)
         parts = [f"{self.folder.name}: {done} iterations"]

@@ -1,80 +1,85 @@
 """What of a configuration can be checked before anything is compiled: one line names the field and what to do."""
 
 import math
-import operator
+from pathlib import Path
 
 from envs import Env, suggest
+from jaxzero import footprint, settings
 from jaxzero.config import Config, ConfigError, PromotionConfig, SearchConfig
 from jaxzero.evaluation import oracles
 from jaxzero.evaluation.players import make_device_player
 from jaxzero.games import own_function
 from jaxzero.networks import NETWORKS
 from jaxzero.replay import rows
-from jaxzero.search import SEARCHES
+from jaxzero.search import SEARCHES, minimax
 
 
 def validate(config: Config, env: Env, num_devices: int) -> None:
     """Checks everything that can be known before anything is compiled.
 
     Raises:
-        ConfigError: for the first setting that cannot work with this game on `num_devices` local devices.
+        ConfigError: for the first setting that cannot work with this game on `num_devices` local devices, or for a run
+            that the memory or the disk of this machine cannot hold.
     """
-    validate_name(config.name)
-    validate_ranges(config)
-    validate_game(env)
-    validate_choices(config, env)
-    validate_search(config.search, env)
+    validate_network(config, env)
+    validate_folder(config)
+    validate_counters(config)
     validate_sharding(config, num_devices)
+    validate_openings(config, env)
     validate_replay(config, env)
     validate_promotion(config.promotion, env)
     validate_evaluation(config, env)
+    footprint.check(config, env)
 
 
-RANGES = {
-    "at least 1": (lambda x: x >= 1, (
-        "iterations", "network.channels", "network.blocks", "network.dynamics_blocks", "network.hidden_dim",
-        "network.latent_dim", "network.support", "learner.unroll", "search.simulations", "search.cheap_simulations",
-        "search.max_considered", "selfplay.games", "selfplay.plies", "replay.capacity", "replay.window",
-        "learner.batch", "learner.accumulate", "promotion.every", "promotion.games", "promotion.batch",
-        "evaluation.games", "evaluation.simulations", "checkpoint.every", "checkpoint.keep", "log.every",
-        "log.plot_every",
-    )),
-    "0 or more": (lambda x: x >= 0, (
-        "devices", "search.c_puct", "search.forced_playouts", "search.max_depth", "search.slots", "search.temperature",
-        "search.temperature_plies", "selfplay.opening_plies", "learner.warmup", "learner.weight_decay", "learner.clip",
-        "learner.value_weight", "learner.td_steps", "learner.reward_weight", "learner.follows_weight",
-        "learner.consistency_weight", "learner.codes_weight", "learner.priority", "network.projection", "network.codes",
-        "promotion.simulations", "promotion.opening_plies", "evaluation.every", "evaluation.opening_plies",
-    )),
-    "above 0": (lambda x: x > 0, (
-        "search.dirichlet_alpha", "search.root_temperature", "search.value_scale", "search.value_temperature",
-        "learner.reuse", "learner.lr",
-    )),
-    "a share above 0 up to 1": (lambda x: 0 < x <= 1, ("search.full_share",)),
-    "a share from 0 to 1": (lambda x: 0 <= x <= 1, (
-        "search.dirichlet_fraction", "search.epsilon", "replay.growth", "learner.td_lambda", "learner.reanalyse",
-        "promotion.threshold",
-    )),
-    "a share from 0 to below 1": (lambda x: 0 <= x < 1, ("network.dropout", "learner.ema")),
-    "an error rate above 0 and below 0.5": (lambda x: 0 < x < 0.5, ("promotion.alpha", "promotion.beta")),
-    "from -2000 to 2000": (lambda x: abs(x) <= 2000, ("promotion.elo0", "promotion.elo1")),
-    "from 0 to 4294967295": (lambda x: 0 <= x < 2**32, ("seed",)),
-}  # fmt: skip
+def validate_network(config: Config, env: Env) -> None:
+    """The part that whoever loads a trained run relies on: whether its network and search can be built.
+
+    Raises:
+        ConfigError: for the first setting that cannot work with this game.
+    """
+    validate_fields(config)
+    validate_game(env)
+    validate_choices(config, env)
+    validate_search(config.search, env)
+    validate_nodes(config, env)
 
 
-def validate_name(name: str) -> None:
-    if name in ("", ".", "..") or set(name) & set("/\\\0"):
+LIMIT = 2**31 - 1  # what is counted on the device
+LONGEST = 200, 2000  # bytes of a run's name, which begins names of files, and of its root
+LINES = 10_000_000  # of play, which evaluation.exhaustive goes through
+
+
+def validate_fields(config: Config) -> None:
+    """Types, ranges and texts of all settings."""
+    for name, field in settings.fields().items():
+        settings.coerce(field, settings.value_of(config, name), name)
+
+
+def validate_folder(config: Config) -> None:
+    name, root = config.name, config.root
+    if name in ("", ".", "..") or set(name) & set("/\\") or name.startswith("-"):
         raise ConfigError(
-            f"name: {name!r} is not a folder name; give one without path separators, such as --name trial"
+            f"name: {settings.quoted(name)} is not a folder name; give one without path separators, such "
+            "as --name trial"
         )
+    for field, text, most in (("name", name, LONGEST[0]), ("root", root, LONGEST[1])):
+        if (size := len(text.encode())) > most or max(len(part.encode()) for part in Path(text).parts or "-") > 255:
+            raise ConfigError(f"{field}: {size} bytes are too many for a folder; give a shorter one")
 
 
-def validate_ranges(config: Config) -> None:
-    for wanted, (holds, fields) in RANGES.items():
-        for field in fields:
-            value = operator.attrgetter(field)(config)
-            if not (math.isfinite(value) and holds(value)):
-                raise ConfigError(f"{field}: must be {wanted}, got {value}")
+def validate_counters(config: Config) -> None:
+    """What is counted over all iterations fits into 32 bits."""
+    counted = {
+        "updates": config.updates, "plies of a game": config.selfplay.plies,
+        "steps of the schedule": len(config.search.schedule),
+    }  # fmt: skip
+    for what, number in counted.items():
+        if config.iterations * number > LIMIT:
+            raise ConfigError(
+                f"iterations: {config.iterations} of {number} {what} are more than can be counted; use at most "
+                f"{LIMIT // number}, or fewer {what}"
+            )
 
 
 def validate_game(env: Env) -> None:
@@ -89,7 +94,7 @@ def validate_choices(config: Config, env: Env) -> None:
         ("search.kind", config.search.kind, list(SEARCHES)),
     ):
         if kind not in known:
-            raise ConfigError(f"{field}: unknown kind {kind!r}; {suggest(kind, known)}")
+            raise ConfigError(f"{field}: unknown kind {settings.quoted(kind)}; {suggest(kind, known)}")
     if config.search.engine == "mctx" and env.num_outcomes:
         raise ConfigError(f"search.engine: stock mctx cannot search {env.name}, a game with chance; use tree")
     if network.kind in ("resnet", "muzero_conv") and len(env.observation_shape) != 3:
@@ -97,8 +102,8 @@ def validate_choices(config: Config, env: Env) -> None:
             f"network.kind: {network.kind} needs observations [rows, columns, planes], {env.name} has shape "
             f'{env.observation_shape}; use network.kind = "{"mlp" if network.kind == "resnet" else "muzero_mlp"}"'
         )
-    if network.kind == "mlp" and not (network.sizes and min(network.sizes) >= 1):
-        raise ConfigError(f"network.sizes: mlp needs one or more sizes, each at least 1, got {list(network.sizes)}")
+    if network.kind == "mlp" and not network.sizes:
+        raise ConfigError("network.sizes: mlp needs one or more sizes, got []")
     if env.num_players == 1 and network.value in ("scalar", "wdl"):
         raise ConfigError(
             f"network.value: {network.value!r} lies in [-1, 1], but the rewards of {env.name}, which has one "
@@ -137,8 +142,6 @@ def validate_model(config: Config) -> None:
 def validate_search(search: SearchConfig, env: Env) -> None:
     if search.engine not in SEARCHES[search.kind]:
         raise ConfigError(f'search.engine: {search.kind} has no engine {search.engine!r}; use "tree"')
-    if search.schedule and min(search.schedule) < 1:
-        raise ConfigError(f"search.schedule: each must be at least 1, got {list(search.schedule)}")
     if search.kind == "minimax":
         validate_minimax(search, env)
     for field in ("rounds", "reuse", "slots"):
@@ -155,13 +158,6 @@ def validate_search(search: SearchConfig, env: Env) -> None:
             'search.forced_playouts: belong to puct on our tree; set it to 0, or search.kind = "puct" and '
             'search.engine = "tree"'
         )
-    most = max((search.simulations, *search.schedule))
-    nodes = most * (3 if search.reuse else 1) * (2 if env.num_outcomes else 1)
-    if search.kind != "minimax" and search.engine == "tree" and nodes >= 1 << 15:
-        raise ConfigError(
-            f"search.simulations: {most} need {nodes} nodes a game, and a tree numbers no more than "
-            f"{(1 << 15) - 1}; use fewer"
-        )
     fewest = min(search.schedule or (search.simulations,))
     if search.full_share < 1 and search.cheap_simulations >= fewest:
         raise ConfigError(
@@ -170,9 +166,32 @@ def validate_search(search: SearchConfig, env: Env) -> None:
         )
 
 
+def validate_nodes(config: Config, env: Env) -> None:
+    """A tree numbers its nodes in 16 bits; a kept one holds up to two thirds more from before."""
+    search = config.search
+    if search.kind == "minimax" or search.engine != "tree":
+        return
+    chance = config.network.codes if config.network.kind.startswith("muzero") else env.num_outcomes
+    for field, most, kept in (
+        ("search.simulations", max(search.simulations, *search.schedule, 0), search.reuse),
+        ("evaluation.simulations", config.evaluation.simulations, False),
+        ("promotion.simulations", config.promotion.simulations, False),
+    ):
+        nodes = (2 * most if kept else 1) + most * (2 if chance else 1)
+        if nodes >= 1 << 15:
+            raise ConfigError(
+                f"{field}: {most} need {nodes} nodes a game, and a tree numbers no more than {(1 << 15) - 1}; use fewer"
+            )
+
+
 def validate_minimax(search: SearchConfig, env: Env) -> None:
-    if not (search.widths and min(search.widths) >= 1):
-        raise ConfigError(f"search.widths: needs one or more widths, each at least 1, got {list(search.widths)}")
+    if not search.widths:
+        raise ConfigError("search.widths: needs one or more widths, got []")
+    if (leaves := math.prod(min(width, env.max_legal) for width in search.widths)) > minimax.LEAVES:
+        raise ConfigError(
+            f"search.widths: {list(search.widths)} look at {leaves} positions a move, and {minimax.LEAVES} are the "
+            "most; use fewer or smaller ones"
+        )
     if search.reuse or search.schedule:
         field = "reuse" if search.reuse else "schedule"
         raise ConfigError(f"search.{field}: minimax has neither a tree nor simulations; leave it out")
@@ -197,13 +216,21 @@ def validate_sharding(config: Config, num_devices: int) -> None:
         )
 
 
+def validate_openings(config: Config, env: Env) -> None:
+    asked = {
+        "selfplay.opening_plies": config.selfplay.opening_plies,
+        "promotion.opening_plies": config.promotion.opening_plies if config.promotion.rule != "off" else 0,
+        "evaluation.opening_plies": config.evaluation.opening_plies if config.evaluation.opponents else 0,
+    }
+    for field, plies in asked.items():
+        if plies >= env.max_plies:
+            raise ConfigError(
+                f"{field}: {plies} random plies leave nothing to play; {env.name} ends after {env.max_plies}"
+            )
+
+
 def validate_replay(config: Config, env: Env) -> None:
     games, plies, replay = config.selfplay.games, config.selfplay.plies, config.replay
-    if config.selfplay.opening_plies >= env.max_plies:
-        raise ConfigError(
-            f"selfplay.opening_plies: {config.selfplay.opening_plies} random plies leave nothing to learn; "
-            f"{env.name} ends after {env.max_plies}"
-        )
     # A game's outcome is written back to all its positions, so they must still be there when it ends.
     if rows(replay.capacity, games, plies) <= env.max_plies + plies:
         smallest = games * plies * ((env.max_plies + plies) // plies + 1)
@@ -219,8 +246,8 @@ def validate_replay(config: Config, env: Env) -> None:
 
 def validate_promotion(promotion: PromotionConfig, env: Env) -> None:
     for field in ("games", "batch"):
-        if (count := getattr(promotion, field)) < 2 or count % 2:
-            raise ConfigError(f"promotion.{field}: must be even and at least 2 (half from each side), got {count}")
+        if (count := getattr(promotion, field)) % 2:
+            raise ConfigError(f"promotion.{field}: must be even (half from each side), got {count}")
     if promotion.rule != "off" and not (promotion.opening_plies or env.num_outcomes):
         raise ConfigError("promotion.opening_plies: at 0 all games of a match would be the same; use 1 or more")
     if promotion.elo0 >= promotion.elo1:
@@ -233,8 +260,8 @@ def validate_evaluation(config: Config, env: Env) -> None:
         raise ConfigError(f"evaluation.games: must be even (half from each side), got {evaluation.games}")
     if evaluation.exhaustive and env.num_outcomes:
         raise ConfigError(f"evaluation.exhaustive: {env.name} has chance; set it to false")
-    lines = env.max_legal ** math.ceil(env.max_plies / 2)
-    if evaluation.exhaustive and lines > 10_000_000:
+    lines = math.ceil(env.max_plies / 2) * math.log(env.max_legal)
+    if evaluation.exhaustive and lines > math.log(LINES):
         raise ConfigError(f"evaluation.exhaustive: {env.name} has too many lines of play; set it to false")
     if evaluation.oracle:
         oracles.check(env)

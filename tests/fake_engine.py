@@ -45,12 +45,13 @@ def uci(plan: Path, log: list[str]) -> None:
 
 def gtp(plan: Path, log: list[str]) -> None:
     for line in sys.stdin:
-        log.append(line)
-        answer = "="
-        if line.startswith("genmove"):
+        number, command = line.split(maxsplit=1)
+        log.append(command)
+        answer = ""
+        if command.startswith("genmove"):
             misbehave(deed := next_deed(plan))
-            answer = {"illegal": "= A19", "resign": "= resign"}.get(deed, "= PASS")
-        print(answer + "\n", flush=True)
+            answer = {"illegal": "A19", "resign": "resign"}.get(deed, "PASS")
+        print(f"={number} {answer}\n", flush=True)
 
 
 class Log(list):

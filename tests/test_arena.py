@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -71,8 +72,8 @@ def test_a_run_plays_as_its_network_does(tiny: Path):
 def test_runs_that_cannot_play(tiny: Path):
     for spec, game, message in (
         (f"{tiny}@5", "tic_tac_toe", "no checkpoint of step 5; there are: 3, 7"),
-        (f"{tiny}@bset", "tic_tac_toe", "STEP must be a whole number, 0 or more, got 'bset'"),
-        (f"{tiny}:many", "tic_tac_toe", "SIMULATIONS must be a whole number, 0 or more, got 'many'"),
+        (f"{tiny}@bset", "tic_tac_toe", "STEP must be a whole number from 0 to 1000000000, got 'bset'"),
+        (f"{tiny}:many", "tic_tac_toe", "SIMULATIONS must be a whole number from 0 to 32766, got 'many'"),
         (f"{tiny}", "connect_four", r"the run plays TicTacToe\(\), not ConnectFour\(\)"),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -243,6 +244,65 @@ def test_a_foreign_book_is_left_alone(run: Run, tmp_path: Path):
     status, _, error = run("match", "random", "random", "--game", "hex", "--out", ".")
     assert status == 2
     assert error.startswith("error: arena.csv: has other columns")
+
+
+def in_the_way(path: Path, kind: str) -> None:
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+@pytest.mark.parametrize("name", ["arena/arena.csv", "arena/last_arena.json", "games.jsonl"])
+def test_what_cannot_be_written_is_refused_before_the_match(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+):
+    (tmp_path / "arena").mkdir()
+    in_the_way(tmp_path / name, kind)
+    monkeypatch.setattr(arena, "play", None)
+    tokens = "match", "random", "random", "--game", "tic_tac_toe", "--record", "games.jsonl", "--overwrite"
+    status, text, error = run(*tokens)
+    assert (status, text, error.count("\n")) == (2, "", 1)
+    assert f"{name}: is not a file; move it aside" in error
+    assert not [path.name for path in tmp_path.rglob(f".*.{os.getpid()}")], "no drafts are left"
+
+
+FACTS = arena.report(
+    GameConfig(), Contestant("a,b", random_player(TIC_TAC_TOE)), Contestant("x", random_player(TIC_TAC_TOE)),
+    arena.Match(2), MatchResult(np.zeros((2, 1), np.int8), np.full((2, 1), 9)), 1.0,
+)  # fmt: skip
+
+
+def test_matches_that_end_at_once_are_all_entered(tmp_path: Path):
+    """As by several processes: a lock of each file handle holds off threads too."""
+    threads = [
+        threading.Thread(target=lambda n=n: [books.enter(tmp_path, FACTS | {"seed": n}) for _ in range(20)])
+        for n in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    with (tmp_path / "arena.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(row["seed"] for row in rows) == sorted("0123" * 20)
+    assert {row["a"] for row in rows} == {"a,b"}
+
+
+def test_a_torn_book_is_told_and_nothing_of_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    own = FACTS | {"a": f"{tmp_path.name}@7:0"}
+    books.enter(tmp_path, FACTS)
+    books.enter(tmp_path, own)
+    odd = b'\xff,\0,"\n' + b"9" * 200_000 + b"\n\n2026,to"
+    with (tmp_path / "arena.csv").open("ab") as file:
+        file.write(odd)
+    with caplog.at_level("WARNING", "jaxzero"):
+        books.enter(tmp_path, FACTS | {"seed": 1})
+    assert "its last line is torn" in caplog.text
+    before = (tmp_path / "arena.csv").read_bytes().splitlines(keepends=True)
+    assert odd + b"\n" in b"".join(before)
+    books.cut_back(tmp_path, 7)
+    assert (tmp_path / "arena.csv").read_bytes() == b"".join(before)
+    books.cut_back(tmp_path, 6)
+    assert (tmp_path / "arena.csv").read_bytes() == b"".join([*before[:2], *before[3:]])
 
 
 def test_records_of_every_format(tmp_path: Path):

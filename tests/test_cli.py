@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import logging
+import os
+import signal
 import sys
 import types
 from collections.abc import Callable
@@ -15,7 +18,7 @@ import pytest
 import envs
 import jaxzero
 import jaxzero.validation  # before the evaluation that it needs is replaced
-from jaxzero import dry_run, iteration, settings
+from jaxzero import dry_run, interrupts, iteration, settings
 from jaxzero.config import Config, ConfigError
 from jaxzero.export import publish
 
@@ -100,8 +103,7 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
 @pytest.mark.parametrize(("tokens", "message"), [
     (
         ["tic_tac_toe_tset"],
-        f"unknown preset 'tic_tac_toe_tset'; did you mean 'tic_tac_toe_test'? known: {', '.join(settings.presets())}; "
-        "or give a file ending in .toml",
+        "unknown preset 'tic_tac_toe_tset', and no file ending in .toml; did you mean 'tic_tac_toe_test'?",
     ),
     (
         ["no.toml"],
@@ -142,7 +144,7 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
         ["tic_tac_toe_test", "--from-step", "2.5"],
         "Invalid value for --from-step: expected a whole number, got '2.5'. Add --help for the list of options.",
     ),
-    (["tic_tac_toe_test", "--seed", "-1"], "seed: must be from 0 to 4294967295, got -1"),
+    (["tic_tac_toe_test", "--seed", "-1"], "seed (command line): must be from 0 to 4294967295, got -1"),
     (
         ["tic_tac_toe_test", "--name", "a/b"],
         "name: 'a/b' is not a folder name; give one without path separators, such as --name trial",
@@ -169,6 +171,24 @@ def test_mistakes_are_one_line(run: Run, asked: Recorder, tokens: list[str], mes
     assert asked.config is None
 
 
+@pytest.mark.parametrize(("tokens", "message"), [
+    (["train", "tic_tac_toe_test", "--allow-change", "nope"], "--allow-change nope: unknown field; see `jaxzero train"),
+    (["train", "tic_tac_toe_test", "--from-step", "-1"], 'Invalid value for --from-step: must be from 0 to 1000000000'),
+    (["train", "tic_tac_toe_test", "--seed", "٣"], "seed (command line): expected a whole number, got '٣'"),
+    (["train", "tic_tac_toe_test", "--learner.lr=" + "9" * 400], "learner.lr (command line): must be from 1e-09 to "),
+    (["train", "tic_tac_toe_test", "--seed=" + "9" * 10_000], "seed (command line): expected a whole number, got '999"),
+    (["train", "tic_tac_toe_test", "--game.options.size", "inf"], "game.options (command line): size: must be from"),
+    (["match", "random", "random", "--game", "hex", "--games", "1000000000000"], "Invalid value for --games: must be"),
+    (["report", "trial", "--games", "-1"], "Invalid value for --games: must be from 0 to 1000, got -1"),
+])  # fmt: skip
+def test_giant_and_odd_values_are_refused_in_a_short_line(run: Run, tokens: list[str], message: str):
+    status, out, error = run(*tokens)
+    assert (status, out, error.count("\n")) == (2, "", 1)
+    assert error.startswith(f"error: {message}")
+    assert len(error) < 300
+    assert not Path("runs").exists()
+
+
 def test_unknown_command(run: Run):
     status, _, error = run("trian")
     assert status == 2
@@ -192,6 +212,26 @@ def test_errors_of_a_run_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch)
     assert run("train", "tic_tac_toe_test") == (2, "", "error: name: the run exists; use --overwrite\n")
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_stopped_is_no_success(run: Run, monkeypatch: pytest.MonkeyPatch, number: signal.Signals):
+    def stopped(*_: Any, **__: Any):
+        with interrupts.Interrupt() as interrupt:
+            interrupt.unsaved, interrupt.outlook = "iteration 1", lambda: "saved up to iteration 1"
+            os.kill(os.getpid(), number)
+            logging.getLogger("jaxzero").warning("what run.log gets")
+            yield {"iteration": 1}
+
+    monkeypatch.setattr(sys.modules["jaxzero.train"], "run", stopped)
+    status, out, error = run("train", "tic_tac_toe_test")
+    assert (status, error) == (128 + number, "interrupted: saved up to iteration 1\n")
+    assert out.startswith("iteration 1/3 ")
+
+
+def test_a_command_that_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(settings, "presets", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run("presets") == (143, "", "interrupted\n")
+
+
 def test_help_lists_every_setting(run: Run):
     status, text, _ = run("train", "--help")
     assert status == 0
@@ -212,12 +252,13 @@ def test_dry_run(run: Run, asked: Recorder, tmp_path: Path):
     path.write_text(text)
     assert settings.load(path) == settings.resolve("tic_tac_toe_test", {"seed": "5"}, {})
     # 18·16 + 16 in the trunk, 16·9 + 9 policy, 16·1 + 1 value
-    assert text.splitlines()[-4:] == [
+    assert text.splitlines()[-5:-2] == [
         "# parameters: 474",
         "# params: 1.000 MB",
         "# replay: 4.000 MB",
-        "# checkpoint: 5.000 MB with replay and games, 1.000 MB without",
     ]
+    assert text.splitlines()[-2].startswith("# checkpoint: 5.000 MB with replay and games, 1.000 MB without; ")
+    assert text.splitlines()[-1].startswith("# needs at least 0.00 GB of memory (network 0.00 GB, replay 0.00 GB, ")
 
 
 def test_version(run: Run):
@@ -326,7 +367,7 @@ def test_compare(run: Run, tmp_path: Path):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         (folder / "config.toml").write_text("")
-        rows = [{"seconds": 60.0 * i, "games": 10 * i, "eval/random/score": number / i} for i in (1, 2)]
+        rows = [{"iteration": i, "seconds": 60.0 * i, "games": 10 * i, "eval/random/score": number / i} for i in (1, 2)]
         (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     assert run("compare", "first", "second") == (0, "comparison.png\n", "")
     before = (tmp_path / "comparison.png").read_bytes()

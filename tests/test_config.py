@@ -1,6 +1,8 @@
 """Validation, layers of settings, TOML, resume rules, presets."""
 
 import dataclasses
+import os
+import re
 import tomllib
 import typing
 from pathlib import Path
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 
 import envs
 import jaxzero
-from jaxzero import settings, validation
+from jaxzero import footprint, hardware, iteration, settings
 from jaxzero.config import Config, ConfigError, GameConfig, NetworkConfig
 from jaxzero.validation import validate
 
@@ -54,17 +56,17 @@ def test_valid_configuration():
     ({"name": "a/b"}, "name: 'a/b' is not a folder name; give one without path separators, such as --name trial"),
     ({"name": "a\\b"}, r"name: 'a\\b' is not a folder name; give one without path separators, such as --name trial"),
     ({"name": ".."}, "name: '..' is not a folder name; give one without path separators, such as --name trial"),
-    ({"iterations": 0}, "iterations: must be at least 1, got 0"),
-    ({"devices": -1}, "devices: must be 0 or more, got -1"),
+    ({"iterations": 0}, "iterations: must be from 1 to 1000000000, got 0"),
+    ({"devices": -1}, "devices: must be from 0 to 4096, got -1"),
     ({"seed": 2**32}, "seed: must be from 0 to 4294967295, got 4294967296"),
-    ({"search__simulations": -4}, "search.simulations: must be at least 1, got -4"),
-    ({"search__schedule": (8, 0)}, "search.schedule: each must be at least 1, got [8, 0]"),
-    ({"learner__lr": 0.0}, "learner.lr: must be above 0, got 0.0"),
-    ({"learner__lr": float("inf")}, "learner.lr: must be above 0, got inf"),
-    ({"learner__clip": float("nan")}, "learner.clip: must be 0 or more, got nan"),
-    ({"learner__td_lambda": 1.5}, "learner.td_lambda: must be a share from 0 to 1, got 1.5"),
-    ({"search__epsilon": -0.1}, "search.epsilon: must be a share from 0 to 1, got -0.1"),
-    ({"learner__ema": 1.0}, "learner.ema: must be a share from 0 to below 1, got 1.0"),
+    ({"search__simulations": -4}, "search.simulations: must be from 1 to 32766, got -4"),
+    ({"search__schedule": (8, 0)}, "search.schedule: must be from 1 to 32766, got 0"),
+    ({"learner__lr": 0.0}, "learner.lr: must be from 1e-09 to 100, got 0.0"),
+    ({"learner__lr": float("inf")}, "learner.lr: must be from 1e-09 to 100, got inf"),
+    ({"learner__clip": float("nan")}, "learner.clip: must be 0, or from 1e-06 to 1000000, got nan"),
+    ({"learner__td_lambda": 1.5}, "learner.td_lambda: must be from 0 to 1, got 1.5"),
+    ({"search__epsilon": -0.1}, "search.epsilon: must be from 0 to 1, got -0.1"),
+    ({"learner__ema": 1.0}, "learner.ema: must be from 0 to 0.999999, got 1.0"),
     (
         {"network__kind": "resnett"},
         "network.kind: unknown kind 'resnett'; did you mean 'resnet'? known: resnet, mlp, muzero_mlp, muzero_conv",
@@ -102,15 +104,15 @@ def test_valid_configuration():
         {"search__kind": "puct", "search__rounds": True},
         'search.rounds: puct has no rounds; set search.kind = "gumbel", or leave it out',
     ),
-    ({"search__slots": -1}, "search.slots: must be 0 or more, got -1"),
+    ({"search__slots": -1}, "search.slots: must be from 0 to 65536, got -1"),
     ({"search__kind": "pucd"}, "search.kind: unknown kind 'pucd'; did you mean 'puct'? known: gumbel, puct, minimax"),
     (
         {"network__kind": "mlp", "network__sizes": ()},
-        "network.sizes: mlp needs one or more sizes, each at least 1, got []",
+        "network.sizes: mlp needs one or more sizes, got []",
     ),
     (
         {"network__kind": "mlp", "network__sizes": (8, 0)},
-        "network.sizes: mlp needs one or more sizes, each at least 1, got [8, 0]",
+        "network.sizes: must be from 1 to 65536, got 0",
     ),
     (
         {"learner__value_loss": "wdl"},
@@ -131,7 +133,7 @@ def test_valid_configuration():
     ),
     (
         {"selfplay__opening_plies": 9},
-        "selfplay.opening_plies: 9 random plies leave nothing to learn; tic_tac_toe ends after 9",
+        "selfplay.opening_plies: 9 random plies leave nothing to play; tic_tac_toe ends after 9",
     ),
     (
         {"replay__capacity": 16_383, "replay__window": 100},
@@ -139,6 +141,40 @@ def test_valid_configuration():
     ),
     ({"replay__window": 200_000}, "replay.window: 200000 is more than replay.capacity = 100000"),
     ({"learner__batch": 200_000}, "learner.batch: 200000 is more than replay.capacity = 100000"),
+    (
+        {"evaluation__opening_plies": 100, "evaluation__opponents": ("random",)},
+        "evaluation.opening_plies: 100 random plies leave nothing to play; tic_tac_toe ends after 9",
+    ),
+    (
+        {"promotion__opening_plies": 9, "promotion__rule": "sprt"},
+        "promotion.opening_plies: 9 random plies leave nothing to play; tic_tac_toe ends after 9",
+    ),
+    ({"network__blocks": 100_000}, "network.blocks: must be from 1 to 64, got 100000"),
+    ({"network__support": 10**9}, "network.support: must be from 1 to 10000, got 1000000000"),
+    ({"learner__reuse": 1e300}, "learner.reuse: must be from 1e-06 to 10000, got 1e+300"),
+    ({"search__max_depth": 2**31}, "search.max_depth: must be from 0 to 1000000, got 2147483648"),
+    ({"search__temperature": 1e-40}, "search.temperature: must be 0, or from 0.001 to 100, got 1e-40"),
+    (
+        {"iterations": 1_000_000, "learner__batch": 4},
+        "iterations: 1000000 of 8192 updates are more than can be counted; use at most 262143, or fewer updates",
+    ),
+    (
+        {"evaluation__simulations": 32_767},
+        "evaluation.simulations: must be from 1 to 32766, got 32767",
+    ),
+    (
+        {"search__kind": "minimax", "search__widths": (9,) * 6},
+        "search.widths: [9, 9, 9, 9, 9, 9] look at 531441 positions a move, and 32768 are the most; use fewer or "
+        "smaller ones",
+    ),
+    ({"search__widths": (1,) * 33}, "search.widths: no more than 32 fit into a list, got 33"),
+    ({"network__norm": "bath"}, "network.norm: unknown value 'bath'; did you mean 'batch'? known: batch, none"),
+    ({"iterations": "5"}, "iterations: expected a whole number, got '5'"),
+    ({"name": "-x"}, "name: '-x' is not a folder name; give one without path separators, such as --name trial"),
+    ({"name": "a\nb"}, r"name: must be at most 1000 characters, none of them for control, got 'a\nb'"),
+    ({"name": "ä" * 101}, "name: 202 bytes are too many for a folder; give a shorter one"),
+    ({"root": "a/" + "b" * 256}, "root: 258 bytes are too many for a folder; give a shorter one"),
+    ({"root": "\udc80"}, r"root: must be at most 1000 characters, none of them for control, got '\udc80'"),
     ({"evaluation__games": 3}, "evaluation.games: must be even (half from each side), got 3"),
 ])  # fmt: skip
 def test_validate_names_the_field(values: dict[str, Any], message: str):
@@ -207,15 +243,56 @@ def test_smallest_capacity_is_exact():
 
 
 def test_every_number_has_a_range():
-    """A new numeric field cannot be forgotten in the table of ranges."""
-    numbers = {name for name, field in settings.fields().items() if field.hint in (int, float)}
-    assert sorted(numbers) == sorted(name for _, names in validation.RANGES.values() for name in names)
+    """And its default lies in it."""
+    numbers = (int, float, tuple[int, ...])
+    fields = {name: field for name, field in settings.fields().items() if field.hint in numbers}
+    assert [name for name, field in fields.items() if field.range is None] == []
+    values = {
+        name: field.default if isinstance(field.default, tuple) else [field.default] for name, field in fields.items()
+    }
+    assert [name for name, field in fields.items() if any(x not in field.range for x in values[name])] == []
 
 
 def test_opponents_are_checked():
     validate(change(VALID, evaluation__opponents=("random", "minimax:2")), TIC_TAC_TOE, 4)
     with pytest.raises(ConfigError, match=r"evaluation\.opponents: 'stockfish': no such player"):
         validate(change(VALID, evaluation__opponents=("random", "stockfish")), TIC_TAC_TOE, 4)
+
+
+# The machine
+
+
+def test_footprint_is_that_of_the_state():
+    """Learner, replay and games as `iteration` lays them out; the tree on the back of an envelope."""
+    config = change(VALID, devices=1, selfplay__games=8, learner__batch=8)
+    parts = footprint.parts(config, TIC_TAC_TOE)
+    learner, data = iteration.abstract_state(config, TIC_TAC_TOE)
+    assert parts["network"] == footprint.size(learner)
+    assert parts["replay"] == footprint.size(data["replay"])
+    assert parts["games"] == footprint.size(data["games"].state)
+    node = 13 + 4 * 9 + 4 * 14 + 2 * 9  # state (at least), priors, facts, children
+    assert 17 * 8 * node <= parts["search"] <= 17 * 8 * 2 * node
+    assert parts["batch"] == 8 * 18 * 4
+
+
+@pytest.mark.parametrize(("values", "message"), [
+    ({"replay__capacity": 10**9}, "replay.capacity: this run needs at least "),
+    ({"network__kind": "mlp", "network__sizes": (65_536,) * 8}, "network: this run needs at least "),
+    ({"search__simulations": 30_000, "selfplay__games": 2**14, "replay__capacity": 10**7}, "selfplay.games: this run "),
+])  # fmt: skip
+def test_what_the_memory_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], message: str):
+    monkeypatch.setattr(hardware, "device_memory", lambda: 24 * 10**9)
+    with pytest.raises(ConfigError, match=r"of 24\.00 GB here; lower it$") as raised:
+        validate(change(VALID, **values), TIC_TAC_TOE, 4)
+    assert str(raised.value).startswith(message)
+
+
+def test_what_the_disk_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(footprint, "free_disk", lambda folder: 1000)
+    with pytest.raises(
+        ConfigError, match=r"^root: a checkpoint of this network takes .* or more, and 0\.00 GB are free"
+    ):
+        validate(VALID, TIC_TAC_TOE, 4)
 
 
 # Files and types
@@ -249,6 +326,47 @@ def test_file_errors(tmp_path: Path, text: str, message: str):
     with pytest.raises(ConfigError) as raised:
         settings.load(path)
     assert str(raised.value) == message.replace("FILE", str(path))
+
+
+def test_byte_order_mark(tmp_path: Path):
+    path = tmp_path / "my.toml"
+    path.write_bytes(b"\xef\xbb\xbfiterations = 7\r\n")
+    assert settings.load(path).iterations == 7
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b'name = "l\xe4uf"', "not valid TOML: byte 9 is not UTF-8; save it as UTF-8"),
+    (b"a = " + b"[" * 5000, "not valid TOML: nested too deeply; no setting is"),
+    (b".".join([b"a"] * 9000) + b" = 1", "not valid TOML: more than 200 dots in line 1"),
+    (b"#" * 70_000, "not valid TOML: more than 65536 bytes"),
+    (b"seed = " + b"9" * 10_000, "not valid TOML: Exceeds the limit (4300 digits)"),
+    (b"learner.lr = 0x" + b"9" * 10_000, "must be from 1e-09 to 100, got a int too large to show"),
+    (b"learner.lr = " + b"9" * 400, "must be from 1e-09 to 100, got 99"),
+    (b"game.options.a = [[[[1]]]]", "a: expected a number, true, false, text or a list of them, got [1]"),
+    (b"game.options.a = nan", "a: must be from -9223372036854775808 to 9223372036854775807, got nan"),
+])  # fmt: skip
+def test_hostile_files(tmp_path: Path, content: bytes, message: str):
+    path = tmp_path / "my.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as raised:
+        settings.load(path)
+    assert message in str(raised.value)
+    assert len(str(raised.value)) < 300 + len(str(path))
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.toml")
+    (tmp_path / "folder.toml").mkdir()
+    (tmp_path / "zero.toml").symlink_to("/dev/zero")
+    with open(tmp_path / "sparse.toml", "wb") as file:
+        file.truncate(5 * 2**30)
+    for name, message in (
+        ("pipe", "cannot be read (not a regular file)"), ("folder", "cannot be read (Is a directory)"),
+        ("zero", "cannot be read (not a regular file)"), ("sparse", "more than 65536 bytes"),
+        ("n\0l", "embedded null byte"), ("a" * 300, "File name too long"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=re.escape(message)):
+            settings.load(tmp_path / f"{name}.toml")
 
 
 def test_unknown_section_is_suggested(tmp_path: Path):
@@ -349,17 +467,20 @@ def test_a_games_file_is_found_beside_the_configuration(tmp_path: Path, monkeypa
 # TOML
 
 
-TEXT = st.text("aé😀\"'\\#=[]{} \n\r\t\x00\x1b\x7f\x85\u2028", max_size=6)
+TEXT = st.text("aé😀\"'\\#=[]{} ", max_size=6)
 
 
 def values_of(field: settings.Field) -> st.SearchStrategy[Any]:
     scalars: dict[Any, st.SearchStrategy[Any]] = {
-        int: st.integers(), float: st.floats(allow_nan=False), bool: st.booleans(), str: TEXT
+        int: st.integers(-(2**63), 2**63 - 1), float: st.floats(-1e18, 1e18), bool: st.booleans(), str: TEXT
     }  # fmt: skip
+    if bounds := field.range:
+        scalars[int] = st.integers(int(bounds.low), int(bounds.high))
+        scalars[float] = st.floats(bounds.low, bounds.high)
     if field.hint in scalars:
         return scalars[field.hint]
     if typing.get_origin(field.hint) is tuple:
-        return st.lists(scalars[typing.get_args(field.hint)[0]]).map(tuple)
+        return st.lists(scalars[typing.get_args(field.hint)[0]], max_size=settings.ENTRIES).map(tuple)
     if typing.get_origin(field.hint) is dict:
         anything = st.one_of(*scalars.values())
         return st.dictionaries(TEXT, anything | st.lists(anything).map(tuple), max_size=3)
@@ -449,10 +570,11 @@ def test_resume_permission_for_nothing():
 
 
 @pytest.mark.parametrize("name", list(settings.presets()))
-def test_presets_are_valid(name: str):
+def test_presets_are_valid(name: str, monkeypatch: pytest.MonkeyPatch):
     config = settings.resolve(name, {}, {})
     assert config.name == name
     assert name.startswith(config.game.name)
+    monkeypatch.setattr(hardware, "device_memory", lambda: 24 * 10**9)  # of a laptop
     validate(change(config, evaluation__opponents=()), envs.make(config.game.name, **config.game.options), 1)
     header = settings.header(settings.presets()[name])
     assert list(header) == ["command", "hardware", "time", "memory", "strength"]

@@ -1,12 +1,17 @@
 """The .pt file and `torch_module.py`, which reads it without JAX."""
 
+import copy
 import dataclasses
+import importlib.metadata
 import json
+import os
 import pathlib
 import re
+import resource
 import shutil
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -156,6 +161,11 @@ def test_file_is_plain_and_says_what_it_is(file):
     assert metadata["first_moves"] == {str(column + 1): column for column in range(7)}
     assert metadata["training"] == {"step": 7}
     assert "not masked" in metadata["notes"]
+    assert metadata["versions"] == {
+        "python": ".".join(map(str, sys.version_info[:3])), "jaxzero": importlib.metadata.version("jaxzero"),
+        "jax": jax.__version__, "jaxlib": importlib.metadata.version("jaxlib"),
+        "torch": importlib.metadata.version("torch"),
+    }  # fmt: skip
     assert metadata["network"] == {
         "kind": "resnet", "value": "wdl", "channels": 8, "blocks": 2, "pooling": True, "head_channels": 16,
         "value_hidden": 64,
@@ -211,6 +221,95 @@ def test_package_hides_no_module_from_its_own_script():
     """`python jaxzero/export/torch_module.py` searches that folder first."""
     names = {path.stem for path in pathlib.Path(torch_module.__file__).parent.glob("*.py")} - {"__init__"}
     assert not names & (set(sys.stdlib_module_names) | {"torch", "numpy", "onnx", "safetensors"})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_neither_read_nor_written(file, tmp_path, value):
+    def spoil(parts):
+        parts["state_dict"]["block0.second.bias"][-1] = value
+
+    path = rewrite(file, tmp_path, spoil)  # under a right digest
+    with pytest.raises(ValueError, match=r"block0.second.bias is not finite") as excinfo:
+        torch_module.load(path)
+    one_line(excinfo, path)
+    module = torch_module.load(file)
+    with torch.no_grad():
+        module.state_dict()["block0.second.bias"][-1] = value
+    (older := tmp_path / "tuned.pt").write_bytes(b"older")
+    with pytest.raises(ValueError, match=r"block0.second.bias is not finite"):
+        torch_module.save(module, older)
+    assert older.read_bytes() == b"older"
+
+
+def test_halving_that_overflows_is_not_saved(file, tmp_path):
+    module = torch_module.load(file)
+    with torch.no_grad():
+        module.state_dict()["stem.bias"][0] = 70_000  # float16 ends at 65,504
+    torch_module.save(module, tmp_path / "n.pt")
+    with pytest.raises(ValueError, match=r"stem.bias is not finite"):
+        torch_module.save(module.half(), tmp_path / "n.pt")
+    assert torch_module.load(tmp_path / "n.pt").state_dict()["stem.bias"][0] == 70_000
+    assert {path.name for path in tmp_path.iterdir()} == {"n.pt"}
+
+
+def test_full_disk_keeps_the_file_that_was_there(file, tmp_path):
+    (path := tmp_path / "n.pt").write_bytes(b"older")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    network = torch_module.load(file)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            torch_module.save(network, path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"n.pt": b"older"}
+
+
+HUGE_OR_ODD = [10**6, 10**12, 2**63, 10**30, -1, True, 2.5, float("nan"), "3", None, 0, [], [10**6] * 10_000, {"a": 1}]
+
+
+@pytest.mark.parametrize("case", ["resnet-batch-norm-wdl", "mlp-2048", "muzero-mlp-codes", "muzero-conv-codes"])
+def test_description_of_another_network_is_refused_before_it_is_built(case, tmp_path):
+    """Every fact, each of many values: all in the time in which one of these networks could not be built."""
+    write(path := tmp_path / "n.pt", case)
+    parts = contents(path)
+    network = parts["metadata"]["network"]
+    began, tried = time.process_time(), 0
+    for name in [*network, "num_actions", "observation_shape"]:
+        for value in HUGE_OR_ODD:
+            if value is network.get(name):
+                continue
+            changed = copy.deepcopy(parts)
+            (changed["metadata"]["network"] if name in network else changed["metadata"])[name] = value
+            with pytest.raises(ValueError, match=r"^(?!.*\n).{1,300}$"):
+                torch_module.rebuild(changed)
+            tried += 1
+    assert tried > 50
+    assert time.process_time() - began < 20
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: os.symlink("/dev/zero", path)])
+def test_only_regular_files_are_read(tmp_path, make):
+    make(path := tmp_path / "x.pt")
+    with pytest.raises(ValueError, match=r"x.pt: not a regular file"):
+        torch_module.load(path)
+    (tmp_path / "loop.pt").symlink_to("loop.pt")
+    with pytest.raises(OSError, match=r"loop.pt"):
+        torch_module.load(tmp_path / "loop.pt")
+
+
+def test_memory_that_a_pickle_asks_for_is_not_taken(file, tmp_path):
+    """torch's own reader would make these 3 GB; a file of the same names twice could hide it from ours."""
+
+    class Memory:
+        def __reduce__(self):
+            return bytearray, (3 * 10**9,)
+
+    torch.save(contents(file) | {"more": Memory()}, path := tmp_path / "x.pt")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"it asks for '(__builtin__|builtins) bytearray'"):
+        torch_module.load(path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 500_000  # kB
 
 
 def one_line(excinfo, path):
@@ -308,14 +407,19 @@ def test_file_of_someone_else(tmp_path, stranger):
     one_line(excinfo, tmp_path / "other.pt")
 
 
-def test_script_ends_with_one_line(tmp_path):
+@pytest.mark.parametrize(("words", "message"), [
+    (["text.pt"], r"^error: text.pt: not a readable .pt file.*\n$"),
+    (["missing.pt"], r"^error: .*missing.pt.*\n$"),
+    (["a\nb.pt"], r"^error: .*\n$"),
+    ([], r"^error: usage.*\n$"),
+])  # fmt: skip
+def test_script_ends_with_one_line(tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "text.pt").write_text("hello")
-    with pytest.raises(SystemExit, match=r"^error: .*text.pt: not a readable .pt file"):
-        torch_module.main([str(tmp_path / "text.pt")])
-    with pytest.raises(SystemExit, match=r"^error: .*missing.pt"):
-        torch_module.main([str(tmp_path / "missing.pt")])
-    with pytest.raises(SystemExit, match="usage"):
-        torch_module.main([])
+    with pytest.raises(SystemExit) as ended:
+        torch_module.main(words)
+    assert ended.value.code == 2
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_observation_of_another_shape(file):

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import time
 import zipfile
 
 import jax
@@ -321,7 +322,9 @@ def test_hostile_json_and_safetensors_are_refused(tmp_path):
             b"", b"{", b"[]", b"null", b'{"metadata": {}, "weights": []}', b"[" * 100_000, b"\xff\xfe", b"1" * 10_000,
             text(data=["1"] * 9), text(data=[True] * 9), text(data=[[1, 2]]), text(data="123456789"), text(data=None),
             text(shape=[-1]), text(shape=[10**30]), text(shape=9), text(shape=[9.0]), text(shape=[True] * 9),
-            text(data=[10**400] * 9), text(data=[1e300] * 9), text().replace(b'"weights"', b'"other"'),
+            text().replace(b'"metadata": {', b'"metadata": {"format": "other", ', 1), text(data="AAAA"),
+            text().replace(b'"data": [', b'"data": [NaN, ', 1), text(data=[10**400] * 9), text(data=[1e300] * 9),
+            text().replace(b'"weights"', b'"other"'),
         ],
         "x.safetensors": [
             b"", b"\xff" * 8, b"\xff" * 64, (8).to_bytes(8, "little") + b"{}      ",
@@ -339,9 +342,60 @@ def test_hostile_json_and_safetensors_are_refused(tmp_path):
         assert refused(path)
     with pytest.raises(ConfigError, match="No such file or directory; give a file that can be read"):
         load(tmp_path / "none.pt", TIC_TAC_TOE, MLP)
-    (tmp_path / "folder.pt").mkdir()
-    with pytest.raises(ConfigError, match="Is a directory"):
-        load(tmp_path / "folder.pt", TIC_TAC_TOE, MLP)
+    (tmp_path / "loop.json").symlink_to("loop.json")
+    with pytest.raises(ConfigError, match="Too many levels of symbolic links"):
+        load(tmp_path / "loop.json", TIC_TAC_TOE, MLP)
+
+
+def sparse(path):
+    path.write_bytes(b"{")
+    os.truncate(path, 5 << 30)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, lambda path: path.symlink_to("/dev/zero"), sparse])
+def test_only_regular_files_of_a_sane_size_are_read(tmp_path, kind, make):
+    make(path := tmp_path / f"x.{kind}")
+    with pytest.raises(ConfigError, match=r"not a regular file|more than a network has"):
+        load(path, TIC_TAC_TOE, MLP)
+    with pytest.raises(ConfigError, match=r"not a regular file|more than a network has"):
+        convert(path, tmp_path / "y.json")
+
+
+@pytest.mark.parametrize("changes", [
+    {"sizes": [1] * 65}, {"sizes": [10**12]}, {"sizes": [True]}, {"sizes": [-1]}, {"sizes": []}, {"shared": 1},
+    {"value": "nope"}, {"kind": "resnet", "channels": 1, "blocks": 10**5, "pooling": True},
+    {"kind": "resnet", "channels": 10**9, "blocks": True, "pooling": True}, {"kind": ["mlp"]},
+    {"value": "categorical", "support": -3}, {"value": "categorical", "support": 10**12},
+])  # fmt: skip
+def test_conversion_refuses_a_huge_description_before_it_is_built(tmp_path, changes):
+    weights, metadata = small()
+    weights |= {f"w{i}": np.zeros(1, np.float32) for i in range(200)}  # more parts than there may be layers
+    metadata = metadata | {"network": metadata["network"] | changes, "weights_sha256": digest(weights)}
+    save("json", weights, metadata, path := tmp_path / "x.json")
+    began = time.process_time()
+    with pytest.raises(ConfigError, match=r"x.json: .{1,400}$"):
+        convert(path, tmp_path / "y.pt")
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize(("fact", "message"), [
+    (10**4000, r"y.pt: the metadata holds a int, no text, .*; nothing was written$"),
+    (float("nan"), r"x.json: export metadata must be finite numbers"),
+    (json.loads("[" * 200 + "]" * 200), r"y.pt: the metadata is nested deeply"),
+])  # fmt: skip
+def test_metadata_that_a_format_cannot_hold_is_one_line(tmp_path, fact, message):
+    weights, metadata = small()
+    save("json", weights, metadata | {"training": {"x": fact}}, path := tmp_path / "x.json")
+    with pytest.raises(ConfigError, match=message):
+        convert(path, tmp_path / "y.pt")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_half_a_character_becomes_a_question_mark(tmp_path):
+    """As in the name of a run's folder that is no UTF-8."""
+    going = model_of("mlp-dropout", training={"job": "l\udce4uf"})
+    assert going.metadata["training"] == {"job": "l?uf"}
 
 
 def test_refusals_say_what_to_change(tmp_path):

@@ -16,7 +16,8 @@ import pytest
 from matplotlib.image import imread
 from tensorboardX.proto import event_pb2
 
-from jaxzero import hardware, metrics, plot
+from jaxzero import files, hardware, metrics, plot
+from jaxzero.config import ConfigError
 from jaxzero.progress import Progress, short_number
 
 # ---- metrics.jsonl
@@ -45,10 +46,98 @@ def test_torn_last_line_is_left_out_and_cut(tmp_path):
     assert path.read_text() == '{"iteration": 1}\n{"iteration": 2}\n{"iteration": 3}\n'
 
 
-def test_broken_line_inside_the_file_is_reported(tmp_path):
-    (tmp_path / "metrics.jsonl").write_text('{"iteration": 1}\n{"iter\n{"iteration": 3}\n')
-    with pytest.raises(ValueError, match="line 2 is not JSON"):
-        metrics.read(tmp_path)
+NO_ROWS = (
+    *("null", "[]", "3", '"iteration"', "{}", "{", "", "\0", '{"loss": 1}', '{"iteration": "1"}', '{"iteration": 1.0}'),
+    *('{"iteration": -1}', '{"iteration": 0}', '{"iteration": true}', '{"iteration": 1e400}', '{"iteration": null}'),
+    *('{"iteration": 1, "loss": NaN}', '{"iteration": ' + "9" * 5000 + "}", '{"iteration": 1, "x":' + "[" * 100_000),
+)
+
+
+def test_what_is_no_row_is_skipped_and_told_once(tmp_path):
+    """In every place, and never a sound row."""
+    lines = [line for number, bad in enumerate(NO_ROWS, 1) for line in (bad, json.dumps({"iteration": number}))]
+    (tmp_path / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    rows, skipped = metrics.examine(tmp_path)
+    assert rows == [{"iteration": number} for number in range(1, len(NO_ROWS) + 1)]
+    assert (
+        f"{len(NO_ROWS)} of {2 * len(NO_ROWS)} lines skipped, as they are no rows (line 1: it is not an obj" in skipped
+    )
+    assert len(skipped) < 300
+    assert "\n" not in skipped
+    (tmp_path / "metrics.jsonl").write_bytes(b'{"iteration": 1}\n{"iteration": 2, "x": "\xff"}\n{"iteration": 3}\n')
+    assert metrics.read(tmp_path) == [{"iteration": 1}, {"iteration": 3}]
+    assert "line 2: not UTF-8" in metrics.examine(tmp_path)[1]
+
+
+def test_a_record_that_is_no_file_is_one_line(tmp_path):
+    os.mkfifo(tmp_path / "metrics.jsonl")  # would be waited for
+    for use in (metrics.read, lambda folder: metrics.cut_back(folder, 3)):
+        with pytest.raises(ConfigError, match="is not a file; move it aside"):
+            use(tmp_path)
+
+
+TOTALS = {"seconds": 12.5, "games": 40, "positions": 800, "updates": 16}  # after 8 iterations
+
+
+def full_row(i, span=2):
+    """Of a run of 8 iterations, logged every second one."""
+    return {"iteration": i, "span": span, **{name: total * i / 8 for name, total in TOTALS.items()}, "loss": 1 / i}
+
+
+@pytest.mark.parametrize(
+    ("iterations", "told"),
+    [
+        ((2, 4, 6, 8), ""),
+        ((2, 4, 6, 8, 10, 12), ""),
+        ((2, 6, 8), "rows of iterations 3-4 are missing"),
+        ((4, 6, 8), "rows of iterations 1-2 are missing"),
+        ((2, 4), "rows of iterations 5-8 are missing"),
+        ((2, 6), "rows of iterations 3-4, 7-8 are missing"),
+        ((), "rows of iterations 1-8 are missing"),
+        ((2, 4, 4, 6, 8), "doubled rows of iterations 4 dropped"),
+        ((4, 8, 2, 6, 4, 2), "doubled rows of iterations 2, 4 dropped"),
+        ((8, 6, 4, 2), ""),
+    ],
+)
+def test_a_resumed_run_tells_of_rows_that_are_missing_or_doubled(tmp_path, iterations, told):
+    write(tmp_path, map(full_row, iterations))
+    before = (tmp_path / "metrics.jsonl").read_text()
+    said = metrics.cut_back(tmp_path, 8, TOTALS, every=2)
+    assert told in said
+    assert bool(told) == bool(said)
+    assert metrics.read(tmp_path) == [full_row(i) for i in sorted({i for i in iterations if i <= 8})]
+    if "dropped" in told:
+        assert (tmp_path / "metrics.jsonl.old").read_text() == before
+    # What was mended is not told again; what is missing is.
+    again = metrics.cut_back(tmp_path, 8, TOTALS, every=2)
+    assert bool(again) == ("missing" in told)
+
+
+def test_rows_of_other_runs_and_of_earlier_versions(tmp_path):
+    """A row tells how many iterations it covers, so the interval may have changed; older rows do not."""
+    own = [full_row(1, 1), full_row(2, 1), full_row(8, 6)]
+    larger, faster = full_row(3) | {"positions": 3000.0}, full_row(8) | {"seconds": 9.0}
+    write(tmp_path, [own[0], larger, own[1], own[2] | {"games": 39}, own[2], faster])
+    assert "3 rows that do not fit the checkpoint dropped" in metrics.cut_back(tmp_path, 8, TOTALS, every=2)
+    assert metrics.read(tmp_path) == own
+    old = [{"iteration": i} for i in (2, 4, 8)]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in old))
+    assert "rows of iterations 5-6 are missing" in metrics.cut_back(tmp_path, 8, TOTALS, every=2)
+    assert metrics.cut_back(tmp_path, 8, TOTALS, every=4) == ""
+
+
+def test_without_a_checkpoint_nothing_is_lost(tmp_path):
+    """Unless there has never been one: a run that was killed at its beginning is repeated."""
+    write(tmp_path, [full_row(2), full_row(4) | {"checkpoint_s": 0.1}])
+    assert "there is no checkpoint of its 4 iterations: starting anew" in metrics.cut_back(tmp_path, 0)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.jsonl"]
+    assert metrics.read(tmp_path) == []
+    write(tmp_path, [full_row(i) | {"checkpoint_s": 0.1} for i in (2, 4)])
+    (tmp_path / "evaluations" / "iteration_4").mkdir(parents=True)
+    assert "there is no checkpoint of its 4 iterations: starting anew" in metrics.cut_back(tmp_path, 0)
+    assert metrics.read(tmp_path) == []
+    assert len((tmp_path / "metrics.jsonl.old").read_text().splitlines()) == 2
+    assert (tmp_path / "evaluations.old" / "iteration_4").is_dir()
 
 
 def test_nan_and_infinity_are_null(tmp_path):
@@ -79,7 +168,7 @@ def test_interrupted_cut_back_leaves_the_rows(tmp_path, monkeypatch):
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(files.os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         metrics.cut_back(tmp_path, 1)
     assert metrics.read(tmp_path) == [{"iteration": 1}, {"iteration": 2}]
@@ -390,3 +479,25 @@ def test_gpus_are_measured_under_their_visible_numbers(monkeypatch):
     assert hardware.device_summary() == "2 × NVIDIA Fake, 80 GiB memory"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     assert "device_utilisation" not in hardware.Sampler().sample()
+
+
+def test_runs_with_one_evaluation_each_are_told_apart(tmp_path, monkeypatch):
+    """Every line of a comparison differs in its marker, runs in their colour too."""
+    figures = []
+    monkeypatch.setattr(plot, "_save", lambda figure, path: figures.append(figure))
+    row = {"iteration": 1, "seconds": 60.0, "games": 10, "eval/random/score": 0.5, "eval/greedy/score": 0.5}
+    plot.comparison({"one": [row], "two": [row]}, ["eval/random/score", "eval/greedy/score"], tmp_path / "x.png")
+    for axes in figures[0].axes:
+        looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in axes.lines}
+        assert len({marker for _, marker in looks.values()}) == 4
+        colours = [looks[f"{run}: {player}"][0] for run in ("one", "two") for player in ("random", "greedy")]
+        assert colours[0] == colours[1] != colours[2] == colours[3]
+
+
+@pytest.mark.parametrize("value", [1e308, -1e308, 10**18, True, "x", [], {}, None])
+def test_odd_numbers_are_drawn_or_left_out(tmp_path, value):
+    rows = [{"iteration": i, "seconds": i, "games": i, "positions": i, "loss": 1 / i} for i in range(1, 40)]
+    for key in ("seconds", "positions", "loss", "game_length", "draws", "eval/random/score", "oracle/policy_moves"):
+        odd = [row | {key: value} if i % 2 else row for i, row in enumerate(rows)]
+        plot.learning_curve(odd, tmp_path / "x.png")
+        plot.comparison({"a": odd, "b": rows}, [key], tmp_path / "x.png")

@@ -87,12 +87,36 @@ def test_a_game_with_every_command(talk, folder: Path, tmp_path: Path):
 def test_another_strength(talk, folder: Path):
     script = "strength\nstrength -1\nstrength 6\nhint\nstrength 0\nhint\na1\nresign\nsave g.jsonl\n"
     text = talk(f"{folder}@40:4", lines=script)
-    assert text.count("strength: SIMULATIONS must be a whole number, 0 or more, got ") == 2
+    assert text.count("strength: SIMULATIONS must be a whole number from 0 to 32766, got ") == 2
     assert f"{folder}@40:6 (iteration 40, 6 simulations)" in text
     assert sum(int(visits) for visits in re.findall(r"^[abc]\d +(\d+) .*%", text, re.MULTILINE)) == 6
     assert f"{folder}@40:0 (iteration 40, bare policy)" in text
     assert f"{folder}@40:0 would play" in text
     assert "random has no simulations to change." in talk("random", "--game", "tic_tac_toe", lines="strength 6\n")
+
+
+def test_the_end_of_the_input_and_of_its_terminal(talk, run: Run, monkeypatch: pytest.MonkeyPatch):
+    words = "random", "--game", "tic_tac_toe"
+    assert talk(*words, lines="b2\n").splitlines()[-1] == "end of input"
+
+    def gone(*_: object) -> str:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("builtins.input", gone)
+    status, text, error = run("play", *words)
+    assert (status, text.splitlines()[-1], error) == (0, "end of input", "")
+
+
+def test_an_interrupted_game(run: Run, monkeypatch: pytest.MonkeyPatch):
+    """Also while the other side thinks; in a process of its own nothing is waited for, see `interrupts`."""
+
+    def think(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(play.Conversation, "think", think)
+    status, text, error = run("play", "random", "--game", "tic_tac_toe", "--side", "second")
+    assert (status, error) == (130, "interrupted\n")
+    assert boards(text) == ["." * 9]
 
 
 def test_second_player_and_bare_policy(talk, folder: Path):

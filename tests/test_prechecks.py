@@ -134,7 +134,7 @@ def test_a_broken_game_is_not_trained(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("words", "status", "said"), [
     (("check", "tic_tac_toe", "--games", "4"), 0, "tic_tac_toe: contract ok: 4 random games, 8 symmetries"),
     (("check", "tic_tac_to"), 2, "did you mean 'tic_tac_toe'?"),
-    (("check", "tic_tac_toe", "--games", "0"), 2, "--games: must be at least 1, got 0"),
+    (("check", "tic_tac_toe", "--games", "0"), 2, "--games: must be from 1 to 100000, got 0"),
 ])  # fmt: skip
 def test_command(run, words, status, said):
     got, out, error = run(*words)

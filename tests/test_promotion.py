@@ -138,6 +138,54 @@ def test_a_resumed_run_promotes_what_the_undisturbed_one_does(tiny):
     assert (last["iteration"], last["promoted"]) == (6, best == 6)
 
 
+@pytest.mark.parametrize("damage", ["", "null", "[]", '{"promotions": 3}', '{"promotions": []}', "[" * 100_000, None])
+def test_promotions_are_found_again_in_the_checkpoint(tmp_path, damage):
+    """`cut_back` as a resumed run calls it, with what the checkpoint knows."""
+    file, known = tmp_path / "metadata.json", [{"iteration": 2, "reason": "x"}, {"iteration": 3, "reason": "y"}]
+    promotion.write_metadata(tmp_path, [*known, {"iteration": 5}])
+    whole = promotion.content_of(tmp_path, known)
+    assert promotion.cut_back(tmp_path, 4, known) == (known, "")
+    assert json.loads(file.read_text()) == whole
+    file.unlink() if damage is None else file.write_text(damage)
+    promotions, told = promotion.cut_back(tmp_path, 4, known)
+    assert promotions == known
+    assert str(file) in told
+    assert "written anew with the 2 of the checkpoint" in told
+    assert json.loads(file.read_text()) == whole
+    # In a run from before checkpoints held them, the file is all there is.
+    assert promotion.cut_back(tmp_path, 2, None) == (known[:1], "")
+    file.write_text("null")
+    with pytest.raises(ConfigError, match=r"metadata\.json: cannot be read"):
+        promotion.cut_back(tmp_path, 2, None)
+    assert file.read_text() == "null"
+
+
+def test_a_run_whose_books_are_damaged_goes_on(tiny):
+    config = tiny(*ALWAYS, ("iterations", 3))
+    whole.drain(config)
+    folder = whole.folder_of(config)
+    wanted = json.loads((folder / "metadata.json").read_text())
+    assert len(wanted["promotions"]) == 3
+    (folder / "metadata.json").write_text("[]")
+    rows = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join([rows[0], rows[0], "null\n", rows[2]]))
+    (folder / "prechecks.json").write_text("null")
+    (folder / "learning_curve.png").unlink()
+    (folder / "learning_curve.png").mkdir()
+    whole.drain(tiny(*ALWAYS, ("iterations", 4)))
+    after = json.loads((folder / "metadata.json").read_text())
+    assert after["promotions"][:3] == wanted["promotions"]
+    assert [entry["iteration"] for entry in after["promotions"]] == [1, 2, 3, 4]
+    log = (folder / "run.log").read_text()
+    assert log.count("metadata.json: cannot be read (it is not an object: [])") == 1
+    told = (
+        "1 of 4 lines skipped, as they are no rows (line 3: it is not an object: None); doubled rows of iterations 1 "
+    )
+    assert told + "dropped; the file as it was is metrics.jsonl.old; rows of iterations 2 are missing" in log
+    assert "learning_curve.png: not drawn: " in log
+    assert [row["iteration"] for row in whole.metrics.read(folder)] == [1, 3, 4]
+
+
 def test_what_cannot_work_is_refused(tiny):
     for change, words in (
         (("promotion.games", 7), "even"),

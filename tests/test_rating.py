@@ -9,6 +9,7 @@ import pytest
 import test_train as whole
 from scipy.optimize import minimize
 
+from jaxzero.config import ConfigError
 from jaxzero.evaluation import rate, rating
 from jaxzero.evaluation.sprt import SCORES, expected_score
 
@@ -121,6 +122,90 @@ def test_a_checkpoint_that_was_trained_anew_plays_anew(tmp_path):
     assert again.pairs(a, b).sum() == 1
     assert again.add(a._replace(digest="new"))
     assert again.pairs(a, b).sum() == 0
+
+
+def entrants(names):
+    return [rate.Entrant(name, "run", i, name, lambda *_: jnp.zeros(1), lambda: None) for i, name in enumerate(names)]
+
+
+def opened(file, players, **options):
+    kept = rate.Kept(file, rate.Options(**options))
+    for player in players:
+        kept.add(player)
+    return kept
+
+
+def test_two_at_once_keep_the_results_of_both(tmp_path):
+    """Each has read the file before the other wrote it."""
+    file = tmp_path / "ratings.json"
+    a, b, c, d, e = entrants("abcde")
+    one, two = opened(file, (a, b, c)), opened(file, (a, b, d, e))
+    one.put(a, b, np.array([1, 0, 0, 0, 1]))
+    two.put(d, e, np.array([3, 0, 0, 0, 1]))
+    assert {row["player"] for row in one.rated("a")} == {"a", "b"}  # d and e are not linked to a yet
+    two.put(a, b, np.array([2, 0, 0, 0, 2]))
+    two.put(a, d, np.array([0, 0, 1, 0, 3]))
+    one.put(a, c, np.array([0, 0, 2, 0, 2]))
+    assert {row["player"] for row in two.rated("a")} == set("abcde")
+    content = json.loads(file.read_text())
+    assert {"".join(each["players"]): each["pairs"] for each in content["meetings"]} == {
+        "ab": [2, 0, 0, 0, 2], "de": [3, 0, 0, 0, 1], "ad": [0, 0, 1, 0, 3], "ac": [0, 0, 2, 0, 2],
+    }  # fmt: skip
+    assert set(content["players"]) == set("abcde")
+    assert {row["player"] for row in one.rated("a")} == set("abcde")
+    # A call that breaks off leaves the ratings of before; overwriting forgets what was there, not what comes.
+    three, four = opened(file, (a, b), overwrite=True), opened(file, (a, b, c))
+    four.put(b, c, np.array([1, 0, 0, 0, 0]))
+    assert len(json.loads(file.read_text())["ratings"]) == 5
+    three.put(a, b, np.array([0, 0, 0, 0, 1]))
+    four.put(b, c, np.array([1, 1, 0, 0, 0]))
+    three.rated("a")
+    content = json.loads(file.read_text())
+    assert {"".join(each["players"]) for each in content["meetings"]} >= {"ab", "bc"}
+
+
+def test_a_result_of_another_checkpoint_is_not_kept(tmp_path):
+    a, b = entrants("ab")
+    one = opened(tmp_path / "ratings.json", (a, b))
+    one.put(a, b, np.array([9, 0, 0, 0, 0]))
+    two = opened(tmp_path / "ratings.json", (a, b._replace(digest="new")))
+    two.put(a, b, np.array([1, 0, 0, 0, 0]))
+    (meeting,) = json.loads((tmp_path / "ratings.json").read_text())["meetings"]
+    assert meeting["pairs"] == [1, 0, 0, 0, 0]
+
+
+def sound():
+    names = {name: {"run": "", "iteration": 0, "digest": ""} for name in "ab"}
+    row = {"player": "a", "run": "", "iteration": 0, "elo": 0.0, "interval": [0, 0]}
+    meetings = [{"players": ["a", "b"], "pairs": [1, 0, 0, 0, 1]}]
+    return {"zero": "a", "ratings": [row], "opening_plies": 4, "players": names, "meetings": meetings}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda it: [it],
+        lambda it: it | {"meetings": {}},
+        lambda it: it | {"meetings": [{"players": ["a", "b"], "pairs": [1, 0, 0, 0]}]},
+        lambda it: it | {"meetings": [{"players": ["a", "b"], "pairs": [0, 0, 0, 0, 0]}]},
+        lambda it: it | {"meetings": [{"players": ["a", "b"], "pairs": [-1, 0, 0, 0, 2]}]},
+        lambda it: it | {"meetings": [{"players": ["a", "b"], "pairs": [1 << 62] * 5}]},
+        lambda it: it | {"meetings": [{"players": ["a", "a"], "pairs": [1, 0, 0, 0, 1]}]},
+        lambda it: it | {"meetings": [{"players": ["a", "c"], "pairs": [1, 0, 0, 0, 1]}]},
+        lambda it: it | {"meetings": [{"players": ["a", ["b"]], "pairs": [1, 0, 0, 0, 1]}]},
+        lambda it: it | {"players": {"a": None, "b": None}},
+        lambda it: it | {"opening_plies": "4"},
+        lambda it: it | {"ratings": [None]},
+    ],
+)
+def test_ratings_that_cannot_be_are_one_line(tmp_path, change):
+    file = tmp_path / "ratings.json"
+    file.write_text(json.dumps(sound()))
+    assert rate.Kept(file, rate.Options()).meetings[("a", "b")].tolist() == [1, 0, 0, 0, 1]
+    file.write_text(json.dumps(change(sound())))
+    with pytest.raises(ConfigError, match="--overwrite to rate anew"):
+        rate.Kept(file, rate.Options())
+    assert rate.Kept(file, rate.Options(overwrite=True)).meetings == {}
 
 
 @pytest.mark.parametrize(

@@ -172,9 +172,14 @@ def test_what_is_missing_or_broken(run: Run, folder: Path, tmp_path: Path):
     with (copy / "metrics.jsonl").open("r+") as file:
         file.write("nonsense\n")
     status, _, error = run("report", str(copy))
+    assert (status, error.count("metrics.jsonl")) == (0, 1)
+    assert "2 of 41 lines skipped, as they are no rows (line 1: not JSON" in error
+    (copy / "report.html").unlink()
+    (copy / "report.html").mkdir()
+    status, _, error = run("report", str(copy))
     assert (status, error.count("\n")) == (2, 1)
-    assert "metrics.jsonl, line 1 is not JSON" in error
-    assert not (copy / "report.html").exists()
+    assert "report.html: is not a file" in error
+    (copy / "report.html").rmdir()
     (copy / "metrics.jsonl").unlink()
     status, text, error = run("report", str(copy), "--file", str(tmp_path / "out.html"))
     assert (status, text) == (0, f"{tmp_path / 'out.html'}\n")
@@ -186,7 +191,7 @@ def test_what_is_missing_or_broken(run: Run, folder: Path, tmp_path: Path):
     assert json.loads(Page((tmp_path / "out.html").read_text()).json)["notices"]
     for words, message in (
         (("report", "nowhere"), "nowhere: no run there"),
-        (("report", str(copy), "--games", "-1"), "--games: must be at least 0"),
+        (("report", str(copy), "--games", "-1"), "--games: must be from 0 to 1000"),
         (("report", str(copy), "--file", str(tmp_path / "no" / "a.html")), "choose another --file"),
     ):
         status, _, error = run(*words)

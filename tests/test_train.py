@@ -19,7 +19,7 @@ import pytest
 import benchmarks.connect_four_oracle as oracle
 from envs.connect_four import ConnectFour
 from envs.tic_tac_toe import TicTacToe
-from jaxzero import evaluation, hardware, iteration, metrics, settings, train
+from jaxzero import evaluation, hardware, interrupts, iteration, metrics, settings, train
 from jaxzero.checkpoint import Checkpointer
 from jaxzero.config import Config, ConfigError
 
@@ -144,7 +144,7 @@ def test_another_seed_changes_training(plain: Config, tiny: Changed):
 # Interrupted runs
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_commits_and_the_next_run_goes_on(plain: Config, tiny: Changed, number: signal.Signals):
     config = tiny(("checkpoint.every", 100))
     before = signal.getsignal(number)
@@ -157,6 +157,8 @@ def test_a_signal_commits_and_the_next_run_goes_on(plain: Config, tiny: Changed,
     assert steps(config) == [3]
     assert f"{number.name}: stopped after iteration 3; the same command goes on" in log_of(config)
     assert signal.getsignal(number) == before
+    assert interrupts.current.status == 128 + number
+    assert interrupts.current.last_line() == "interrupted: saved up to iteration 3; the same command goes on"
     rows += drain(config)
     assert_same(state_of(config), state_of(plain))
     assert unmeasured(metrics.read(folder_of(config))) == unmeasured(metrics.read(folder_of(plain)))
@@ -168,10 +170,22 @@ def test_a_second_interrupt_acts_at_once(tiny: Changed):
     rows = train.run(config)
     next(rows)
     os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)  # the same, passed on by a program around this one
+    time.sleep(interrupts.AGAIN)
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
     rows.close()
     assert steps(config) == [1]
+
+
+def test_a_signal_after_the_last_iteration_ends_at_once(tiny: Changed, monkeypatch: pytest.MonkeyPatch):
+    config = tiny(("export.final", True))
+    monkeypatch.setattr(train, "export_run", lambda *_, **__: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(KeyboardInterrupt):
+        drain(config)
+    assert interrupts.current.status == 143
+    assert interrupts.current.last_line() == "interrupted: saved up to iteration 6; the same command goes on"
+    assert steps(config)[-1] == 6
 
 
 def test_a_finished_run_has_nothing_to_do_and_more_iterations_go_on(plain: Config, tiny: Changed):
@@ -230,7 +244,7 @@ def test_a_run_without_a_finished_game_says_that_nothing_was_learned(plain: Conf
 def test_absurd_learning_rate_stops_before_a_bad_commit(tiny: Changed):
     config = tiny(("iterations", 3))
     drain(config)
-    wild = tiny(("learner.lr", 1e38), ("learner.clip", 0.0))
+    wild = tiny(("learner.lr", 100.0), ("learner.weight_decay", 100.0), ("learner.clip", 0.0))
     with pytest.raises(ConfigError, match=r"^iteration [456]: loss or parameters are not finite; .*") as caught:
         drain(wild, allow_change=["learner"])
     assert "\n" not in str(caught.value)

@@ -3,6 +3,7 @@
 onnxruntime-web comes from `npm install` into `.cache`, or from the folder that ONNXRUNTIME_WEB names (its `dist`).
 """
 
+import base64
 import functools
 import json
 import os
@@ -102,6 +103,30 @@ def onnxruntime_web() -> pathlib.Path:
         if run.returncode:
             pytest.skip(f"npm install {PACKAGE} failed: {run.stderr.strip().splitlines()[-1:]}")
     return dist
+
+
+WITHOUT_BROWSER = """
+const { loadNetwork } = await import("data:text/javascript;base64," + process.argv[1]);
+const wrong = { NaN: NaN, Infinity: Infinity, zero: 0 };
+for (const [name, bad] of Object.entries(wrong)) for (const at of [0, 8, 9]) {
+  const all = new Float32Array(10);
+  all[at] = bad;
+  const run = () => ({ logits: { data: all.slice(0, 9), dims: [1, 9] }, value: { data: all.slice(9) } });
+  const session = { inputMetadata: [{ shape: ["N", 3, 3, 2] }], inputNames: ["x"], outputNames: ["logits"], run };
+  const ort = { Tensor: class {}, InferenceSession: { create: () => session } };
+  console.log(await loadNetwork(ort, "model.onnx").then(() => "plays", (error) => error.message));
+}
+"""
+
+
+def test_answers_that_are_no_numbers_are_refused():
+    """In node, which needs no browser and no onnxruntime-web."""
+    if not shutil.which("node"):
+        pytest.skip("no node on PATH")
+    words = ["node", "--input-type=module", "-e", WITHOUT_BROWSER]
+    code = base64.b64encode((WEB / "jaxzero.js").read_bytes()).decode()
+    run = subprocess.run([*words, code], capture_output=True, text=True, timeout=60, check=True)
+    assert run.stdout.splitlines() == ["The network's answers are no numbers; it cannot play."] * 6 + ["plays"] * 3
 
 
 def random_line(game: torch_games.Game, rng: random.Random) -> list[int]:

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero import runs, settings
+from jaxzero import files, runs, settings
 from jaxzero.checkpoint import check_writable
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.evaluation import books, host, matches
@@ -53,6 +53,12 @@ def check(match: Match) -> None:
         raise ConfigError(f"opening_plies: must be 0 or more, got {match.opening_plies}")
     if not 0 <= match.seed < 2**32:
         raise ConfigError(f"seed: must be from 0 to {2**32 - 1}, got {match.seed}")
+
+
+def check_opening(env: Env, plies: int) -> None:
+    """ConfigError if random plies may fill a whole game."""
+    if plies >= env.max_plies:
+        raise ConfigError(f"opening_plies: must be from 0 to {env.max_plies - 1} in {env.name}, got {plies}")
 
 
 def play(env: Env, a: Contestant, b: Contestant, match: Match, watch: Watch | None = None) -> MatchResult:
@@ -174,21 +180,25 @@ def game_of(game: str, options: dict[str, str], players: Sequence[str]) -> GameC
     for player in players:
         with contextlib.suppress(ConfigError):
             return settings.load(runs.find(re.split("[@:]", player)[0]) / runs.CONFIG).game
-    raise ConfigError(f"game: neither {players[0]!r} nor {players[1]!r} is a run whose game it could be; give --game")
+    neither = " nor ".join(map(settings.quoted, players))
+    raise ConfigError(f"game: neither {neither} is a run whose game it could be; give --game")
 
 
 def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record: Path | None) -> dict[str, Any]:
     """A whole match with its books and records; returns `report`."""
     env = make_env(game)
+    check_opening(env, match.opening_plies)
     with contextlib.ExitStack() as stack:
         first, second = opened(stack, make_player(a, env, "A")), opened(stack, make_player(b, env, "B"))
         began = time.perf_counter()
         result = play(env, first, second, match, Watch(sys.stderr))
         facts = report(game, first, second, match, result, time.perf_counter() - began)
     if out:
-        books.enter(out, facts)
+        with files.reported(out):
+            books.enter(out, facts)
     if record:
-        books.write_games(record, game, a, b, result)
+        with files.reported(record):
+            books.write_games(record, game, a, b, result)
     return facts
 
 
@@ -222,8 +232,9 @@ def evaluate(
     except ConfigError:
         raise
     except ValueError:
-        raise ConfigError(f"iteration: {iteration!r} is not latest, best or a number") from None
+        raise ConfigError(f"iteration: {settings.quoted(iteration)} is not latest, best or a number") from None
     loaded = runs.load(folder, step)
+    check_opening(loaded.env, match.opening_plies)
     agent = search_agent(loaded.env, loaded.network, loaded.config, simulations)
     agent = Contestant(f"{folder.name}@{loaded.step}:{simulations}", agent, loaded.params)
     reports: dict[str, Any] = {}
@@ -239,6 +250,7 @@ def evaluate(
             result = play(loaded.env, agent, rival, match, Watch(sys.stderr))
             facts = report(config.game, agent, rival, match, result, time.perf_counter() - began)
             reports[rival.name] = facts
-            name = f"evaluate_{stamp:%Y%m%dT%H%M%S}"
-            matches.write_results(folder, loaded.step, reports, stamp.isoformat(timespec="seconds"), name)
+            name = f"evaluate_{stamp:%Y%m%dT%H%M%S_%f}"  # another one may run at the same time
+            with files.reported(folder):
+                matches.write_results(folder, loaded.step, reports, stamp.isoformat(timespec="seconds"), name)
             yield facts

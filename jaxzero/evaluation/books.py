@@ -1,9 +1,11 @@
 """What matches leave behind: arena.csv, last_arena.json, and the games themselves."""
 
+import contextlib
 import csv
 import dataclasses
+import io
 import json
-import os
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,22 @@ import jax
 import numpy as np
 
 from envs.core import begins_alike
-from jaxzero import records
+from jaxzero import files, records
 from jaxzero.checkpoint import check_writable
 from jaxzero.config import ConfigError, GameConfig
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.games import make_env
+
+_log = logging.getLogger(__name__)
 
 COLUMNS: tuple[str, ...] = (
     "timestamp", "game", "a", "b", "games", "wins", "draws", "losses", "score", "low", "high", "mean_length",
     "first_wins", "first_draws", "first_losses", "second_wins", "second_draws", "second_losses", "duplicates",
     "opening_plies", "seed", "seconds", "llr", "verdict",
 )  # fmt: skip
+HEAD = ",".join(COLUMNS)
+BOOK, LAST, LOCK = "arena.csv", "last_arena.json", ".arena.lock"
+MOST_BYTES = 1 << 30  # of arena.csv
 
 
 def row(facts: dict[str, Any]) -> dict[str, Any]:
@@ -42,49 +49,47 @@ def check_book(folder: Path) -> None:
     """Raises:
     ConfigError: arena.csv there is not ours, or nothing can be written there.
     """
-    book = folder / "arena.csv"
-    try:
-        check_writable(folder)
-        if book.exists() and (head := book.read_text(encoding="utf-8").partition("\n")[0]) != ",".join(COLUMNS):
-            raise ConfigError(f"{book}: has other columns ({head[:60]}…); move it aside or choose another --out")
-    except OSError as error:
-        raise ConfigError(f"{folder}: cannot write there ({error.strerror}); choose another --out") from error
+    book = folder / BOOK
+    check_writable(folder)
+    for name in (BOOK, LAST, LOCK):
+        files.check_target(folder / name, "--out")
+    head = (files.read(book, MOST_BYTES) or b"").partition(b"\n")[0].decode(errors="replace")
+    if head and head != HEAD:
+        shown = files.shortened(head, 60)
+        raise ConfigError(f"{book}: has other columns ({shown}); move it aside or choose another --out")
 
 
 def enter(folder: Path, facts: dict[str, Any]) -> None:
-    """Appends to arena.csv and writes last_arena.json anew."""
-    book = folder / "arena.csv"
-    new = not book.exists()
-    with open(book, "a", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\n")
-        if new:
-            writer.writeheader()
-        writer.writerow(row(facts))
-    draft = folder / "last_arena.json.tmp"
-    draft.write_text(json.dumps(facts, indent=2, allow_nan=False, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(draft, folder / "last_arena.json")
+    """Appends to arena.csv and writes last_arena.json anew; matches that end at once are all kept."""
+    line = io.StringIO()
+    csv.DictWriter(line, list(COLUMNS), lineterminator="\n").writerow(row(facts))
+    files.check_regular(folder / LAST)
+    with files.locked(folder / LOCK):
+        if files.append(folder / BOOK, line.getvalue(), HEAD + "\n"):
+            _log.warning("%s: its last line is torn; the match has been entered below it", folder / BOOK)
+        files.write(folder / LAST, json.dumps(facts, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def cut_back(folder: Path, iteration: int) -> None:
     """Removes the matches of checkpoints after `iteration` of the run in this folder, which plays them again."""
-    book = folder / "arena.csv"
-    if not book.exists():
+    if not (folder / BOOK).exists():
         return
-    with open(book, encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file))
-    if rows[:1] != [list(COLUMNS)]:
-        return  # not ours
     own = re.compile(rf"{re.escape(folder.name)}@(\d+):\d+")
 
-    def later(row: list[str]) -> bool:
-        match = own.fullmatch(dict(zip(COLUMNS, row, strict=False)).get("a", ""))
-        return match is not None and int(match[1]) > iteration
+    def later(line: str) -> bool:
+        with contextlib.suppress(csv.Error, StopIteration):
+            match = own.fullmatch(dict(zip(COLUMNS, next(csv.reader([line])), strict=False)).get("a", ""))
+            return match is not None and int(match[1]) > iteration
+        return False  # no line of ours
 
-    if any(map(later, rows)):
-        draft = folder / "arena.csv.tmp"
-        with open(draft, "w", encoding="utf-8", newline="") as file:
-            csv.writer(file, lineterminator="\n").writerows(row for row in rows if not later(row))
-        os.replace(draft, book)
+    with files.locked(folder / LOCK):
+        # Lines that are damaged stay as they are, byte for byte.
+        lines = (
+            (files.read(folder / BOOK, MOST_BYTES) or b"").decode(errors="surrogateescape").splitlines(keepends=True)
+        )
+        kept = [line for line in lines if not later(line)]
+        if len(kept) < len(lines) and lines[0].strip() == HEAD:
+            files.write(folder / BOOK, "".join(kept).encode(errors="surrogateescape"))
 
 
 # Records
@@ -92,7 +97,7 @@ def cut_back(folder: Path, iteration: int) -> None:
 
 def check_record(path: Path, game: GameConfig, overwrite: bool) -> None:
     """Raises:
-    ConfigError: the file is there already, or its format cannot hold the game with its options.
+    ConfigError: the file is there already or cannot be written, or its format cannot hold the game with its options.
     """
     fitting = records.suffixes(game.source or game.name)
     if path.suffix.lower() not in fitting:
@@ -101,9 +106,8 @@ def check_record(path: Path, game: GameConfig, overwrite: bool) -> None:
         records.format_of(path).dump([records.Game(game.source or game.name, game.options, [])])
     except ValueError as error:
         raise ConfigError(f"record: {path}: {error}") from error
-    if path.exists() and not overwrite:
-        raise ConfigError(f"record: {path} exists; choose another name or give --overwrite")
     check_writable(path.parent)
+    files.check_target(path, "record", overwrite)
 
 
 def write_games(path: Path, game: GameConfig, a: str, b: str, result: MatchResult) -> None:

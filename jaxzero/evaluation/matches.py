@@ -17,6 +17,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from envs import Env
 from envs.core import advance_and_tell, opening_moves
+from jaxzero import files
 from jaxzero.config import ConfigError
 from jaxzero.evaluation.base import Player
 
@@ -210,8 +211,7 @@ def write_results(
     """
     file = results_folder(folder, iteration) / f"{name}.json"
     file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".tmp")
     content = {"iteration": iteration, "timestamp": timestamp, "results": results, "measured": measured or {}}
-    draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(draft, file)
+    files.check_regular(file)
+    files.write(file, json.dumps(content, indent=2, allow_nan=False) + "\n")
     return file

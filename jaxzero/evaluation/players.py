@@ -26,6 +26,8 @@ from jaxzero.models.simulator import mask
 from jaxzero.networks import Network, Prediction
 from jaxzero.search import Search
 
+DEEPEST, MOST_LEAVES = 32, 10**12  # of minimax: more could not be played to an end
+SIMULATIONS = 32_766  # nodes of a tree are numbered in 16 bits
 LEAVES = 1 << 18  # leaves of minimax in memory at once
 BRANCH = 1 << 10  # and at once below one node, in trees larger than that
 
@@ -115,6 +117,12 @@ def num_leaves(env: Env, depth: int) -> int:
     return env.max_legal**depth * max(1, env.num_outcomes) ** (depth - 1)
 
 
+def deepest(env: Env) -> int:
+    """Plies that minimax can look ahead: to the end of the longest game, as long as the leaves can be counted out."""
+    most = min(env.max_plies, DEEPEST)
+    return next((depth for depth in range(1, most) if num_leaves(env, depth + 1) > MOST_LEAVES), most)
+
+
 def legal_slots(env: Env, state: State) -> tuple[jax.Array, jax.Array]:
     """used bool[M] and actions i32[M]: the legal actions of a position first, then others to fill the slots."""
     legal = env.legal_actions(state)
@@ -150,9 +158,12 @@ class Kind(NamedTuple):
 KINDS: dict[str, Kind] = {
     "random": Kind("random", lambda argument, env: random_player(env)),
     "greedy": Kind("greedy", lambda argument, env: minimax_player(env, 1)),
-    "minimax": Kind("minimax:DEPTH", lambda argument, env: minimax_player(env, count(argument, "DEPTH"))),
+    "minimax": Kind(
+        "minimax:DEPTH", lambda argument, env: minimax_player(env, count(argument, "DEPTH", 1, deepest(env)))
+    ),
     "mcts": Kind(
-        "mcts:SIMULATIONS", lambda argument, env: search_player(env, rollouts.make(env, count(argument, "SIMULATIONS")))
+        "mcts:SIMULATIONS",
+        lambda argument, env: search_player(env, rollouts.make(env, count(argument, "SIMULATIONS", 1, SIMULATIONS))),
     ),
     "perfect": Kind("perfect", lambda argument, env: Perfect(env)),
     "uci": Kind("uci:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: Engine("uci", argument, env)),
@@ -196,7 +207,7 @@ def blamed(spec: str, field: str) -> Iterator[None]:
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(f"{field}: {spec!r}: {error}") from error
+        raise ConfigError(f"{field}: {settings.quoted(spec, 160)}: {error}") from error
 
 
 def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[runs.Loaded, int]:
@@ -211,14 +222,15 @@ def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[
             folder = runs.find(parts["run"] if parts else spec)
         except ConfigError:
             forms = [kind.form for kind in KINDS.values()]
-            raise ValueError(f"no such player, and no run of that name; {suggest(spec, [*forms, RUN])}") from None
+            near = suggest(spec[: settings.TEXT], [*forms, RUN])
+            raise ValueError(f"no such player, and no run of that name; {near}") from None
         assert parts is not None
         config = settings.load(folder / runs.CONFIG)
         if env and not config.game.source and (own := make_env(config.game)) != env:
             raise ValueError(f"the run plays {own}, not {env}")
         simulations = config.evaluation.simulations
         if parts["colon"]:
-            simulations = count(parts["simulations"], "SIMULATIONS", 0)
+            simulations = count(parts["simulations"], "SIMULATIONS", 0, SIMULATIONS)
         return runs.load(folder, checkpoint_step(folder, parts["step"] or "latest"), env), simulations
 
 
@@ -226,7 +238,7 @@ def checkpoint_step(folder: Path, text: str) -> int | None:
     """latest (None), best or a number, as `runs.load` takes it."""
     if text == "latest":
         return None
-    return runs.best_step(folder) if text == "best" else count(text, "STEP", 0)
+    return runs.best_step(folder) if text == "best" else count(text, "STEP", 0, 10**9)
 
 
 def make_device_player(spec: str, env: Env, field: str = "player") -> tuple[Player, Params]:
@@ -234,13 +246,15 @@ def make_device_player(spec: str, env: Env, field: str = "player") -> tuple[Play
     found = make_player(spec, env, field)
     if isinstance(found.player, HostPlayer):
         found.player.close()
-        raise ConfigError(f"{field}: {spec!r} does not play on the device; `jaxzero match` takes it")
+        raise ConfigError(
+            f"{field}: {settings.quoted(spec, 160)} does not play on the device; `jaxzero match` takes it"
+        )
     return found.player, found.params
 
 
-def count(text: str, what: str, least: int = 1) -> int:
-    if not text.isdecimal() or int(text) < least:
-        raise ValueError(f"{what} must be a whole number, {least} or more, got {text!r}")
+def count(text: str, what: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
+        raise ValueError(f"{what} must be a whole number from {least} to {most}, got {settings.quoted(text)}")
     return int(text)
 
 

@@ -1,12 +1,12 @@
 """Promotion: the latest network replaces `best`, which plays the games that are learned from, when it beats it.
 
 AlphaGo Zero's gate (Silver et al. 2017, methods, "Evaluator"): a score above a threshold; or a sequential test. Kept in
-the run's folder are metadata.json (which network is best, what was promoted when and why) and the books of matches.
+the run's folder are metadata.json (which network is best, what was promoted when and why; checkpoints know it too) and
+the books of matches.
 """
 
 import json
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,7 +15,8 @@ import jax
 from scipy.stats import binom
 
 from envs import Env
-from jaxzero.config import Config, PromotionConfig
+from jaxzero import files
+from jaxzero.config import Config, ConfigError, PromotionConfig
 from jaxzero.evaluation import arena, books, matches
 from jaxzero.evaluation.base import Contestant, Player
 from jaxzero.evaluation.matches import MatchResult
@@ -33,6 +34,7 @@ class Decision(NamedTuple):
     reason: str
 
 
+Entry = dict[str, Any]  # a promotion: its iteration, the match that decided it
 Match = Callable[[Any, Any, jax.Array], MatchResult]
 Decide = Callable[[Any, Any, jax.Array], Decision]
 """`decide(latest, best, key)` of folded parameters."""
@@ -112,9 +114,17 @@ def risk(settings: PromotionConfig) -> tuple[str, str]:
 
 
 def record(
-    folder: Path, config: Config, agent: Player, iteration: int, best: int, decision: Decision, seconds: float
+    folder: Path,
+    config: Config,
+    agent: Player,
+    iteration: int,
+    best: int,
+    decision: Decision,
+    seconds: float,
+    promotions: list[Entry],
 ) -> dict[str, Any]:
-    """Keeps the match of the latest network, of `iteration`, against that of iteration `best`; returns its facts."""
+    """Keeps the match of the latest network, of `iteration`, against that of iteration `best`; returns its facts.
+    A promotion is added to `promotions`, those of the run so far."""
     settings = config.promotion
     latest, other = (Contestant(f"{folder.name}@{step}:{settings.simulations}", agent) for step in (iteration, best))
     sprt = sprt_of(settings) if settings.rule == "sprt" else None
@@ -123,28 +133,45 @@ def record(
     facts |= {"iteration": iteration, "against": best, "promoted": decision.promoted, "reason": decision.reason}
     books.enter(folder, facts)
     kept = "iteration", "against", "timestamp", "score", "interval", "games", "wins", "draws", "losses", "reason"
-    entry = [{name: facts[name] for name in kept}] if decision.promoted else []
-    write_metadata(folder, promotions(folder) + entry)
+    if decision.promoted:
+        promotions.append({name: facts[name] for name in kept})
+    write_metadata(folder, promotions)
     return facts
 
 
-def cut_back(folder: Path, iteration: int) -> None:
-    """Removes promotions and their matches after `iteration`, the one that the run resumes from."""
+def cut_back(folder: Path, iteration: int, promotions: list[Entry] | None) -> tuple[list[Entry], str]:
+    """Prepares the books of a run that resumes from `iteration`: removes the matches after it, and writes
+    metadata.json anew if it does not tell of the `promotions` that the checkpoint knows (None: those of the file, in
+    a run from before checkpoints held them). Returns the promotions, and one line if the file lacked any, or "".
+
+    Raises:
+        ConfigError: files that cannot be read or written, and that no checkpoint can restore.
+    """
     books.cut_back(folder, iteration)
-    entries = promotions(folder)
-    kept = [entry for entry in entries if entry["iteration"] <= iteration]
-    if len(kept) < len(entries):
-        write_metadata(folder, kept)
+    file, wrong = folder / METADATA, ""
+    try:
+        found = files.read_json(file, {"promotions": [{"iteration": int}]})
+    except ConfigError as error:
+        if promotions is None:
+            raise
+        found, wrong = None, str(error)
+    earlier = [entry for entry in found["promotions"] if entry["iteration"] <= iteration] if found else []
+    promotions = earlier if promotions is None else promotions
+    if (found or wrong or promotions) and found != content_of(folder, promotions):
+        write_metadata(folder, promotions)
+    if not wrong and earlier != promotions:
+        wrong = f"{file}: does not tell of the promotions that the checkpoint knows"
+    return promotions, f"{wrong}; written anew with the {len(promotions)} of the checkpoint" if wrong else ""
 
 
-def promotions(folder: Path) -> list[dict[str, Any]]:
-    """What has been promoted, oldest first."""
-    file = folder / METADATA
-    return json.loads(file.read_text(encoding="utf-8"))["promotions"] if file.exists() else []
+def content_of(folder: Path, promotions: list[Entry]) -> dict[str, Any]:
+    return {
+        "name": folder.name,
+        "best": promotions[-1]["iteration"] if promotions else 0,
+        "promotions": promotions,
+    }
 
 
-def write_metadata(folder: Path, entries: list[dict[str, Any]]) -> None:
-    content = {"name": folder.name, "best": entries[-1]["iteration"] if entries else 0, "promotions": entries}
-    draft = folder / (METADATA + ".tmp")
-    draft.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(draft, folder / METADATA)
+def write_metadata(folder: Path, promotions: list[Entry]) -> None:
+    files.check_regular(folder / METADATA)
+    files.write(folder / METADATA, json.dumps(content_of(folder, promotions), indent=2) + "\n")

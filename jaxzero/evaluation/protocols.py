@@ -1,163 +1,144 @@
 """How programs are spoken to: UCI (chess) and GTP (Go, https://www.lysator.liu.se/~gunnar/gtp), line by line.
 
-A new protocol is one `Protocol` and one line in `PROTOCOLS`. No state is kept in a program: every question tells the
-whole game.
+A new protocol is one `Protocol` and one line in `PROTOCOLS`. No position is kept in a program: every question tells the
+whole game. Whatever else a program says before, between and in its answers is skipped.
 """
 
-import queue
-import subprocess
-import threading
-import time
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from envs import suggest
 from jaxzero.config import ConfigError
+from jaxzero.evaluation.processes import EngineError, Process
+from jaxzero.files import shortened
 
 
-class EngineError(Exception):
-    """What a program did wrong, on one line."""
+class Number(NamedTuple):
+    """An option that is a number."""
 
-
-class Process:
-    """A program that is spoken to by lines."""
-
-    def __init__(self, command: Sequence[str]):
-        pipe = subprocess.PIPE
-        try:
-            self._process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True, errors="replace", bufsize=1
-            )
-        except OSError as error:
-            raise EngineError(f"cannot be started ({error.strerror})") from error
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self._lines.put(line.rstrip())
-        self._lines.put(None)
-
-    def send(self, line: str) -> None:
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(line + "\n")
-            self._process.stdin.flush()
-        except (OSError, ValueError) as error:
-            raise EngineError(self._ending()) from error
-
-    def line(self, deadline: float) -> str:
-        """The next line; `deadline` in the seconds of `time.monotonic`."""
-        try:
-            line = self._lines.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise EngineError("did not answer in time") from None
-        if line is None:
-            raise EngineError(self._ending())
-        return line
-
-    def _ending(self) -> str:
-        try:
-            return f"has ended (exit status {self._process.wait(1)})"
-        except subprocess.TimeoutExpired:
-            return "has closed its output"
-
-    def kill(self) -> None:
-        self._process.kill()
-        self._process.wait()
+    about: str
+    least: int | float
+    most: int
+    whole: bool = True
 
 
 class Setup(NamedTuple):
     """How a program is started and asked."""
 
     command: list[str]
-    options: Mapping[str, str]  # of the protocol
+    options: Mapping[str, str]  # the program's
+    limits: Mapping[str, float]  # of a move, by the names of `Protocol.own`
     timeout: float  # seconds for the start, and for a move
     env: Any
 
 
 class Protocol(NamedTuple):
     game: str  # that it plays
-    own: Mapping[str, str]  # options that are not the program's, and what they mean
+    own: Mapping[str, Number]  # limits of a move, options that are not the program's
+    default: Mapping[str, float]  # those where none is given
     as_arguments: bool  # the program's options are arguments of its command line
     greet: Callable[[Process, Setup], None]  # after the start
-    ask: Callable[[Process, Setup, Sequence[str]], str | None]  # moves so far -> the next, None: gives up
+    ask: Callable[[Process, Setup, Sequence[str]], str | None]  # moves so far -> the next; "": none, None: resigns
 
 
 # UCI
 
+NO_MOVES = ("", "(none)", "none", "null", "0000")
+MOST_OPTIONS = 1000
+
 
 def uci_greet(process: Process, setup: Setup) -> None:
     process.send("uci")
-    known = []
-    for words in until(process, "uciok", setup.timeout):
-        if words[:2] == ["option", "name"]:
-            known.append(" ".join(words[2 : words.index("type") if "type" in words else None]))
+    known: dict[str, tuple[str, str]] = {}
+    while (words := process.line().split())[:1] != ["uciok"]:
+        if words[:2] == ["option", "name"] and len(known) < MOST_OPTIONS:
+            name, _, kind = " ".join(words[2:]).partition(" type ")
+            known[name.lower()[:80]] = name[:80], kind.partition(" ")[0]
     for name, value in setup.options.items():
-        if name not in UCI.own:
-            if name.lower() not in map(str.lower, known):
-                raise ConfigError(f"{setup.command[0]}: no option {name!r}; {suggest(name, known)}")
-            process.send(f"setoption name {name} value {value}")
-    process.send("isready")
-    until(process, "readyok", setup.timeout)
+        if name.lower() not in known:
+            hint = suggest(shortened(name), [each for each, _ in known.values()])
+            raise ConfigError(f"{shortened(setup.command[0])}: no option {shortened(name)!r}; {shortened(hint, 400)}")
+        name, kind = known[name.lower()]
+        process.send(f"setoption name {name}" + f" value {value}" * (kind != "button"))
+    wait_until_ready(process)
 
 
 def uci_ask(process: Process, setup: Setup, moves: Sequence[str]) -> str | None:
+    wait_until_ready(process)  # what it says until then belongs to nothing that is asked now
     process.send("position startpos" + (" moves " + " ".join(moves) if moves else ""))
-    limits = {name: setup.options[name] for name in UCI.own if name in setup.options} or {"movetime": "100"}
-    process.send("go " + " ".join(f"{name} {value}" for name, value in limits.items()))
-    words = until(process, "bestmove", setup.timeout)[-1]
-    return words[1].lower() if len(words) > 1 else "nothing"
+    process.send(" ".join(["go", *(f"{name} {value:.0f}" for name, value in setup.limits.items())]))
+    words = until(process, "bestmove")
+    move = words[1].lower() if len(words) > 1 else ""
+    return "" if move in NO_MOVES else move
 
 
-def until(process: Process, word: str, timeout: float) -> list[list[str]]:
-    """The words of all lines up to the one that begins with `word`."""
-    deadline, lines = time.monotonic() + timeout, []
-    while True:
-        words = process.line(deadline).split()
-        lines.append(words)
-        if words[:1] == [word]:
-            return lines
+def wait_until_ready(process: Process) -> None:
+    process.send("isready")
+    until(process, "readyok")
+
+
+def until(process: Process, word: str) -> list[str]:
+    """The words of the next line that begins with `word`."""
+    while (words := process.line().split())[:1] != [word]:
+        pass
+    return words
 
 
 # GTP
 
+ANSWER = re.compile(r"([=?])([0-9]*)(?![=?0-9])\s*(.*)")
+
 
 def gtp_greet(process: Process, setup: Setup) -> None:
-    gtp(process, f"boardsize {setup.env.size}", setup.timeout)
-    gtp(process, f"komi {setup.env.komi:g}", setup.timeout)
+    process.send("1 protocol_version")
+    _, number, _ = gtp_answer(process, "", "1")
+    process.numbered = bool(number)
+    gtp(process, f"boardsize {setup.env.size}")
+    gtp(process, f"komi {setup.env.komi:g}")
 
 
 def gtp_ask(process: Process, setup: Setup, moves: Sequence[str]) -> str | None:
-    gtp(process, "clear_board", setup.timeout)
+    gtp(process, "clear_board")
     for i, move in enumerate(moves):
-        gtp(process, f"play {'bw'[i % 2]} {move}", setup.timeout)
-    answer = gtp(process, f"genmove {'bw'[len(moves) % 2]}", setup.timeout).lower()
-    return None if answer == "resign" else answer
+        gtp(process, f"play {'bw'[i % 2]} {move}")
+    answer = gtp(process, f"genmove {'bw'[len(moves) % 2]}").lower().split()
+    if not answer:
+        raise EngineError("named no move")
+    return None if answer[0] == "resign" else answer[0]
 
 
-def gtp(process: Process, command: str, timeout: float) -> str:
-    """The answer to a command."""
-    process.send(command)
-    deadline, lines = time.monotonic() + timeout, []
-    while True:
-        line = process.line(deadline)
-        if line:
-            lines.append(line)
-        elif lines:
-            break
-    if not lines[0].startswith("="):
-        raise EngineError(f"answered {lines[0]!r} to {command!r}")
-    return " ".join([lines[0][1:].strip(), *lines[1:]]).strip()
+def gtp(process: Process, command: str) -> str:
+    """The first line of the answer to a command."""
+    number = str(process.sent + 1) if process.numbered else ""
+    process.send(f"{number} {command}".strip())
+    sign, _, text = gtp_answer(process, number)
+    if sign != "=":
+        raise EngineError(f"answered {shortened(f'? {text}')!r} to {command!r}")
+    return text
+
+
+def gtp_answer(process: Process, *numbers: str) -> tuple[str, str, str]:
+    """Sign, number and first line of the next answer with one of these numbers, read to its end."""
+    while not (begin := ANSWER.match(process.line())) or begin[2] not in numbers:
+        pass
+    text = begin[3]
+    while line := process.line():
+        text = text or line.strip()
+    return begin[1], begin[2], text
 
 
 UCI = Protocol(
     "chess",
-    {"movetime": "milliseconds a move (default 100)", "nodes": "nodes a move", "depth": "depth of the search"},
+    {
+        "movetime": Number("milliseconds a move, default 100", 1, 86_400_000),
+        "nodes": Number("nodes a move", 1, 10**12),
+        "depth": Number("depth of the search", 1, 1000),
+    },
+    {"movetime": 100},
     False,
     uci_greet,
     uci_ask,
 )
-GTP = Protocol("go", {}, True, gtp_greet, gtp_ask)
+GTP = Protocol("go", {}, {}, True, gtp_greet, gtp_ask)
 PROTOCOLS: dict[str, Protocol] = {"uci": UCI, "gtp": GTP}

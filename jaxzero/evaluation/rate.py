@@ -11,10 +11,9 @@ import functools
 import hashlib
 import itertools
 import json
-import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,15 +21,23 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero import plot, runs
+from jaxzero import files, plot, runs
 from jaxzero.checkpoint import Checkpointer, check_writable
 from jaxzero.config import Config, ConfigError
+from jaxzero.curves import RATED
 from jaxzero.evaluation import arena, host, matches, players, rating
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player
 from jaxzero.evaluation.sprt import SCORES, pair_counts
 from jaxzero.progress import Watch
 
-PICTURE = "elo.png"
+PICTURE, LOCK = "elo.png", ".ratings.lock"
+PAIRS = (int,) * 5  # pairs of games by their points, as `pair_counts` gives them
+MOST_PAIRS = 1 << 40  # of two players
+SHAPE: dict[str, Any] = {
+    "zero": str, "ratings": [RATED], "opening_plies": int,
+    "players": {str: {"run": str, "iteration": int, "digest": str}},
+    "meetings": [{"players": (str, str), "pairs": PAIRS}],
+}  # fmt: skip
 Row = dict[str, Any]
 Say = Callable[[str], None]
 
@@ -80,6 +87,8 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
         )
     lines = [checkpoints(folder, run, options.simulations) for folder, run in zip(folders, loaded, strict=True)]
     kept = Kept(folders[0] / runs.RATINGS, options)
+    for name in (runs.RATINGS, LOCK, PICTURE):
+        files.check_target(folders[0] / name, "rate")
     with contextlib.ExitStack() as stack:
         anchors = [anchor(name, env, stack) for name in options.anchors]
         check_writable(folders[0])
@@ -90,7 +99,8 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
     except ValueError as error:
         advice = "give the --anchors of before too, or --overwrite to rate anew"
         raise ConfigError(f"{kept.file}: {error}; {advice}") from error
-    plot.elo_curve(rows, folders[0] / PICTURE, env.name)
+    with files.reported(folders[0]):
+        plot.elo_curve(rows, folders[0] / PICTURE, env.name)
     return rows
 
 
@@ -184,26 +194,41 @@ def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", op
         say(f"{number}/{len(due)}  {a.name} against {b.name}: {counts @ SCORES / counts.sum():.1%}")
 
 
+class Played(NamedTuple):
+    """The content of `ratings.json`."""
+
+    players: dict[str, Row]  # run, iteration and digest by name
+    meetings: dict[tuple[str, str], np.ndarray]  # i64[5]  pairs of games by their points
+    ratings: list[Row]  # as of when a call last came to its end
+    zero: str  # the player whose Elo was 0 then
+
+
 class Kept:
-    """What has been played, in a file that is written after each meeting."""
+    """What has been played, in a file that is written after each meeting. Others may write it at the same time: what
+    they have played is read again before each writing, and kept."""
 
     def __init__(self, file: Path, options: Options):
-        self.file, self.opening_plies = file, options.opening_plies
-        self.players: dict[str, Row] = {}
-        self.meetings: dict[tuple[str, str], np.ndarray] = {}
-        if not file.exists() or options.overwrite:
-            return
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            self.players = content["players"]
-            self.meetings = {tuple(each["players"]): np.array(each["pairs"]) for each in content["meetings"]}
-            opening_plies = content["opening_plies"]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ConfigError(f"{file}: cannot be read ({error}); use --overwrite to rate anew") from error
-        if opening_plies != options.opening_plies:
+        self.file, self.opening_plies, self.overwrite = file, options.opening_plies, options.overwrite
+        self.players, self.meetings, *_ = self.read()
+
+    def read(self) -> Played:
+        """What the file holds now; nothing if it is to be overwritten."""
+        if self.overwrite:
+            files.check_regular(self.file)
+            return Played({}, {}, [], "")
+        content = files.read_json(self.file, SHAPE, "mend it, or use --overwrite to rate anew")
+        if content is None:
+            return Played({}, {}, [], "")
+        meetings = {tuple(each["players"]): np.array(each["pairs"]) for each in content["meetings"]}
+        sound = all(pairs.any() and pairs.min() >= 0 and pairs.max() < MOST_PAIRS for pairs in meetings.values())
+        if not sound or any(a == b or not {a, b} <= content["players"].keys() for a, b in meetings):
+            raise ConfigError(f"{self.file}: meetings that cannot be; use --overwrite to rate anew")
+        if content["opening_plies"] != self.opening_plies:
             raise ConfigError(
-                f"{file}: was played with --opening-plies {opening_plies}; give the same, or --overwrite to play anew"
+                f"{self.file}: was played with --opening-plies {content['opening_plies']}; give the same, or "
+                "--overwrite to play anew"
             )
+        return Played(content["players"], meetings, content["ratings"], content["zero"])
 
     def add(self, entrant: Entrant) -> bool:
         """Notes a player; whether results of another one of its name had to go."""
@@ -220,44 +245,72 @@ class Kept:
 
     def put(self, a: Entrant, b: Entrant, counts: np.ndarray) -> None:
         self.meetings[a.name, b.name] = counts
-        self.write([], "")
+        with self.held() as played:
+            self.write(played)
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Played]:
+        """The file for this process alone; yields what has been played by this one and by others."""
+        with files.reported(self.file), files.locked(self.file.with_name(LOCK)):
+            others = self.read()
+            same = {name for name, it in others.players.items() if self.players.get(name, it)["digest"] == it["digest"]}
+            meetings = {names: pairs for names, pairs in others.meetings.items() if same.issuperset(names)}
+            for names, pairs in self.meetings.items():
+                if names not in meetings or pairs.sum() >= meetings[names].sum():  # played by both: the longer
+                    meetings[names] = pairs
+            yield Played(others.players | self.players, meetings, others.ratings, others.zero)
+            self.overwrite = False  # what was there is gone; what others write from now on is kept
 
     def rated(self, zero: str) -> list[Row]:
         """A row for every player, strongest first; they are written too."""
-        self.players = {name: it for name, it in self.players.items() if any(name in names for names in self.meetings)}
-        ratings = rating.fit(self.meetings, zero)
-        rows = [self.row(name, float(elo), ratings) for name, elo in zip(ratings.players, ratings.elo, strict=True)]
-        rows.sort(key=lambda row: -row["elo"])
-        self.write(rows, zero)
+        with self.held() as played:
+            try:
+                rows = rated(played, zero)
+            except ValueError:  # what others are playing may not be linked to the rest yet
+                rows = rated(played._replace(players=self.players, meetings=self.meetings), zero)
+            met = {name for names in played.meetings for name in names}
+            players = {name: facts for name, facts in played.players.items() if name in met}
+            self.write(played._replace(players=players, ratings=rows, zero=zero))
         return rows
 
-    def row(self, name: str, elo: float, ratings: rating.Ratings) -> Row:
-        counts = sum(
-            pairs if names[0] == name else pairs[::-1] for names, pairs in self.meetings.items() if name in names
-        )
-        run, iteration = self.players[name]["run"], self.players[name]["iteration"]
-        row = {
-            "player": name, "run": run, "iteration": iteration, "elo": elo, "interval": ratings.interval(name),
-            "games": int(2 * np.sum(counts)), "score": float(counts @ SCORES / np.sum(counts)),
-        }  # fmt: skip
-        mode = name.partition(":")[2]
-        earlier = {
-            other["iteration"]: key
-            for key, other in self.players.items()
-            if run and other["run"] == run and other["iteration"] < iteration and key.partition(":")[2] == mode
-        }
-        if earlier:
-            before = earlier[max(earlier)]
-            gain = elo - float(ratings.elo[ratings.players.index(before)])
-            row["gain"] = {"on": before, "elo": gain, "interval": ratings.interval(name, before)}
-        return row
-
-    def write(self, rows: list[Row], zero: str) -> None:
-        meetings = [{"players": names, "pairs": pairs.tolist()} for names, pairs in self.meetings.items()]
+    def write(self, played: Played) -> None:
+        meetings = [{"players": names, "pairs": pairs.tolist()} for names, pairs in played.meetings.items()]
         content = {
-            "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "zero": zero,
-            "ratings": rows, "opening_plies": self.opening_plies, "players": self.players, "meetings": meetings,
+            "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "zero": played.zero,
+            "ratings": played.ratings, "opening_plies": self.opening_plies, "players": played.players,
+            "meetings": meetings,
         }  # fmt: skip
-        draft = self.file.with_suffix(".tmp")
-        draft.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(draft, self.file)
+        files.write(self.file, json.dumps(content, indent=1) + "\n")
+
+
+def rated(played: Played, zero: str) -> list[Row]:
+    """A row for every player who has met another, strongest first; `zero` has Elo 0.
+
+    Raises:
+        ValueError: no meetings link some players to it.
+    """
+    ratings = rating.fit(played.meetings, zero)
+    rows = [row(played, name, float(elo), ratings) for name, elo in zip(ratings.players, ratings.elo, strict=True)]
+    return sorted(rows, key=lambda row: -row["elo"])
+
+
+def row(played: Played, name: str, elo: float, ratings: rating.Ratings) -> Row:
+    counts = sum(
+        pairs if names[0] == name else pairs[::-1] for names, pairs in played.meetings.items() if name in names
+    )
+    run, iteration = played.players[name]["run"], played.players[name]["iteration"]
+    row = {
+        "player": name, "run": run, "iteration": iteration, "elo": elo, "interval": ratings.interval(name),
+        "games": int(2 * np.sum(counts)), "score": float(counts @ SCORES / np.sum(counts)),
+    }  # fmt: skip
+    mode = name.partition(":")[2]
+    earlier = {
+        other["iteration"]: key
+        for key, other in played.players.items()
+        if run and other["run"] == run and other["iteration"] < iteration and key.partition(":")[2] == mode
+    }
+    if earlier:
+        before = earlier[max(earlier)]
+        gain = elo - float(ratings.elo[ratings.players.index(before)])
+        row["gain"] = {"on": before, "elo": gain, "interval": ratings.interval(name, before)}
+    return row

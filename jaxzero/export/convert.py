@@ -7,9 +7,12 @@ from typing import Any
 
 from jaxzero.config import ConfigError, GameConfig, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity, publish
-from jaxzero.export.load import load, read, template
+from jaxzero.export.load import fitted, read
 from jaxzero.export.model import Model, make
+from jaxzero.files import shortened
 from jaxzero.games import make_env
+
+DEEPEST, WIDEST = 64, 1 << 20  # layers of a kind; units of one
 
 
 def convert(source: str | Path, target: str | Path | None, *, test: bool = False, overwrite: bool = False) -> list[str]:
@@ -32,7 +35,7 @@ def convert(source: str | Path, target: str | Path | None, *, test: bool = False
     module, (function, *others) = formats.load(kind), model.functions
     if module.PROGRAM and others:
         raise ConfigError(f"{target}: a program is one function, and this network has more; use jaxzero export")
-    if target.exists() and not overwrite:
+    if os.path.lexists(target) and not overwrite:
         raise ConfigError(f"{target}: is there already; move it, or use --overwrite")
     try:
         place = tempfile.TemporaryDirectory(dir=target.parent, prefix=".convert-")
@@ -45,6 +48,10 @@ def convert(source: str | Path, target: str | Path | None, *, test: bool = False
             publish.replace(draft, target)
     except OSError as error:
         raise ConfigError(f"{target}: {os.strerror(error.errno or 0)}; give a file that can be written") from error
+    except ConfigError:
+        raise
+    except ValueError as error:  # a format that cannot hold what another can
+        raise ConfigError(f"{target}: {shortened(str(error), 400)}; nothing was written") from error
     return [f"{target}{line}"]
 
 
@@ -53,27 +60,30 @@ def rebuild(path: Path) -> Model:
     try:
         weights, metadata = read(path)
         env = make_env(GameConfig(metadata["game"]["name"], options=metadata["game"]["options"]))
-        network = configuration(metadata["network"], len(weights))
-        template(network, env)
+        network = configuration(metadata["network"])
+        params, metadata = fitted(weights, metadata, env, network)
+        half = metadata.get("dtype") == "float16"
+        return make(env, network, params, metadata.get("training", {}), half=half)
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}; give a file that can be read") from error
     except ValueError as error:  # ours among them
-        raise ConfigError(f"{path}: {error}") from error
+        raise ConfigError(f"{path}: {shortened(str(error), 400)}") from error
     except Exception as error:  # what building from a wrong description raises has no common type
         raise ConfigError(f"{path}: game or network cannot be built as described ({type(error).__name__})") from error
-    params, metadata = load(path, env, network)
-    half = metadata.get("dtype") == "float16"
-    return make(env, network, params, metadata.get("training", {}), half=half)
 
 
-def configuration(description: dict[str, Any], most: int) -> NetworkConfig:
-    """The settings of which `model.architecture` makes this description (`load` checks that it does), if they need no
-    more parts than the file can have."""
-    known = {name: value for name, value in description.items() if name in NetworkConfig.__dataclass_fields__}
+def configuration(description: dict[str, Any]) -> NetworkConfig:
+    """The settings of which `model.architecture` makes this description, which `fitted` checks. ValueError: one has
+    another type, or the network is too deep to be built in good time."""
+    defaults = vars(NetworkConfig())
+    known = {name: value for name, value in description.items() if name in defaults}
     known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
-    if any(len(x) > most if isinstance(x, tuple) else isinstance(x, int) and name.endswith("blocks") and x > most
-           for name, x in known.items()):  # fmt: skip
-        raise ValueError("it describes more parts than it has weights")
+    for name, value in known.items():
+        numbers = value if isinstance(value, tuple) else [value] * isinstance(value, int)
+        whole = all(isinstance(n, int) and 0 <= n <= WIDEST for n in numbers)
+        layers = len(numbers) if isinstance(value, tuple) else value if name.endswith("blocks") else 0
+        if type(value) is not type(defaults[name]) or not whole or layers > DEEPEST:
+            raise ValueError(f"network.{name} is {shortened(value)}, which no network here has")
     return NetworkConfig(**{**known, "dtype": "float32"})
 
 

@@ -5,6 +5,7 @@ Nothing in a file is executed or believed: whatever it says must be what this ru
 
 import functools
 import json
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,8 +28,10 @@ from jaxzero.export.model import (
     names,
     plain,
 )  # fmt: skip
+from jaxzero.files import shortened
 
 KINDS = ("pt", "safetensors", "json")
+LARGEST = 1 << 31  # bytes of a file
 
 
 class Loaded(NamedTuple):
@@ -52,16 +55,11 @@ def load(path: str | Path, env: Env, config: NetworkConfig, what: str = "") -> L
     """
     path = Path(path)
     try:
-        weights, metadata = read(path)
-        check_metadata(metadata, env, config)
-        like, shapes = template(config, env)
-        check_weights(weights, metadata, shapes)
+        return fitted(*read(path), env, config)
     except ValueError as error:
-        reason = str(error).removeprefix(f"{path}: ")
-        raise ConfigError(f"{what}{path}: {reason}") from error
+        raise ConfigError(f"{what}{path}: {shortened(str(error), 400)}") from error
     except OSError as error:
         raise ConfigError(f"{what}{path}: {error.strerror or error}; give a file that can be read") from error
-    return Loaded(from_torch(weights, like), metadata)
 
 
 def read(path: Path) -> tuple[Weights, dict[str, Any]]:
@@ -69,9 +67,20 @@ def read(path: Path) -> tuple[Weights, dict[str, Any]]:
     kind = path.suffix.removeprefix(".")
     if kind not in KINDS:
         raise ValueError(f"cannot be read back; give one of {', '.join('.' + kind for kind in KINDS)}")
-    with open(path, "rb"):  # a missing file is not a damaged one
-        pass
+    facts = path.stat()  # a missing file is not a damaged one
+    if not stat.S_ISREG(facts.st_mode):  # a pipe would be waited for
+        raise ValueError("not a regular file; give one that can be read")
+    if facts.st_size > LARGEST:
+        raise ValueError(f"{facts.st_size} bytes are more than a network has")
     return formats.load(kind).read(path)
+
+
+def fitted(weights: Weights, metadata: dict[str, Any], env: Env, config: NetworkConfig) -> Loaded:
+    """What a file says as the network of this game and configuration. ValueError: it is another, or damaged."""
+    check_metadata(metadata, env, config)
+    like, shapes = template(config, env)
+    check_weights(weights, metadata, shapes)
+    return Loaded(from_torch(weights, like), metadata)
 
 
 def check_metadata(metadata: Any, env: Env, config: NetworkConfig) -> None:

@@ -8,6 +8,7 @@ import hashlib
 import importlib.metadata
 import inspect
 import json
+import platform
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -241,7 +242,7 @@ def digest(weights: Weights) -> str:
 def describe(env: Env, network: dict[str, Any], training: dict[str, Any]) -> dict[str, Any]:
     """Everything that rebuilding and using the network takes, in plain types."""
     description = {
-        "jaxzero_version": version(),
+        "versions": versions(),
         **identity(env),
         "observation": inspect.getdoc(env.observe) or "",
         "actions": (inspect.getdoc(inspect.getmodule(type(env))) or "").split("\n\n")[0],
@@ -267,16 +268,21 @@ def identity(env: Env) -> dict[str, Any]:
 def plain(facts: dict[str, Any]) -> dict[str, Any]:
     """As JSON gives it back: tuples become lists."""
     try:
-        return json.loads(json.dumps(facts))
-    except TypeError as error:
-        raise ExportError(f"export metadata must be numbers, strings, lists and dicts: {error}") from error
+        # Half a character, as in the name of a folder that is no UTF-8, could not be written as JSON.
+        return json.loads(json.dumps(facts, ensure_ascii=False, allow_nan=False).encode(errors="replace"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ExportError(f"export metadata must be finite numbers, strings, lists and dicts: {error}") from error
 
 
-def version() -> str:
-    try:
-        return importlib.metadata.version("jaxzero")
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
+def versions() -> dict[str, str | None]:
+    """Of the programs that write this file; None: not installed."""
+    found: dict[str, str | None] = {"python": platform.python_version()}
+    for name in ("jaxzero", "jax", "jaxlib", "torch"):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
 
 
 def first_moves(env: Env) -> dict[str, int]:

@@ -177,6 +177,8 @@ def expand(paths: list[list[Node]], judged: Judged) -> None:
         most = max(scores[action] for action in leaf.actions)
         weights = [math.exp(scores[action] - most) for action in leaf.actions]
         total = sum(weights)
+        if not math.isfinite(total + value):
+            raise ValueError("the network's answers are no numbers; it cannot play")
         leaf.priors = [weight / total for weight in weights]
         leaf.children = [None] * len(leaf.actions)
         back_up(path, value)
@@ -260,14 +262,13 @@ def rules(metadata: dict[str, Any], source: str | None) -> Game:
         make = own_rules(source)
     elif name in list(GAMES):
         make = GAMES[name]
-        if any(isinstance(x, int) and x > max(sees) for x in options.values()):  # before a huge board is made
-            raise ValueError(f"the network sees {sees}, which are not positions of {name} with options {options}")
     else:
-        raise ValueError(f"no rules of {name} here, only of {', '.join(GAMES)}; give yours as --rules FILE.py:NAME")
+        known = ", ".join(GAMES)
+        raise ValueError(f"no rules of {str(name)[:80]} here, only of {known}; give yours as --rules FILE.py:NAME")
     try:
         game = make(**options)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"the rules of {name} do not know its options {options}: {error}") from error
+        raise ValueError(f"the rules of {name} do not know its options {repr(options)[:80]}: {error}") from error
     if (sees, knows) != (list(game.observation_shape), game.num_actions):
         theirs = f"{list(game.observation_shape)} and {game.num_actions}"
         raise ValueError(f"the network sees {sees} and knows {knows} actions, the rules of {name} {theirs}")
@@ -315,13 +316,14 @@ def converse(game: Game, think: Callable[[Any], Node], human: int) -> None:
 
 class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
+        text = " ".join(message.split())
+        self.exit(2, f"error: {text if len(text) <= 500 else text[:499] + '…'}\n")
 
 
 def number(least: int) -> Callable[[str], int]:
     def convert(text: str) -> int:
-        if not text.isdecimal() or int(text) < least:
-            raise argparse.ArgumentTypeError(f"a whole number from {least} on, not {text!r}")
+        if not text.isdecimal() or len(text) > 9 or int(text) < least:
+            raise argparse.ArgumentTypeError(f"a whole number from {least} on, of up to 9 digits, not {text!r}")
         return int(text)
 
     return convert
@@ -357,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except FileNotFoundError as error:
         parser.error(f"{error.filename}: no such file; give a .pt file of jaxzero export")
     except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last two: no such device
-        parser.error(" ".join(str(error).split()))
+        parser.error(str(error))
 
 
 if __name__ == "__main__":

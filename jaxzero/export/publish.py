@@ -7,25 +7,30 @@ In the run's folder `exports/`: `<job>_stepXXXXXX.<format>`, beside each `<file>
 import contextlib
 import datetime
 import errno
-import fcntl
 import hashlib
 import json
+import logging
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from envs import Env
-from jaxzero import metrics, runs, settings
+from jaxzero import files, metrics, runs, settings
 from jaxzero.checkpoint import check_writable
-from jaxzero.config import Config, NetworkConfig
+from jaxzero.config import Config, ConfigError, NetworkConfig
+from jaxzero.curves import RATED
 from jaxzero.export import FORMATS, formats, parity
 from jaxzero.export.formats import Format
 from jaxzero.export.model import ExportError, Model, find_kind, make
 
+_log = logging.getLogger(__name__)
+
 PRIVATE = ("root", "devices", "game.source", "evaluation.metric", "init_from")  # facts of the machine
 REGISTRY = {"format": "jaxzero registry", "format_version": 1}
+CARD, BOOK, DRAFTS = "model.json", "registry.json", ".export-"  # and folders of drafts, by how their names begin
 CALIBRATION = 1  # seed of the positions that int8 ranges are taken from; those of the certificate have 0
 
 
@@ -94,8 +99,10 @@ def export_run(
 
 def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dict[str, Any]:
     """How the network came about: iteration, totals, settings, and the numbers measured at that iteration."""
-    rows = [row for row in metrics.read(folder) if row["iteration"] == step]
-    row = rows[-1] if rows else {}
+    rows, skipped = metrics.examine(folder)
+    if skipped:
+        _log.warning(skipped)
+    row = next((row for row in reversed(rows) if row["iteration"] == step), {})
     layer = {name: settings.value_of(config, name) for name in settings.fields() if name not in PRIVATE}
     return {"iteration": step, **info, "elo": rating(folder, step), "metrics": row, "config": layer}
 
@@ -103,11 +110,15 @@ def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dic
 def rating(folder: Path, step: int) -> dict[str, Any] | None:
     """Elo of a checkpoint with its 95 % interval and the player whose Elo is 0, if `jaxzero rate` has found it."""
     try:
-        content = json.loads((folder / runs.RATINGS).read_text(encoding="utf-8"))
-        rows = [row for row in content["ratings"] if (row["run"], row["iteration"]) == (folder.resolve().name, step)]
-        return {**{key: rows[0][key] for key in ("player", "elo", "interval")}, "zero": content["zero"]}
-    except (OSError, ValueError, LookupError, TypeError):
+        content = files.read_json(folder / runs.RATINGS, {"zero": str, "ratings": [RATED]})
+    except ConfigError as error:
+        _log.warning("%s; exporting without Elo", error)
         return None
+    rows = content["ratings"] if content else []
+    for row in rows:
+        if (row["run"], row["iteration"]) == (folder.resolve().name, step):
+            return {**{key: row[key] for key in ("player", "elo", "interval")}, "zero": content["zero"]}
+    return None
 
 
 def plan(folder: Path, version: str, modules: dict[str, Format], model: Model, precision: str) -> list[Job]:
@@ -125,29 +136,39 @@ def plan(folder: Path, version: str, modules: dict[str, Format], model: Model, p
 def publish(folder: Path, version: str, model: Model, jobs: list[Job], overwrite: bool) -> list[str]:
     """Everything is written and proven elsewhere in the folder first: an error, as of a full disk, changes nothing."""
     check_writable(folder)
-    with locked(folder), unless_full(folder):
-        book = read_registry(folder / "registry.json")
+    with files.locked(folder / ".lock"), unless_full(folder):
+        for left in folder.glob(f"{DRAFTS}*"):  # by a process that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        book = read_registry(folder / BOOK)
         entry = book.setdefault(version, {"card": None, "files": {}})
         refuse_overwriting(jobs, model, entry if not overwrite else None)
+        for name in places(jobs):
+            files.check_target(folder / name, "export")
         reference = parity.references(model)
-        lines, files = [], {}
-        with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as place:
+        lines, written = [], {}
+        with tempfile.TemporaryDirectory(dir=folder, prefix=DRAFTS) as place:
             draft = Path(place)
             for job in jobs:
                 name = job.path.name
                 write(job, draft / name, model)
                 proofs = prove(job, draft / name, model, reference)
-                files[name] = record(job, draft / name, model, proofs)
+                written[name] = record(job, draft / name, model, proofs)
                 lines.append(f"{job.path} ({'; '.join(map(str, proofs))})")
-                write_json(draft / f"{name}.parity.json", {"file": name, **files[name]})
+                write_json(draft / f"{name}.parity.json", {"file": name, **written[name]})
             card = {"version": version, **model.metadata, "parameters": sum(x.size for x in model.weights.values())}
             kept = {name: file for name, file in entry["files"].items() if (folder / name).is_file()}
-            ordered = dict(sorted((book | {version: {"card": card, "files": kept | files}}).items()))
-            write_json(draft / "model.json", card)
-            write_json(draft / "registry.json", {**REGISTRY, "versions": ordered})
-            for name in [*files, *(f"{name}.parity.json" for name in files), "model.json", "registry.json"]:
+            ordered = dict(sorted((book | {version: {"card": card, "files": kept | written}}).items()))
+            write_json(draft / CARD, card)
+            write_json(draft / BOOK, {**REGISTRY, "versions": ordered})
+            for name in places(jobs):
                 replace(draft / name, folder / name)
     return lines
+
+
+def places(jobs: list[Job]) -> list[str]:
+    """Names of all files that are written, in the order in which they appear."""
+    names = [job.path.name for job in jobs]
+    return [*names, *(f"{name}.parity.json" for name in names), CARD, BOOK]
 
 
 def refuse_overwriting(jobs: list[Job], model: Model, entry: dict[str, Any] | None) -> None:
@@ -200,14 +221,6 @@ def record(job: Job, path: Path, model: Model, proofs: list[parity.Certificate])
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """One process at a time."""
-    with open(folder / ".lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextlib.contextmanager
 def unless_full(path: Path) -> Iterator[None]:
     """A system that cannot write becomes an ExportError. Libraries tell of it by errors of their own, in words."""
     try:
@@ -222,13 +235,12 @@ def unless_full(path: Path) -> Iterator[None]:
 
 
 def read_registry(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
+    shape = {"versions": {str: {"card": {}, "files": {str: {}}}}}
     try:
-        return {name: {"card": dict(v["card"]), "files": dict(v["files"])}
-                for name, v in json.loads(path.read_text(encoding="utf-8"))["versions"].items()}  # fmt: skip
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ExportError(f"{path}: not a readable registry; move it aside and export again") from error
+        content = files.read_json(path, shape, "")
+    except ConfigError as error:
+        raise ExportError(f"{path}: not a readable registry; move it aside and export again ({error})") from error
+    return content["versions"] if content else {}
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -25,6 +25,8 @@ class Game:
 
     def __init__(self, rows: int, columns: int, extra: str = "", upward: bool = False):
         """`extra` names an action after those of the cells; with `upward` the rows are counted from the bottom."""
+        if type(rows) is not int or type(columns) is not int or not 3 <= min(rows, columns) <= max(rows, columns) <= 26:
+            raise ValueError("a board has 3 to 26 rows and columns")  # named by letters
         self.rows, self.columns, self.cells, self.extra, self.upward = rows, columns, rows * columns, extra, upward
         self.num_actions = self.cells + bool(extra)
         self.observation_shape = (rows, columns, 2)

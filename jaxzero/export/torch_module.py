@@ -11,6 +11,8 @@ import ctypes
 import hashlib
 import io
 import os
+import pickletools
+import signal
 import sys
 import zipfile
 from collections import OrderedDict
@@ -22,6 +24,10 @@ from torch import Tensor, nn
 
 FORMAT = "jaxzero network"
 VERSION = 1
+LARGEST = 1 << 31  # bytes of a file
+ASKED = {2, "torch._utils _rebuild_tensor_v2", "torch FloatStorage", "torch HalfStorage", "collections OrderedDict"}
+TYPES = {"kind": str, "value": str, "pooling": bool, "shared": bool, "sizes": list, "observation_shape": list}
+OPTIONAL = {"blocks", "dynamics_blocks", "value_hidden", "codes", "projection"}  # numbers that may be 0
 
 
 class Network(nn.Module):
@@ -59,8 +65,10 @@ class Network(nn.Module):
             return win - loss
         if self.kind == "scalar":
             return outputs[:, 0].tanh()
-        bins = torch.arange(-self.support, self.support + 1, dtype=outputs.dtype, device=outputs.device)
-        y = outputs[:, 0] if self.kind == "transformed" else (outputs.softmax(-1) * bins).sum(-1)
+        y = outputs[:, 0]
+        if self.kind == "categorical":
+            bins = torch.arange(-self.support, self.support + 1, dtype=outputs.dtype, device=outputs.device)
+            y = (outputs.softmax(-1) * bins).sum(-1)
         size = y.abs() + 1.001  # the inverse of sign(x)(sqrt(|x| + 1) - 1) + 0.001 x
         return y.sign() * ((2 * size / ((1 + 0.004 * size).sqrt() + 1)).square() - 1).relu()
 
@@ -314,7 +322,12 @@ def digest(state_dict: dict[str, Tensor]) -> str:
 
 
 def save(network: Network, path: str | os.PathLike[str]) -> None:
-    """Writes the network as it is now, with a fresh digest, in the file format that `load` reads."""
+    """Writes the network as it is now, with a fresh digest, in the file format that `load` reads.
+
+    Raises:
+        OSError, ValueError: it cannot be written, or `load` would refuse it, as with weights that are not finite; what
+            was there before is left as it was.
+    """
     write(network.state_dict(), network.metadata, path)
 
 
@@ -322,10 +335,18 @@ def write(state_dict: dict[str, Tensor], metadata: dict[str, Any], path: str | o
     state_dict = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
     kinds = {str(tensor.dtype).removeprefix("torch.") for tensor in state_dict.values()}
     facts = {"format": FORMAT, "format_version": VERSION, "dtype": min(kinds), "weights_sha256": digest(state_dict)}
+    contents = {"state_dict": state_dict, "metadata": metadata | facts}
+    rebuild(contents)
     whole = io.BytesIO()  # by its name the file would differ, and on a full disk torch's writer ends the process
-    torch.save({"state_dict": state_dict, "metadata": metadata | facts}, whole)
-    with open(path, "wb") as file:
-        file.write(whole.getbuffer())
+    torch.save(contents, whole)
+    draft = f"{os.fspath(path)}.{os.getpid()}"
+    try:
+        with open(draft, "wb") as file:
+            file.write(whole.getbuffer())
+        os.replace(draft, path)
+    finally:
+        if os.path.exists(draft):
+            os.remove(draft)
 
 
 def load(path: str | os.PathLike[str]) -> Network:
@@ -335,7 +356,7 @@ def load(path: str | os.PathLike[str]) -> Network:
     Nothing that a file says is executed, and no more memory is taken than the file has bytes.
 
     Raises:
-        ValueError: one line naming the file and what is wrong with it.
+        OSError, ValueError: one line naming the file and what is wrong with it.
     """
     try:
         return rebuild(read(path)).float()
@@ -344,13 +365,13 @@ def load(path: str | os.PathLike[str]) -> Network:
 
 
 def read(path: str | os.PathLike[str]) -> Any:
-    """What a .pt file holds, which may be anything of plain types and tensors. ValueError: what is wrong."""
+    """What a .pt file holds: plain values and tensors, whatever they say. ValueError: what is wrong."""
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe would be waited for
+        raise ValueError("not a regular file")
     with open(path, "rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 wrong = suspicious(archive, os.fstat(file.fileno()).st_size)
-                if not wrong and archive.testzip() is not None:
-                    wrong = "the file is damaged: an entry does not have its checksum"
             if not wrong:
                 file.seek(0)
                 return torch.load(file, map_location="cpu", weights_only=True)
@@ -360,23 +381,28 @@ def read(path: str | os.PathLike[str]) -> Any:
 
 
 def suspicious(archive: zipfile.ZipFile, size: int) -> str:
-    """What no file of ours has: entries that unfold to more than the file's size, or that point outside."""
+    """What no file of ours has, "" if there is nothing such."""
     entries = archive.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-        return "not written by jaxzero: its entries are compressed"
-    if sum(entry.file_size for entry in entries) > size:
-        return "not written by jaxzero: its entries overlap"
-    if any(".." in entry.filename.split("/") or entry.filename.startswith("/") for entry in entries):
+    names = [entry.filename for entry in entries]
+    if size > LARGEST or sum(entry.file_size for entry in entries) > size or any(x.compress_type for x in entries):
+        return "not written by jaxzero: it is too large, or its entries are compressed or overlap"
+    if len({name.lower() for name in names}) < len(names) or all(entry.header_offset for entry in entries):
+        return "not written by jaxzero: two entries have one name, or something stands before them"
+    if any(".." in name.split("/") or name.startswith("/") for name in names):
         return "not written by jaxzero: an entry points outside"
-    return ""
+    if archive.testzip() is not None:
+        return "the file is damaged: an entry does not have its checksum"
+    pickles = [archive.read(name) for name in names if name.endswith("/data.pkl")]
+    asked = {word for text in pickles for code, word, _ in pickletools.genops(text) if code.name in ("PROTO", "GLOBAL")}
+    # Of what torch allows beside these, some takes any amount of memory.
+    return f"not written by jaxzero: it asks for {str(min(asked - ASKED, key=str))[:80]!r}" if asked - ASKED else ""
 
 
 def rebuild(contents: Any) -> Network:
     """{"state_dict": …, "metadata": …} -> network, its weights as they are stored. ValueError: what is wrong."""
     state_dict, metadata = parts(contents)
     try:
-        if any(key.endswith("blocks") and count > len(state_dict) for key, count in metadata["network"].items()):
-            raise ValueError("more blocks than weights")
+        check_description(metadata, len(state_dict))
         with torch.device("meta"):  # no memory and no random numbers for weights that are replaced at once
             network = KINDS[metadata["network"]["kind"]](metadata)
         expected = network.to(getattr(torch, metadata.get("dtype", "float32"))).state_dict()
@@ -390,11 +416,25 @@ def rebuild(contents: Any) -> Network:
     return network.eval()
 
 
+def check_description(metadata: dict[str, Any], most: int) -> None:
+    """ValueError if a fact has a wrong type or size, or asks for more than `most` layers: building takes no memory, but
+    time."""
+    if metadata["network"]["value"] not in ("scalar", "wdl", "transformed", "categorical"):
+        raise ValueError(f"value is {short(metadata['network']['value'])}")
+    shapes = {name: metadata[name] for name in ("num_actions", "observation_shape")}
+    for name, value in {**metadata["network"], **shapes}.items():
+        kind = TYPES.get(name, int)
+        numbers = value if kind is list else [value] if kind is int else []
+        wrong = type(value) is not kind or any(type(n) is not int or n < (name not in OPTIONAL) for n in numbers)
+        if wrong or value == [] or len(numbers) > most or (name.endswith("blocks") and value > most):
+            raise ValueError(f"{name} is {short(value)}")
+
+
 def parts(contents: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """State_dict and metadata if they are what this file writes, whatever they say. ValueError: what is wrong."""
-    contents = contents if isinstance(contents, dict) else {}
+    contents = contents if type(contents) is dict else {}
     state_dict, metadata = contents.get("state_dict"), contents.get("metadata")
-    if not isinstance(state_dict, dict) or not isinstance(metadata, dict):
+    if type(state_dict) is not dict or type(metadata) is not dict:  # attributes of a subclass may hide its methods
         raise ValueError("not written by jaxzero: it holds no state_dict and metadata")
     check_plain(metadata)
     if metadata.get("format") != FORMAT:
@@ -407,18 +447,22 @@ def parts(contents: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state_dict, metadata
 
 
-def check_plain(metadata: dict[Any, Any]) -> None:
-    """ValueError if the metadata is not a tree of plain values, each written out once."""
-    left, seen = [metadata], set()
+def check_plain(metadata: dict[str, Any]) -> None:
+    """ValueError if the metadata is not a tree of texts and finite numbers that can be shown, each written once."""
+    left, seen = [(metadata, 0)], set()
     while left:
-        value = left.pop()
-        if isinstance(value, dict | list | tuple):
-            if value and id(value) in seen:
-                raise ValueError("the metadata contains itself, or a part of it twice")
+        value, depth = left.pop()
+        if type(value) in (dict, list):
+            if depth > 50 or (value and id(value) in seen):
+                raise ValueError("the metadata is nested deeply, or contains itself or a part of it twice")
             seen.add(id(value))
-            left += [*value.keys(), *value.values()] if isinstance(value, dict) else value
-        elif not isinstance(value, str | int | float | None):
-            raise ValueError(f"the metadata holds {short(value)}, which is no number, text, list or dict")
+            if type(value) is dict and not all(type(key) is str for key in value):
+                raise ValueError("the metadata has names that are no texts")
+            left += [(part, depth + 1) for part in ([*value, *value.values()] if type(value) is dict else value)]
+        elif isinstance(value, str):
+            value.encode()  # UnicodeEncodeError, a ValueError
+        elif value is not None and not (isinstance(value, int | float) and abs(value) < 1e300):
+            raise ValueError(f"the metadata holds a {type(value).__name__}, no text, list, dict or number below 1e300")
 
 
 def short(value: Any) -> str:
@@ -427,17 +471,23 @@ def short(value: Any) -> str:
 
 def check_tensors(state_dict: dict[Any, Any]) -> None:
     """ValueError if something is no plain tensor with memory of its own, such as one number shown as a billion."""
+    places = set()
     for name, tensor in state_dict.items():
-        if not isinstance(name, str) or type(tensor) not in (Tensor, nn.Parameter):
-            raise ValueError(f"state_dict: {short(name)} is a {type(tensor).__name__}, not a tensor")
+        if not isinstance(name, str) or not name.isprintable() or type(tensor) is not Tensor:
+            raise ValueError(f"state_dict: {short(name)} is a {type(tensor).__name__}, not a tensor with a name")
         whole = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.is_contiguous()
-        if not whole or tensor.nbytes != tensor.untyped_storage().nbytes():
-            raise ValueError(f"{short(name)} is not a plain tensor: {tensor.layout}, {tensor.device}, views or holes")
+        if not whole or tensor.is_neg() or tensor.dtype not in (torch.float32, torch.float16):
+            raise ValueError(f"{name[:80]} is not plain: {tensor.dtype}, {tensor.layout}, {tensor.device}, or negated")
+        if tensor.nbytes != tensor.untyped_storage().nbytes() or tensor.data_ptr() in places:
+            raise ValueError(f"{name[:80]} is not plain: it shares its memory, or has more of it")
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name[:80]} is not finite")
+        places.add(tensor.data_ptr())
 
 
 def fit(given: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
     for name in sorted(given.keys() | expected.keys()):
-        shapes = [f"{weights[name].dtype} {list(weights[name].shape)}" if name in weights else "nothing"
+        shapes = [f"{weights[name].dtype} {list(weights[name].shape)}"[:99] if name in weights else "nothing"
                   for weights in (given, expected)]  # fmt: skip
         if shapes[0] != shapes[1]:
             raise ValueError(f"{name[:80]} is {shapes[0]}, the network description asks for {shapes[1]}")
@@ -445,14 +495,15 @@ def fit(given: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
 
 def main(arguments: list[str]) -> None:
     """Prints what a file is and what the network says about an empty observation."""
-    if len(arguments) != 1:
-        sys.exit("usage: python torch_module.py FILE.pt")
     try:
+        if len(arguments) != 1:
+            raise ValueError("usage: python torch_module.py FILE.pt")
         network = load(arguments[0])
     except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(2)
     for name, entry in network.metadata.items():
-        print(f"{name}: {entry}")
+        print("".join(c if c.isprintable() or c == "\n" else "?" for c in f"{name}: {entry}"))
     print(f"parameters: {sum(weights.numel() for weights in network.parameters())}")
     with torch.inference_mode():
         empty = torch.zeros(1, *network.observation_shape)
@@ -466,4 +517,8 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    if sys.stdout:
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportAttributeAccessIssue]
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # a pipe that is closed ends it quietly
     main(sys.argv[1:])

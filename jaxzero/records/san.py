@@ -1,6 +1,9 @@
 """Moves of chess as in PGN (standard algebraic notation, SAN): `Nbd7`, `exd8=Q`, `O-O`; and many games played at once.
 
 Which move `Nd7` means depends on the position, so that a record is read and written along its replay through the env.
+
+Other forms are read too: `Nb8-d7`, `b8d7`, `Pe4`, `e7e8q`, `e8/Q`, `e8(Q)`, `e:d5`, `exd6e.p.`, `0-0`, `♞d7`, dashes of
+all lengths, and signs behind a move, such as `Nd7+-`.
 """
 
 import re
@@ -14,12 +17,17 @@ import numpy as np
 
 from envs import chess_moves as rules
 from envs.chess import Chess, square_name, unpacked
+from jaxzero.files import shortened
 from jaxzero.records.game import CHUNK, first_states
 
-# Piece, file and rank of the origin, goal, promotion; the marks are not judged.
-MOVE = re.compile(r"([NBRQK]?)([a-h]?)([1-8]?)[x-]?([a-h][1-8])(?:=?([NBRQ]))?[+#]*")
-CASTLING = re.compile(r"([O0]-[O0])(-[O0])?[+#]*")
+PLAIN = str.maketrans(dict(zip("♔♕♖♗♘♙♚♛♜♝♞♟‐‑–—−×", "KQRBNPKQRBNP-----x", strict=True)) | {"½": "1/2"})
+SIGN = r"(?:\+/?-{1,2}|-{1,2}/?\+|\+/?=|=/?\+|[=±∓⩲⩱∞□])"  # who stands better; not the null move `--`
+MARKS = rf":?[+#†‡]*{SIGN}?"  # not judged
+# Piece, file and rank of the origin, goal, promotion.
+MOVE = re.compile(rf"([PNBRQK]?)([a-h]?)([1-8]?)[-x:]?([a-h][1-8])(?:[=/]?\(?=?([NBRQnbrq])\)?)?(?:/?e\.?p\.?)?{MARKS}")
+CASTLING = re.compile(rf"([Oo0]-[Oo0])(-[Oo0])?{MARKS}")
 LETTERS = {bits: kind for kind, bits in rules.KINDS.items()}
+SQUARES = [[square_name(square, player) for square in range(64)] for player in range(2)]
 
 
 class Move(NamedTuple):
@@ -44,6 +52,7 @@ def legal_moves(board: np.ndarray, legal: np.ndarray, player: int) -> dict[int, 
     """board u32[4, 2] in the mover's view, legal bool[A]."""
     _, a, b, c = unpacked(board)
     kinds = a + 2 * b + 4 * c
+    names = SQUARES[player]
     found = {}
     for action in np.flatnonzero(legal).tolist():
         origin, plane = divmod(action, rules.PLANES)
@@ -52,8 +61,7 @@ def legal_moves(board: np.ndarray, legal: np.ndarray, player: int) -> dict[int, 
         promotion = "NBR"[(plane - 64) // 3] if plane >= 64 else "Q" if kind == "P" and goal >= 56 else ""
         captures = bool(kinds[goal]) or (kind == "P" and (goal - origin) % 8 != 0)  # en passant too
         castles = {2: "O-O", -2: "O-O-O"}.get(goal - origin, "") if kind == "K" else ""
-        names = square_name(origin, player), square_name(goal, player)
-        found[action] = Move(action, kind, *names, captures, promotion, castles)
+        found[action] = Move(action, kind, names[origin], names[goal], captures, promotion, castles)
     return found
 
 
@@ -63,25 +71,28 @@ def read(text: str, moves: dict[int, Move]) -> Move:
     Raises:
         ValueError: no move, or not exactly one.
     """
-    if castling := CASTLING.fullmatch(text):
+    plain, shown = text.translate(PLAIN), shortened(text, 30)
+    if castling := CASTLING.fullmatch(plain):
         found = [move for move in moves.values() if move.castles == ("O-O-O" if castling[2] else "O-O")]
-    elif match := MOVE.fullmatch(text):
+    elif match := MOVE.fullmatch(plain):
         kind, file, rank, goal, promotion = match.groups()
+        kinds = kind or ("PNBRQK" if file and rank else "P")  # from square to square, as in UCI
         if not kind and not file:
             file = goal[0]  # a pawn that captures names its file
         found = [
             move
             for move in moves.values()
-            if (move.kind, move.goal, move.promotion) == (kind or "P", goal, promotion or "")
+            if (move.goal, move.promotion) == (goal, (promotion or "").upper())
+            and move.kind in kinds
             and move.origin[0] == (file or move.origin[0])
             and move.origin[1] == (rank or move.origin[1])
         ]
     else:
-        raise ValueError(f"{text!r} is no move such as e4, Nbd7, exd8=Q, O-O")
+        raise ValueError(f"{shown!r} is no move such as e4, Nbd7, exd8=Q, O-O")
     if not found:
-        raise ValueError(f"{text} is not legal here")
+        raise ValueError(f"{shown} is not legal here")
     if len(found) > 1:
-        raise ValueError(f"{text} is ambiguous: {' or '.join(write(move, moves) for move in found)}")
+        raise ValueError(f"{shown} is ambiguous: {' or '.join(write(move, moves) for move in found)}")
     return found[0]
 
 
@@ -126,12 +137,12 @@ def walk(env: Chess, starts: Sequence[str | None], choose: Callable[[int, Positi
         while live:
             states, legal, checked = advance(env, states, actions)
             seen = states.board, states.player, states.ply, states.terminated, states.rewards, legal, checked
-            positions = zip(*jax.device_get(seen), strict=True)
+            positions = list(zip(*jax.device_get(seen), strict=True))
             actions = np.full(CHUNK, -1, np.int32)
-            for g, (board, player, ply, over, rewards, able, check) in enumerate(positions):
-                if g in live:
-                    label = f"{ply // 2 + 1}{'...' if player else '.'}"
-                    moves = legal_moves(board, able, int(player))
-                    action = choose(first + g, Position(label, moves, bool(check), bool(over), tuple(rewards.tolist())))
-                    actions[g] = -1 if action is None else action
+            for g in live:
+                board, player, ply, over, rewards, able, check = positions[g]
+                label = f"{ply // 2 + 1}{'...' if player else '.'}"
+                moves = legal_moves(board, able, int(player))
+                action = choose(first + g, Position(label, moves, bool(check), bool(over), tuple(rewards.tolist())))
+                actions[g] = -1 if action is None else action
             live = [g for g in live if actions[g] >= 0]

@@ -7,16 +7,13 @@ reaches the page as JSON and is set as text, never as markup; boards are images,
 
 import html
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxzero import metrics, runs, settings
-from jaxzero.config import ConfigError
-from jaxzero.curves import Rows
+from jaxzero import files, metrics, runs, settings
 from jaxzero.evaluation import analysis, players
 from jaxzero.report import contents, samples
 
@@ -38,24 +35,23 @@ def write(folder: Path, file: Path | None, options: Options) -> tuple[Path, list
     what the run lacks, a line each.
 
     Raises:
-        ConfigError: no run, or something in it that cannot be read.
+        ConfigError: no run, something in it that cannot be read, or a file that cannot be written.
     """
-    data, notices = gather(folder, options)
     file = file or folder / "report.html"
-    draft = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        draft.write_text(page(data), encoding="utf-8")
-        os.replace(draft, file)
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be written ({error.strerror}); choose another --file") from error
+    files.check_target(file, "--file")
+    data, notices = gather(folder, options)
+    with files.reported(file):
+        files.write(file, page(data))
     return file, notices
 
 
 def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
     """All that the page shows, and what the run lacks."""
-    config, rows = settings.load(folder / runs.CONFIG), read_rows(folder)
+    config = settings.load(folder / runs.CONFIG)
+    rows, skipped = metrics.examine(folder)
     evaluations = contents.evaluations(folder)
     notices = [] if rows else ["metrics.jsonl is missing or empty: no curves"]
+    notices += [skipped.removeprefix(f"{folder}/")] if skipped else []
     notices += [] if evaluations else ["no evaluations yet: no results against opponents"]
     loaded, played = None, {}
     if not list((folder / "checkpoints").glob("[0-9]*")):
@@ -64,7 +60,7 @@ def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
         loaded = runs.load(folder, options.step)
         played = play(loaded, contents.results(evaluations), options)
     parameters = loaded and sum(np.size(x) for x in jax.tree.leaves(loaded.params))
-    iterations = max((row.get("iteration", 0) for row in rows), default=0)
+    iterations = max((row["iteration"] for row in rows), default=0)
     data = {
         "title": folder.resolve().name,
         "game": contents.game_of(config.game),
@@ -79,13 +75,6 @@ def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
         **played,
     }
     return data, notices
-
-
-def read_rows(folder: Path) -> Rows:
-    try:
-        return metrics.read(folder)
-    except ValueError as error:
-        raise ConfigError(str(error)) from error
 
 
 def play(loaded: runs.Loaded, results: list[dict[str, Any]], options: Options) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """What a report shows, as JSON-ready data that page.js draws."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,13 +8,17 @@ from typing import Any
 import numpy as np
 
 from envs import Env
-from jaxzero import runs, settings
-from jaxzero.config import Config, ConfigError, GameConfig
-from jaxzero.curves import NOISY, Rows, elo_lines, known, series, smooth, thin
+from jaxzero import files, runs, settings
+from jaxzero.config import Config, GameConfig
+from jaxzero.curves import NOISY, RATED, Rows, elo_lines, known, series, smooth, thin
 from jaxzero.progress import duration, short_number
 from jaxzero.report.samples import RANDOM, Ply, Sample
 
 CANDIDATES = 5  # moves shown in a position
+SHOWN = RATED | {"games": int, "score": float, "gain?": {"elo": float, "interval": (float, float)}}
+SIDE = {"games": int, "wins": int, "draws": int, "losses": int, "score": float}
+RESULT = SIDE | {"interval": (float, float), "as_first": SIDE, "as_second": SIDE}
+EVALUATED = {"iteration": int, "results": {str: RESULT}}  # shapes of files, see `files.check_shape`
 METRIC = "metric/"  # begins the names of what a function of the user's own measures
 
 
@@ -73,8 +76,8 @@ def elo(folder: Path, last: int) -> dict[str, Any]:
     Raises:
         ConfigError: ratings that cannot be read.
     """
-    file = folder / runs.RATINGS
-    rows = read_json(file, ("ratings",))["ratings"] if file.exists() else []
+    content = files.read_json(folder / runs.RATINGS, {"ratings": [SHOWN]})
+    rows = content["ratings"] if content else []
     lines: list[dict[str, Any]] = []
     for name, own in elo_lines(rows).items():
         low, high = zip(*(row["interval"] for row in own), strict=True)
@@ -106,16 +109,17 @@ def short(numbers: np.ndarray) -> list[float]:
 def facts(config: Config, rows: Rows, parameters: int | None, step: int | None) -> list[tuple[str, str]]:
     """The run in a few words and numbers."""
     last = rows[-1] if rows else {}
-    seconds, positions = last.get("seconds"), last.get("positions")
+    numbers = {key: last[key] for key in ("seconds", "games", "positions", "updates") if known(last, key)}
+    seconds, positions = numbers.get("seconds"), numbers.get("positions")
     machines = dict.fromkeys(row["device"] for row in rows if isinstance(row.get("device"), str))
     told = {
-        "iterations": f"{last['iteration']:,} of {config.iterations:,}" if known(last, "iteration") else None,
+        "iterations": f"{last['iteration']:,} of {config.iterations:,}" if last else None,
         "training time": duration(seconds) if seconds else None,
         "hardware": "; ".join(machines) or None,
-        "games": count(last.get("games")),
+        "games": count(numbers.get("games")),
         "positions": count(positions),
         "positions per second": count(round(positions / seconds)) if positions and seconds else None,
-        "updates": count(last.get("updates")),
+        "updates": count(numbers.get("updates")),
         "parameters": count(parameters),
         "checkpoint shown": f"iteration {step:,}" if step is not None else None,
     }
@@ -146,8 +150,8 @@ def evaluations(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ConfigError: one that cannot be read.
     """
-    files = sorted(folder.glob("evaluations/iteration_*/results.json"), key=lambda file: iteration_of(file.parent.name))
-    return [read_json(file, ("iteration", "results")) for file in files]
+    found = sorted(folder.glob("evaluations/iteration_*/results.json"), key=lambda file: iteration_of(file.parent.name))
+    return [content for file in found if (content := files.read_json(file, EVALUATED))]
 
 
 def iteration_of(name: str) -> int:
@@ -155,19 +159,9 @@ def iteration_of(name: str) -> int:
     return int(number) if number.isdecimal() else -1
 
 
-def read_json(file: Path, keys: tuple[str, ...]) -> dict[str, Any]:
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        for key in keys:
-            content[key]
-        return content
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{file}: cannot be read ({error}); mend or delete it") from error
-
-
 def results(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The newest result against each opponent."""
-    newest = {name: {"opponent": name, "iteration": each["iteration"], **result}
+    newest = {name: {**result, "opponent": name, "iteration": each["iteration"]}
               for each in found for name, result in each["results"].items()}  # fmt: skip
     return list(newest.values())
 

@@ -7,14 +7,21 @@ An attack is one file with `COUNT`, the cases of a full run, `FEW`, those of `ma
 import contextlib
 import importlib
 import io
+import logging
 import random
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 ATTACKS: tuple[str, ...] = (  # modules of this package
+    "engines",
+    "interrupts",
+    "options",
+    "damage",
+    "weights",
 )
 MOST = 600  # characters of an error message
 PATIENCE = 20.0  # seconds that refusing bad input may take, far above what it takes
@@ -79,3 +86,23 @@ def one_line(error: str) -> str:
     if not error.startswith("error: ") or error.count("\n") != 1:
         return f"not one line that begins with 'error: ': {error[:200]!r}"
     return f"a message of {len(error)} characters: {error[:80]!r}" if len(error) > MOST else ""
+
+
+class Report(NamedTuple):
+    name: str
+    cases: int
+    faults: list[Case]
+    seconds: float
+
+
+def carry_out(name: str, seed: int, count: int, progress: Any) -> Report:
+    """Runs one attack, in a process of its own; `progress` is a queue that is told of each case."""
+    logging.getLogger("jaxzero").propagate = False  # warnings would run through the bar
+    began, cases, faults = time.perf_counter(), 0, []
+    with tempfile.TemporaryDirectory(prefix=f"gauntlet_{name}_") as folder:
+        for case in load(name).attack(random.Random(f"{name} {seed}"), count, Path(folder)):
+            cases += 1
+            if case.fault:
+                faults.append(case)
+            progress.put((name, bool(case.fault)))
+    return Report(name, cases, faults, time.perf_counter() - began)

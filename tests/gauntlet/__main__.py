@@ -3,13 +3,10 @@
 import argparse
 import multiprocessing
 import os
-import random
 import sys
-import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
@@ -21,26 +18,7 @@ from rich.console import Console  # noqa: E402
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from gauntlet import ATTACKS, Case, load  # noqa: E402
-
-
-class Report(NamedTuple):
-    name: str
-    cases: int
-    faults: list[Case]
-    seconds: float
-
-
-def carry_out(name: str, seed: int, count: int, progress) -> Report:
-    """Runs one attack; `progress` is a queue that is told of each case."""
-    began, cases, faults = time.perf_counter(), 0, []
-    with tempfile.TemporaryDirectory(prefix=f"gauntlet_{name}_") as folder:
-        for case in load(name).attack(random.Random(f"{name} {seed}"), count, Path(folder)):
-            cases += 1
-            if case.fault:
-                faults.append(case)
-            progress.put((name, bool(case.fault)))
-    return Report(name, cases, faults, time.perf_counter() - began)
+from gauntlet import ATTACKS, Report, carry_out, load  # noqa: E402
 
 
 def main() -> int:

@@ -34,7 +34,7 @@ def run(path: Path, function: str, inputs: list[np.ndarray]) -> list[np.ndarray]
 
 def read(path: Path) -> tuple[Weights, dict[str, Any]]:
     try:
-        contents = json.loads(path.read_text(encoding="utf-8"))
+        contents = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=distinct)
     except (ValueError, RecursionError) as error:  # UnicodeDecodeError too
         raise ValueError(f"not readable JSON ({' '.join(str(error).split())[:200]})") from error
     contents = contents if isinstance(contents, dict) else {}
@@ -43,6 +43,13 @@ def read(path: Path) -> tuple[Weights, dict[str, Any]]:
         raise ValueError("not written by jaxzero: it is not metadata and weights")
     dtype = np.float16 if metadata.get("dtype") == "float16" else np.float32
     return {name: array(name, entry, dtype) for name, entry in weights.items()}, metadata
+
+
+def distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON. ValueError: it has a name twice, and readers differ in which one they take."""
+    if len(found := dict(pairs)) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
 
 
 def array(name: str, entry: Any, dtype: Any) -> np.ndarray:

@@ -102,7 +102,9 @@ export async function loadNetwork(ort, model) {
       value: value.data[i],
     }));
   }
-  return { game, evaluate };
+  const network = { game, evaluate };
+  await search(network, game.start(), 0);
+  return network;
 }
 
 const C_PUCT = 1.5;
@@ -153,6 +155,7 @@ async function expand(network, paths) {
     const scores = leaf.actions.map((action) => said[i].logits[action]);
     const weights = scores.map((score) => Math.exp(score - Math.max(...scores)));
     const sum = weights.reduce((a, b) => a + b);
+    if (!Number.isFinite(sum + said[i].value)) throw new Error("The network's answers are no numbers; it cannot play.");
     leaf.priors = weights.map((weight) => weight / sum);
     leaf.children = weights.map(() => null);
     backUp(path, leaf.sign() * said[i].value);
