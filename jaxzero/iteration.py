@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from envs import Env
 from jaxzero import learner as learners
-from jaxzero import models, networks, search, selfplay
+from jaxzero import models, networks, search, selfplay, statistics, targets
 from jaxzero import replay as replays
 from jaxzero.config import Config
 from jaxzero.learner import AXIS
@@ -100,7 +100,7 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
     cheap = None
     if config.search.full_share < 1:
         cheap = search.make(config.search, env, model, config.search.cheap_simulations)
-    play_chunks = [selfplay.make_chunk(env, searcher, config, cheap) for searcher in searchers]
+    plays = [selfplay.make_play(env, searcher, config, cheap) for searcher in searchers]
     learn_steps = learners.make_learn(env, network, config, optimizer(config))
     mesh = make_mesh(config.num_devices())
     lanes_here = config.selfplay.games // mesh.size
@@ -110,8 +110,8 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
 
     def init(done: jax.Array) -> RunState:
         part = begin(config, network, done)
-        keys = selfplay.lane_keys(stream(part["key"], INIT, done + 1), lanes())
-        games = selfplay.start(env, searchers[0], keys, config.selfplay.opening_plies)
+        key = stream(part["key"], INIT, done + 1)
+        games = selfplay.start(env, searchers[0], key, lanes(), config.selfplay.opening_plies)
         num_rows = replays.rows(config.replay.capacity, config.selfplay.games, config.selfplay.plies)
         return RunState(**part, games=games, replay=replays.init(env, num_rows, lanes_here))
 
@@ -119,14 +119,22 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         params = network.fold(state.best.variables if state.best else state.learned.average)
         key = stream(state.key, PLAY, state.iteration)
         part = jnp.minimum(state.iteration * len(budgets) // config.iterations, len(budgets) - 1)
-        games, replay, sums = jax.lax.switch(part, play_chunks, params, key, state.games, state.replay, lanes())
+        games, chunk = jax.lax.switch(part, plays, params, state.games, key)
+        replay = replays.add(state.replay, chunk.transitions)
+        # A game that has just ended began at most `max_plies` before: its first plies may be of an earlier chunk.
+        newest = replays.newest(replay, config.selfplay.plies + env.max_plies)
+        target, known = targets.label(newest, config.learner.td_lambda, config.learner.td_steps)
+        replay, new = replays.label(replay, target, known)
+        sums = statistics.of_play(chunk, env.num_players) | statistics.of_values(newest, new)
         return dataclasses.replace(state, games=games, replay=replay), jax.lax.psum(sums, AXIS)
 
     def learn(state: RunState):
         iteration = state.iteration + 1
         positions = (iteration * config.selfplay.plies).astype(jnp.float32) * config.selfplay.games
-        key = stream(state.key, LEARN, state.iteration)
-        learned, metrics = learn_steps(state.learned, state.replay, key, positions)
+        rows = replays.window_rows(config.replay, positions, config.selfplay.games)
+        source = replays.source(state.replay, rows, config.learner.priority)
+        learned, metrics = learn_steps(state.learned, source, stream(state.key, LEARN, state.iteration))
+        metrics |= {"window": (rows * config.selfplay.games).astype(jnp.float32)}
         return dataclasses.replace(state, iteration=iteration, learned=learned), metrics
 
     outside = partial(jax.shard_map, mesh=mesh, check_vma=False)

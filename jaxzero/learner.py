@@ -1,6 +1,6 @@
-"""Learning: optax updates on samples from the replay.
+"""Learning: optax updates on batches from any source.
 
-Letters: N samples on this device, K updates of an iteration.
+Letters: N samples on this device, K plies that a model is unrolled over.
 """
 
 import dataclasses
@@ -16,10 +16,10 @@ import optax.contrib
 
 from envs import Env
 from jaxzero import models, search
-from jaxzero import replay as replays
-from jaxzero.config import Config, LearnerConfig, ReplayConfig
+from jaxzero.config import Config, LearnerConfig
 from jaxzero.losses import Window, alphazero_loss, by_depth, muzero_loss
 from jaxzero.networks import Network, Variables
+from jaxzero.transitions import Source, Transition, compact_policy
 
 AXIS = "devices"
 
@@ -37,7 +37,7 @@ class Batch(NamedTuple):
     """Positions to learn from; leading axis N."""
 
     observation: jax.Array  # f32[N, …]
-    moves: jax.Array  # i16[N, L]  legal actions, -1 in unused slots
+    moves: jax.Array  # i16[N, L]  legal actions, -1 in unused played
     weights: jax.Array  # f16[N, L]  target policy over `moves`
     policy_weight: jax.Array  # f16[N]
     value: jax.Array  # f32[N]  target
@@ -80,35 +80,29 @@ def optimizer(config: LearnerConfig, total_updates: int) -> optax.GradientTransf
     return optax.MultiSteps(chain, config.accumulate).gradient_transformation() if config.accumulate > 1 else chain
 
 
-def window_rows(config: ReplayConfig, positions: jax.Array, games: int) -> jax.Array:
-    """Rows of the newest positions that are sampled (KataGo, Wu 2019, appendix C: grows sublinearly), i32[]."""
-    grown = config.window * jnp.maximum(positions / config.window, 1.0) ** config.growth
-    return jnp.ceil(jnp.minimum(grown, config.capacity) / games).astype(jnp.int32)
-
-
-def make_batch(env: Env, config: LearnerConfig, slots: replays.Slots, value: jax.Array, key: jax.Array) -> Batch:
-    """What N slots and their value targets f32[N] teach, each turned by a random symmetry if `config.augment`."""
+def make_batch(env: Env, config: LearnerConfig, played: Transition, value: jax.Array, key: jax.Array) -> Batch:
+    """What N plies and their value targets f32[N] teach, each turned by a random symmetry if `config.augment`."""
     turn = draw_symmetries(env, config, key, len(value))
-    observation = turned(env, jax.vmap(env.observe)(slots.state), turn)
-    return Batch(observation, turned_actions(env, slots.moves, turn), slots.weights, slots.policy_weight, value)
+    observation = turned(env, jax.vmap(env.observe)(played.state), turn)
+    return Batch(observation, turned_actions(env, played.moves, turn), played.weights, played.policy_weight, value)
 
 
 def make_window(
-    env: Env, config: LearnerConfig, slots: replays.Slots, value: jax.Array, key: jax.Array, seen: bool = False
+    env: Env, config: LearnerConfig, played: Transition, value: jax.Array, key: jax.Array, seen: bool = False
 ) -> Window:
     """The same of N positions and the K plies after each, [N, K + 1], for a model to be unrolled over; without `seen`
     only the first of them is shown."""
     count, plies = value.shape
     turn = draw_symmetries(env, config, key, count)
     shown = plies if seen else 1
-    states = jax.tree.map(lambda x: x[:, :shown].reshape(-1, *x.shape[2:]), slots.state)
+    states = jax.tree.map(lambda x: x[:, :shown].reshape(-1, *x.shape[2:]), played.state)
     repeated = None if turn is None else jnp.repeat(turn, shown)
     observation = turned(env, jax.vmap(env.observe)(states), repeated)
-    mover, end = slots.state.player, slots.end
+    mover, end = played.state.player, played.end
     return Window(
         observation=observation.reshape(count, shown, *observation.shape[1:]),
-        action=turned_actions(env, slots.action, turn), moves=turned_actions(env, slots.moves, turn),
-        weights=slots.weights, policy_weight=slots.policy_weight, value=value, reward=slots.reward,
+        action=turned_actions(env, played.action, turn), moves=turned_actions(env, played.moves, turn),
+        weights=played.weights, policy_weight=played.policy_weight, value=value, reward=played.reward,
         follows=jnp.where(end, 2, (jnp.roll(mover, -1, 1) != mover).astype(jnp.int32)),
         alive=jnp.cumsum(end, 1) - end == 0,
     )  # fmt: skip
@@ -139,7 +133,7 @@ def turned_actions(env: Env, actions: jax.Array, turn: jax.Array | None) -> jax.
 
 
 def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., Any]:
-    """The function `reanalyse(variables, slots, value, key) -> (slots, value)` on [N, K + 1]: the first
+    """The function `reanalyse(variables, played, value, key) -> (played, value)` on [N, K + 1]: the first
     `learner.reanalyse` of the N get the policies and root values that the latest network finds in their positions
     (Schrittwieser et al. 2021, "Online and offline reinforcement learning by planning with a learned model").
 
@@ -149,13 +143,13 @@ def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., 
     searcher = search.make(dataclasses.replace(config.search, reuse=False), env, models.make(env, network))
     td_lambda = config.learner.td_lambda
 
-    def reanalyse(variables: Variables, slots: replays.Slots, value: jax.Array, key: jax.Array):
+    def reanalyse(variables: Variables, played: Transition, value: jax.Array, key: jax.Array):
         count, plies = round(config.learner.reanalyse * len(value)), value.shape[1]
-        states = jax.tree.map(lambda x: x[:count].reshape(-1, *x.shape[2:]), slots.state)
+        states = jax.tree.map(lambda x: x[:count].reshape(-1, *x.shape[2:]), played.state)
         keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count * plies))
         temperature = jnp.zeros(count * plies)
         found, _ = searcher.run(network.fold(variables), keys, states, searcher.init(states), temperature, True)
-        _, weights = replays.compact_policy(found.policy, jax.vmap(env.legal_actions)(states), env.max_legal)
+        _, weights = compact_policy(found.policy, jax.vmap(env.legal_actions)(states), env.max_legal)
 
         def back(later, ply):
             change, later_mover = later
@@ -165,7 +159,7 @@ def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., 
             return (change, mover), change
 
         fresh = found.value.reshape(count, plies)
-        by_ply = jax.tree.map(lambda x: x[:count].T, (slots.value, slots.state.player, slots.end))
+        by_ply = jax.tree.map(lambda x: x[:count].T, (played.value, played.state.player, played.end))
         start = jnp.zeros(count), by_ply[1][-1]
         _, change = jax.lax.scan(back, start, (fresh.T, *by_ply), reverse=True)
 
@@ -173,8 +167,8 @@ def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., 
             return old.at[:count].set(new.reshape(count, plies, *new.shape[1:]).astype(old.dtype))
 
         renewed = dataclasses.replace(
-            slots, weights=put(slots.weights, weights), value=put(slots.value, found.value),
-            policy_weight=put(slots.policy_weight, found.policy_weight),
+            played, weights=put(played.weights, weights), value=put(played.value, found.value),
+            policy_weight=put(played.policy_weight, found.policy_weight),
         )  # fmt: skip
         return renewed, value.at[:count].add(change.T)
 
@@ -222,7 +216,7 @@ def make_update(network: Network, config: LearnerConfig, optimizer: optax.Gradie
 def make_learn(
     env: Env, network: Network, config: Config, optimizer: optax.GradientTransformation
 ) -> Callable[..., Any]:
-    """The function `learn(learned, replay, key, positions) -> (learned, metrics)` of K updates, under `AXIS`.
+    """The function `learn(learned, source, key) -> (learned, metrics)` of `config.updates` updates, under `AXIS`.
 
     Nothing is learned until every device has a full batch of finished positions.
     """
@@ -230,34 +224,25 @@ def make_learn(
     reanalyse = make_reanalyse(env, network, config) if config.learner.reanalyse else None
     steps = config.learner.unroll if network.latent else 0
 
-    def draw(learned: Learned, replay: replays.Replay, table: jax.Array, key: jax.Array, count: int):
-        """Slots and their targets, [N] to judge or [N, K + 1] to unroll a model over, and weights [N]."""
-        if not (network.latent or reanalyse):
-            return replays.sample(replay, table, key, count)
+    def batch_of(learned: Learned, source: Source, key: jax.Array, turning: jax.Array, count: int):
+        """A batch to judge, or to unroll a model over, and its weights [N]."""
         drawn, looked = jax.random.split(key)
-        slots, value, weight = replays.sample_windows(replay, table, drawn, count, steps)
+        played, value, weight = source.draw(drawn, count, steps)
         if reanalyse:
-            slots, value = reanalyse(learned.variables, slots, value, looked)
-        if not network.latent:
-            slots, value = jax.tree.map(lambda x: x[:, 0], (slots, value))
-        return slots, value, weight
+            played, value = reanalyse(learned.variables, played, value, looked)
+        if network.latent:
+            seen = bool(config.learner.consistency_weight or network.latent.num_codes)
+            return make_window(env, config.learner, played, value, turning, seen), weight
+        played, value = jax.tree.map(lambda x: x[:, 0], (played, value))
+        return make_batch(env, config.learner, played, value, turning), weight
 
-    make = make_batch
-    if network.latent:
-        make = partial(make_window, seen=bool(config.learner.consistency_weight or network.latent.num_codes))
-
-    def learn(learned: Learned, replay: replays.Replay, key: jax.Array, positions: jax.Array):
-        devices = jax.lax.psum(1, AXIS)
-        count = config.learner.batch // devices
-        rows = window_rows(config.replay, positions, config.selfplay.games)
-        allowed = replays.sampleable(replay, rows)
-        table = replays.sampling_table(replay, allowed, config.learner.priority)
+    def learn(learned: Learned, source: Source, key: jax.Array):
+        count = config.learner.batch // jax.lax.psum(1, AXIS)
 
         def one(learned, k):
             sampled, turns, dropped = jax.random.split(jax.random.fold_in(key, k), 3)
-            device = jax.lax.axis_index(AXIS)
-            slots, value, weight = draw(learned, replay, table, jax.random.fold_in(sampled, device), count)
-            batch = make(env, config.learner, slots, value, jax.random.fold_in(turns, device))
+            sampled, turns = (jax.random.fold_in(x, jax.lax.axis_index(AXIS)) for x in (sampled, turns))
+            batch, weight = batch_of(learned, source, sampled, turns, count)
             return update(learned, batch, dropped, weight)
 
         def run(learned):
@@ -268,8 +253,6 @@ def make_learn(
             nothing = jax.eval_shape(run, learned)[1]
             return learned, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing)
 
-        enough = jax.lax.pmin(allowed.sum(), AXIS) >= count
-        learned, metrics = jax.lax.cond(enough, run, skip, learned)
-        return learned, metrics | {"window": (rows * config.selfplay.games).astype(jnp.float32)}
+        return jax.lax.cond(jax.lax.pmin(source.available, AXIS) >= count, run, skip, learned)
 
     return learn

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxzero.config import LearnerConfig
-from jaxzero.networks import Latent, Prediction, Transition
+from jaxzero.networks import DynamicsOutput, Latent, Prediction
 from jaxzero.networks.values import Heads, squash, two_hot
 from jaxzero.targets import wdl_target
 
@@ -116,7 +116,7 @@ def outcomes(network: Latent, params: Any, observation: jax.Array, seen: jax.Arr
     return Outcomes(happened, code, distance, uneven)
 
 
-def unroll(network: Latent, params: Any, window: Window) -> tuple[Prediction, Transition, Outcomes | None]:
+def unroll(network: Latent, params: Any, window: Window) -> tuple[Prediction, DynamicsOutput, Outcomes | None]:
     """What the model says of the K + 1 positions, of the K actions and, if it knows chance, of what happened after
     each. Half of the gradient goes on from each step to the one before."""
     action = jnp.moveaxis(window.action[:, :-1], 1, 0).astype(jnp.int32)

@@ -1,8 +1,5 @@
 """Search over known chance nodes: against exact expectations and against a search written in plain Python."""
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
-
 import dataclasses
 import functools
 import math
@@ -58,11 +55,11 @@ def know(env: envs.Env, value_of: Callable[[Any], jax.Array]) -> Model:
     assert resolved is not None
 
     def root(params, states):
-        return model.root(params, states).replace(value=value_of(states))
+        return model.root(params, states)._replace(value=value_of(states))
 
     def resolve(params, key, outcomes, states):
         said, after = resolved(params, key, outcomes, states)
-        return said.replace(value=jnp.where(after.terminated, 0.0, value_of(after))), after
+        return said._replace(value=jnp.where(after.terminated, 0.0, value_of(after))), after
 
     return model._replace(root=root, chance=resolve)
 
@@ -96,8 +93,9 @@ def test_outcomes_are_visited_by_their_probability():
         left = jnp.where(visits > 0, -jnp.inf, padded)
         untried = trees.Untried(left.argmax(0), left.max(0), left.max(0))
         blank = jnp.zeros(len(odds))
-        children = (trees.chunks(x) for x in (visits > 0, visits, visits, padded))
-        scores, first = chance.rule(trees.Family(*children, blank, blank, visits.sum(0), untried, blank > 0))
+        tried, counts, logits = map(trees.chunks, (visits > 0, visits, padded))
+        near = trees.Family(tried, counts, counts, logits, blank, blank, visits.sum(0), untried, blank > 0)
+        scores, first = chance.rule(near)
         scores = jnp.where(visits > 0, jnp.concatenate(scores), -jnp.inf)
         best = jnp.where(scores.max(0) >= first, scores.argmax(0), untried.slot)
         visits = visits + (jnp.arange(32)[:, None] == best[None])

@@ -165,7 +165,7 @@ def test_simulations_follow_the_schedule():
         played = {n: host(constant[n].self_play(copies[n])[0]) for n in constant}
         state, _ = steps.self_play(state)
         assert_identical(state, played[growing.simulations(done)])
-        assert not np.array_equal(played[2].replay.slots.value, played[9].replay.slots.value)
+        assert not np.array_equal(played[2].replay.transitions.value, played[9].replay.transitions.value)
         state = dataclasses.replace(state, iteration=state.iteration + 1)
 
 
@@ -196,7 +196,7 @@ def test_no_ply_and_no_update_uses_a_key_again(monkeypatch):
         state = run(steps, state, 1)
         keys.append(tuple(np.asarray(state.learned.variables["stats"]["key"])))
     assert int(state.learned.updates) >= 3
-    assert len(np.unique(state.replay.slots.value)) == 8 * 24
+    assert len(np.unique(state.replay.transitions.value)) == 8 * 24
     assert len(set(keys[-3:])) == 3
 
 

@@ -16,6 +16,7 @@ from jaxzero import iteration, learner, networks
 from jaxzero import replay as replays
 from jaxzero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SelfPlayConfig
 from jaxzero.learner import Batch, Learned
+from jaxzero.transitions import Transition, compact_policy
 
 ENV = envs.make("tic_tac_toe")
 MLP = NetworkConfig(kind="mlp", sizes=(16,))
@@ -84,18 +85,18 @@ def test_symmetry_turns_board_and_policy(name):
     assert len({env.to_text(state) for state in states}) == len(states)  # no turn looks like another
     legal = np.asarray(legal_actions(states[0]))
     policy = np.where(legal, rng.random(env.num_actions), 0).astype(np.float16)
-    moves, weights = replays.compact_policy(jnp.asarray(policy)[None], jnp.asarray(legal)[None], env.max_legal)
+    moves, weights = compact_policy(jnp.asarray(policy)[None], jnp.asarray(legal)[None], env.max_legal)
     count = 64
 
     def repeat(x):
         return jnp.broadcast_to(x, (count, *x.shape))
 
-    one = replays.Slots(
+    one = Transition(
         states[0], jnp.int16(0), jnp.float32(0), jnp.bool(False), jnp.float32(0.5), moves[0], weights[0], jnp.float16(1)
     )
-    slots = jax.tree.map(repeat, one)
+    played = jax.tree.map(repeat, one)
     target = jnp.arange(count) / count
-    batch = learner.make_batch(env, LearnerConfig(), slots, target, jax.random.key(0))
+    batch = learner.make_batch(env, LearnerConfig(), played, target, jax.random.key(0))
     seen = set()
     for row in range(count):
         turn = next(i for i, state in enumerate(states) if np.array_equal(observe(state), batch.observation[row]))
@@ -107,9 +108,9 @@ def test_symmetry_turns_board_and_policy(name):
         np.testing.assert_array_equal(turned[np.asarray(batch.moves[row])[used]], np.asarray(batch.weights[row])[used])
     assert seen == set(range(len(states)))
     np.testing.assert_array_equal(batch.value, target)
-    plain = learner.make_batch(env, LearnerConfig(augment=False), slots, target, jax.random.key(0))
+    plain = learner.make_batch(env, LearnerConfig(augment=False), played, target, jax.random.key(0))
     assert equal(plain.observation, repeat(observe(states[0])))
-    assert equal(plain.moves, slots.moves)
+    assert equal(plain.moves, played.moves)
 
 
 # Optimizer
@@ -287,7 +288,7 @@ CONFIG = Config(
 def test_window_grows_with_the_positions_seen():
     def rows(positions, **settings):
         config = ReplayConfig(**{"capacity": 6400, "window": 1600, "growth": 0.5} | settings)
-        return int(learner.window_rows(config, jnp.float32(positions), 16))
+        return int(replays.window_rows(config, jnp.float32(positions), 16))
 
     assert [rows(x) for x in (16, 1600, 6400, 25600, 10**6)] == [100, 100, 200, 400, 400]
     assert rows(10**6, growth=0.0) == 100
@@ -297,20 +298,21 @@ def test_window_grows_with_the_positions_seen():
 def test_nothing_is_learned_before_a_full_batch_is_ready():
     network = networks.make(MLP, ENV)
     optimizer = learner.optimizer(CONFIG.learner, 100)
-    learn = on_one_device(learner.make_learn(ENV, network, CONFIG, optimizer))
+    steps = learner.make_learn(ENV, network, CONFIG, optimizer)
+    learn = on_one_device(lambda learned, replay, key: steps(learned, replays.source(replay, jnp.int32(8)), key))
     start, empty = fresh(network, optimizer), replays.init(ENV, 16, 4)
-    slots = dataclasses.replace(empty.slots, moves=jnp.zeros_like(empty.slots.moves).at[..., 1:].set(-1))
+    moves = jnp.zeros_like(empty.transitions.moves).at[..., 1:].set(-1)
+    played = dataclasses.replace(empty.transitions, moves=moves)
 
     def replay(rows, lanes):
         ready = (jnp.arange(16)[:, None] < rows) & (jnp.arange(4)[None] < lanes)
-        return replays.Replay(slots, empty.target, ready, jnp.int32(8))  # the window is rows 0 to 7
+        return replays.Replay(played, empty.target, ready, jnp.int32(8))  # the window is rows 0 to 7
 
     for waiting in (empty, replay(7, 1), replay(16, 0)):
-        learned, metrics = learn(start, waiting, jax.random.key(0), jnp.float32(16))
+        learned, metrics = learn(start, waiting, jax.random.key(0))
         assert equal(learned, start)
         assert metrics["updates"] == 0
         assert metrics["loss"] == 0
-    learned, metrics = learn(start, replay(8, 1), jax.random.key(0), jnp.float32(16))
+    learned, metrics = learn(start, replay(8, 1), jax.random.key(0))
     assert metrics["updates"] == CONFIG.updates == int(learned.updates) == 2
-    assert metrics["window"] == 32
     assert not equal(learned.variables, start.variables)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxzero import replay as replays
+from jaxzero import transitions
 
 
 @pytest.mark.parametrize("actions", [1, 2, 7, 31, 32, 33, 64, 82, 362, 4672])
@@ -17,7 +17,7 @@ def test_legal_moves_are_those_of_numpy(actions):
     legal[3], legal[3, 0] = False, True
     for most in {actions, max(1, actions // 2), min(actions, 218)}:
         few = legal[legal.sum(1) <= most]
-        moves = jax.jit(replays.legal_moves, static_argnums=1)(jnp.asarray(few), most)
+        moves = jax.jit(transitions.legal_moves, static_argnums=1)(jnp.asarray(few), most)
         assert moves.shape == (len(few), most)
         for mask, row in zip(few, moves.tolist(), strict=True):
             found = np.flatnonzero(mask).tolist()

@@ -12,12 +12,13 @@ import pytest
 import envs
 from envs.core import random_opening
 from envs.tic_tac_toe import TicTacToe
-from jaxzero import iteration, learner, losses, models, networks, search
+from jaxzero import iteration, learner, losses, models, networks, search, targets
 from jaxzero import replay as replays
 from jaxzero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.losses import Window, muzero_loss
-from jaxzero.networks import Latent, Prediction, Transition, values
+from jaxzero.networks import DynamicsOutput, Latent, Prediction, values
 from jaxzero.search import Search, SearchResult
+from jaxzero.transitions import Transition, compact_policy
 
 ENV = envs.make("tic_tac_toe")
 FORMS = {
@@ -55,7 +56,7 @@ def test_two_hot_and_what_is_read_of_it():
 
 
 def game(actions, rewards, movers, values_found):
-    """Slots [T, 1] of one finished game with these actions, rewards to the mover, movers and root values."""
+    """The plies [T, 1] of one finished game with these actions, rewards to the mover, movers and root values."""
 
     @jax.jit
     def play(actions, movers):
@@ -65,7 +66,7 @@ def game(actions, rewards, movers, values_found):
 
         _, states = jax.lax.scan(ply, ENV.init(jax.random.key(0)), (actions, movers))
         legal = jax.vmap(ENV.legal_actions)(states)
-        return states, replays.compact_policy(legal / legal.sum(-1, keepdims=True), legal, ENV.max_legal)
+        return states, compact_policy(legal / legal.sum(-1, keepdims=True), legal, ENV.max_legal)
 
     count = len(actions)
     states, (moves, weights) = jax.device_get(play(np.int32(actions), np.int8(movers)))
@@ -73,24 +74,25 @@ def game(actions, rewards, movers, values_found):
         states, np.int16(actions), np.float32(rewards), np.arange(count) == count - 1, np.float32(values_found),
         moves, weights, np.ones(count, np.float16),
     )  # fmt: skip
-    return replays.Slots(*jax.tree.map(lambda x: x[:, None], fields))
+    return Transition(*jax.tree.map(lambda x: x[:, None], fields))
 
 
-def windows(slots, steps, **settings):
+def windows(played, steps, **settings):
     """The windows [T, K + 1] that begin at each ply of one game."""
     config = LearnerConfig(augment=False, **settings)
-    count = len(slots.action)
+    count = len(played.action)
 
     @jax.jit
-    def draw(slots):
-        ring, new = replays.append(replays.init(ENV, count + 4, 1), slots, 9, config.td_lambda, config.td_steps)
-        table = replays.sampling_table(ring, replays.sampleable(ring, jnp.int32(count + 4)))
-        found, target, _ = replays.sample_windows(ring, table, jax.random.key(0), 64, steps)
+    def draw(played):
+        ring = replays.add(replays.init(ENV, count + 4, 1), played)
+        labels = targets.label(replays.newest(ring, count + 9), config.td_lambda, config.td_steps)
+        ring, new = replays.label(ring, *labels)
+        found, target, _ = replays.source(ring, jnp.int32(count + 4)).draw(jax.random.key(0), 64, steps)
         return learner.make_window(ENV, config, found, target, jax.random.key(0)), found.action[:, 0], new.sum()
 
-    made, begun, known = jax.device_get(draw(slots))
+    made, begun, known = jax.device_get(draw(played))
     assert known == count
-    first = np.array([np.flatnonzero(begun == action)[0] for action in slots.action[:, 0]])
+    first = np.array([np.flatnonzero(begun == action)[0] for action in played.action[:, 0]])
     return jax.tree.map(lambda x: x[first], made)
 
 
@@ -130,9 +132,9 @@ def test_signs_for_both_colours(actions):
 
 def test_symmetries_turn_the_actions_of_a_window_too():
     """Along the window the turned actions lead from the turned position to turned positions."""
-    slots = jax.tree.map(lambda x: np.broadcast_to(x[:, 0][None], (32, *x[:, 0].shape)), short())
+    played = jax.tree.map(lambda x: np.broadcast_to(x[:, 0][None], (32, *x[:, 0].shape)), short())
     make = jax.jit(functools.partial(learner.make_window, ENV, LearnerConfig(), seen=True))
-    made = jax.device_get(make(slots, jnp.zeros((32, 3)), jax.random.key(1)))
+    made = jax.device_get(make(played, jnp.zeros((32, 3)), jax.random.key(1)))
     turns = set()
     for row in range(32):
         stones = np.asarray(made.observation[row]).sum(-1).reshape(3, 9)
@@ -164,7 +166,7 @@ def scripted():
     def dynamics(params, latent, action):
         at = latent[:, 0].astype(jnp.int32)
         reward = params["reward"][at]
-        return Transition(latent + 1, reward, reward, {"value": reward}, params["follows"][at])
+        return DynamicsOutput(latent + 1, reward, reward, {"value": reward}, params["follows"][at])
 
     return Latent(lambda params, observation: jnp.zeros((len(observation), 1)), dynamics, predict)
 
@@ -225,7 +227,7 @@ def test_each_step_of_the_dynamics_halves_the_gradient():
         return Prediction(jnp.zeros((1, 2)), latent[:, 0], {"value": latent[:, 0]})
 
     def dynamics(params, latent, action):
-        return Transition(latent, zero[:, 0], zero[:, 0], {"value": zero[:, 0]}, zero)
+        return DynamicsOutput(latent, zero[:, 0], zero[:, 0], {"value": zero[:, 0]}, zero)
 
     network = Latent(lambda params, observation: params * jnp.ones((1, 1)), dynamics, predict)
     window = Window(
@@ -346,7 +348,7 @@ def test_whose_value_a_learned_child_has(follows, expected):
     def dynamics(params, latent, action):
         chance = jax.nn.softmax(logits)
         quarter = jnp.full(len(action), 0.25)
-        return Transition(latent, quarter, jnp.full(len(action), chance[0] - chance[1]), {}, logits)
+        return DynamicsOutput(latent, quarter, jnp.full(len(action), chance[0] - chance[1]), {}, logits)
 
     def predict(params, latent):
         half = jnp.full(len(latent), 0.5)
@@ -388,16 +390,16 @@ def test_reanalyse_renews_a_share(monkeypatch):
     config = dataclasses.replace(CONFIG, learner=LearnerConfig(reanalyse=0.5, td_lambda=0.7))
     reanalyse = learner.make_reanalyse(ENV, networks.make(FORMS["mlp"], ENV), config)
     old = windows(short(), 2, td_lambda=0.7).value[0]
-    slots = jax.tree.map(lambda x: np.broadcast_to(x[:, 0][None], (4, *x[:, 0].shape)), short())
+    played = jax.tree.map(lambda x: np.broadcast_to(x[:, 0][None], (4, *x[:, 0].shape)), short())
     renewed, value = jax.jit(reanalyse)(
-        {"params": {}}, slots, jnp.tile(jnp.asarray(old)[None], (4, 1)), jax.random.key(0)
+        {"params": {}}, played, jnp.tile(jnp.asarray(old)[None], (4, 1)), jax.random.key(0)
     )
     again = dataclasses.replace(short(), value=np.asarray(fresh)[:, None])
     np.testing.assert_allclose(value[:2], np.tile(windows(again, 2, td_lambda=0.7).value[0], (2, 1)), rtol=1e-5)
     np.testing.assert_allclose(value[2:], np.tile(old, (2, 1)))
-    chosen = np.where(np.asarray(slots.moves[0]) == 8, 1.0, 0.0)
+    chosen = np.where(np.asarray(played.moves[0]) == 8, 1.0, 0.0)
     np.testing.assert_allclose(renewed.weights[:2], np.tile(chosen, (2, 1, 1)))
-    np.testing.assert_allclose(renewed.weights[2:], slots.weights[2:])
+    np.testing.assert_allclose(renewed.weights[2:], played.weights[2:])
     assert renewed.policy_weight[:, 0].tolist() == [0.5, 0.5, 1.0, 1.0]
 
 
@@ -473,12 +475,12 @@ def test_codes_of_a_window_are_learned_where_something_was_seen():
     assert network.encode is not None
     assert network.settle is not None
     encode, settle = network.encode, network.settle
-    slots = jax.tree.map(lambda x: x[:, 0][None], short())
+    played = jax.tree.map(lambda x: x[:, 0][None], short())
     config = LearnerConfig(augment=False, value_loss="categorical", codes_weight=0.0)
 
     @jax.jit
     def look(params):
-        window = learner.make_window(ENV, config, slots, jnp.zeros((1, 3)), jax.random.key(0), seen=True)
+        window = learner.make_window(ENV, config, played, jnp.zeros((1, 3)), jax.random.key(0), seen=True)
         window = window._replace(alive=jnp.array([[True, True, False]]))
         first, second = window.observation[:, 0], window.observation[:, 1]
         after = network.dynamics(params, network.represent(params, first), window.action[:, 0].astype(jnp.int32))
@@ -507,7 +509,7 @@ def test_search_with_learned_chance_is_an_expectation():
 
     def dynamics(params, latent, action):
         zero = jnp.zeros(len(action))
-        return Transition(latent, zero + 0.5, zero + 1, {}, jnp.zeros((len(action), 3)), jnp.log(
+        return DynamicsOutput(latent, zero + 0.5, zero + 1, {}, jnp.zeros((len(action), 3)), jnp.log(
             jnp.tile(jnp.float32([[0.75, 0.25]]), (len(action), 1))
         ))  # fmt: skip
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_iteration import CONFIG, ENV, assert_identical, host, lookup_network
 
-from jaxzero import iteration, replay, selfplay, targets
-from jaxzero.config import Config, LearnerConfig, ReplayConfig, SearchConfig, SelfPlayConfig
+from jaxzero import iteration, selfplay
+from jaxzero.config import Config, SearchConfig, SelfPlayConfig
 from jaxzero.search import Search, SearchResult
 
 LANES, PLIES, SHARE = 8, 200, 0.25
@@ -29,29 +29,18 @@ def fake_search(value: float):
 
 
 def test_every_ply_is_searched_in_full_or_not_by_one_draw_for_all_games():
-    config = Config(
-        search=SearchConfig(full_share=SHARE),
-        selfplay=SelfPlayConfig(games=LANES, plies=PLIES),
-        replay=ReplayConfig(capacity=LANES * PLIES),
-        learner=LearnerConfig(td_lambda=0.5),
-    )
-    search, lanes = fake_search(0.5), jnp.arange(LANES)
-    games = selfplay.start(ENV, search, selfplay.lane_keys(jax.random.key(1), lanes), 0)
-    chunk = jax.jit(selfplay.make_chunk(ENV, search, config, fake_search(-0.5)))
+    config = Config(search=SearchConfig(full_share=SHARE), selfplay=SelfPlayConfig(games=LANES, plies=PLIES))
+    search = fake_search(0.5)
+    games = selfplay.start(ENV, search, jax.random.key(1), jnp.arange(LANES), 0)
+    play = jax.jit(selfplay.make_play(ENV, search, config, fake_search(-0.5)))
     full = []
     for seed in range(2):
-        empty = replay.init(ENV, PLIES, LANES)
-        _, filled, _ = jax.device_get(chunk((), jax.random.key(seed), games, empty, lanes))
-        slots = filled.slots
-        full.append(slots.value[:, 0] == 0.75)
-        np.testing.assert_array_equal(slots.value, np.where(full[-1], 0.75, -0.5)[:, None].repeat(LANES, 1))
-        np.testing.assert_array_equal(slots.policy_weight, full[-1][:, None].repeat(LANES, 1))
-        # Positions of cheap plies are kept, and their values are part of the λ-returns.
-        values = jnp.where(jnp.asarray(full[-1])[:, None], 0.75, -0.5) * jnp.ones((1, LANES))
-        target, known = targets.returns(slots.reward, slots.state.player, slots.end, values, 0.5)
-        np.testing.assert_array_equal(filled.ready, known)
-        np.testing.assert_allclose(filled.target[known], target[known], atol=1e-6)
-        assert known[~full[-1]].any()
+        _, chunk = jax.device_get(play((), games, jax.random.key(seed)))
+        played = chunk.transitions
+        full.append(played.value[:, 0] == 0.75)
+        # Positions of cheap plies are kept, and their values with them.
+        np.testing.assert_array_equal(played.value, np.where(full[-1], 0.75, -0.5)[:, None].repeat(LANES, 1))
+        np.testing.assert_array_equal(played.policy_weight, full[-1][:, None].repeat(LANES, 1))
     assert (full[0] != full[1]).any()
     share, spread = np.mean(full), np.sqrt(SHARE * (1 - SHARE) / (2 * PLIES))
     assert abs(share - SHARE) < 4 * spread
@@ -71,7 +60,7 @@ def test_cheap_plies_cost_no_more_than_their_simulations():
     steps = iteration.make(config, ENV, network._replace(infer=infer))
     state, _ = steps.self_play(steps.init(np.int32(0)))
     jax.effects_barrier()
-    full = int(np.asarray(state.replay.slots.policy_weight)[:12, 0].sum())
+    full = int(np.asarray(state.replay.transitions.policy_weight)[:12, 0].sum())
     assert 0 < full < 12
     assert len(asked) == 13 * full + 3 * (12 - full)
 
@@ -93,5 +82,5 @@ def test_any_number_of_devices_plays_the_same_games(search):
         results.append(host((state.games, state.replay)))
     for games in results[1:]:
         assert_identical(games, results[0])
-    weights = results[0][1].slots.policy_weight[: CONFIG.selfplay.plies]
+    weights = results[0][1].transitions.policy_weight[: CONFIG.selfplay.plies]
     assert set(weights[:, 0]) == ({0.0, 1.0} if search.full_share < 1 else {1.0})

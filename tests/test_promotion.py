@@ -95,7 +95,7 @@ def test_self_play_is_by_best(tiny):
     whole.drain(never)
     whole.drain(untrained)
     (_, got), (_, wanted) = whole.state_of(never), whole.state_of(untrained)
-    assert got["[1]['replay'].slots.action"].tobytes() == wanted["[1]['replay'].slots.action"].tobytes()
+    assert got["[1]['replay'].transitions.action"].tobytes() == wanted["[1]['replay'].transitions.action"].tobytes()
     assert got["[0]['best'].iteration"] == 0
     metadata = json.loads((whole.folder_of(never) / "metadata.json").read_text())
     assert (metadata["best"], metadata["promotions"]) == (0, [])

@@ -1,4 +1,4 @@
-"""The ring: outcomes, readiness, sampling, legal-move slots, against games kept in plain Python."""
+"""The ring: targets, readiness, sampling, legal-move slots, against games kept in plain Python."""
 
 import dataclasses
 
@@ -9,6 +9,8 @@ import pytest
 
 import envs
 from jaxzero import replay as replays
+from jaxzero import targets
+from jaxzero.transitions import Transition, compact_policy
 
 LANES, PLIES, MAX_PLIES, ROWS = 3, 4, 9, 16
 
@@ -28,10 +30,10 @@ class Positions(envs.Env):
 
 
 def make_chunk(plies):
-    """[n][B] of (number, mover, reward, end) -> Slots [n, B]."""
+    """[n][B] of (number, mover, reward, end) -> transitions [n, B]."""
     number, mover, reward, end = jnp.moveaxis(jnp.array(plies, jnp.float32), -1, 0)
     shape = number.shape
-    return replays.Slots(
+    return Transition(
         state=Position(mover.astype(jnp.int8), number.astype(jnp.int32)),
         action=jnp.zeros(shape, jnp.int32), reward=reward, end=end.astype(bool), value=reward,
         moves=jnp.zeros((*shape, 2), jnp.int16), weights=jnp.ones((*shape, 2), jnp.float16),
@@ -39,7 +41,11 @@ def make_chunk(plies):
     )  # fmt: skip
 
 
-append = jax.jit(replays.append, static_argnums=2)
+@jax.jit
+def add(replay, played):
+    """Writes a chunk and labels the games that ended in it."""
+    replay = replays.add(replay, played)
+    return replays.label(replay, *targets.label(replays.newest(replay, PLIES + MAX_PLIES), 1.0))
 
 
 class Book:
@@ -75,16 +81,16 @@ class Book:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_every_slot_against_plain_python(seed):
+def test_every_position_against_plain_python(seed):
     book = Book(seed)
     replay = replays.init(Positions(), ROWS, LANES)
     seen = 0
     for turn in range(1, 13):
         before = np.array(replay.ready)
-        replay, new = append(replay, book.chunk(), MAX_PLIES, 1.0)
+        replay, new = add(replay, book.chunk())
         assert int(replay.cursor) == turn * PLIES % ROWS
         total = turn * PLIES
-        ready, numbers = np.asarray(replay.ready), np.asarray(replay.slots.state.ply)
+        ready, numbers = np.asarray(replay.ready), np.asarray(replay.transitions.state.ply)
         for lane in range(LANES):
             finished = book.finished(lane)
             kept = [n for n in range(max(1, total - ROWS + 1), total + 1)]
@@ -113,15 +119,16 @@ def test_recent_rows():
 
 
 def filled(ready, cursor):
-    """A replay whose slots are numbered row · LANES + lane, with target = -number."""
+    """A replay whose positions are numbered row · LANES + lane, with target = -number."""
     numbers = jnp.arange(ROWS * LANES).reshape(ROWS, LANES)
     empty = replays.init(Positions(), ROWS, LANES)
-    slots = dataclasses.replace(empty.slots, state=Position(jnp.zeros((ROWS, LANES), jnp.int8), numbers))
-    return replays.Replay(slots, -numbers.astype(jnp.float32), jnp.asarray(ready), jnp.int32(cursor))
+    state = Position(jnp.zeros((ROWS, LANES), jnp.int8), numbers)
+    played = dataclasses.replace(empty.transitions, state=state)
+    return replays.Replay(played, -numbers.astype(jnp.float32), jnp.asarray(ready), jnp.int32(cursor))
 
 
 @pytest.mark.parametrize(("window", "cursor"), [(ROWS, 0), (6, 4), (1, 0), (100, 8)])
-def test_sampling_is_uniform_over_the_ready_slots_of_the_window(window, cursor):
+def test_sampling_is_uniform_over_the_ready_positions_of_the_window(window, cursor):
     ready = np.random.default_rng(0).random((ROWS, LANES)) < 0.5
     ready[cursor - 1, 0] = True
     replay = filled(ready, cursor)
@@ -130,10 +137,10 @@ def test_sampling_is_uniform_over_the_ready_slots_of_the_window(window, cursor):
     table = replays.sampling_table(replay, replays.sampleable(replay, jnp.int32(window)))
     assert int(table[-1]) == len(allowed)
     draws = 400 * len(allowed)
-    slots, target, weight = replays.sample(replay, table, jax.random.key(1), draws)
-    assert np.array_equal(target, -slots.state.ply)
+    played, target, weight = replays.sample(replay, table, jax.random.key(1), draws)
+    assert np.array_equal(target, -played.state.ply)
     assert (weight == 1).all()
-    counts = np.bincount(slots.state.ply, minlength=ROWS * LANES)
+    counts = np.bincount(played.state.ply[:, 0], minlength=ROWS * LANES)
     assert set(np.flatnonzero(counts)) == allowed
     freedom = len(allowed) - 1
     chi_square = ((counts[list(allowed)] - 400) ** 2 / 400).sum()
@@ -142,20 +149,31 @@ def test_sampling_is_uniform_over_the_ready_slots_of_the_window(window, cursor):
 
 @pytest.mark.parametrize("exponent", [1.0, 0.5])
 def test_samples_are_drawn_by_their_priorities(exponent):
-    """Errors 1, 4 and 9: shares by their power, and weights inverse to these; a slot without error is as good as never
-    drawn, one that is not ready never."""
+    """Errors 1, 4 and 9: shares by their power, and weights inverse to these; a position without error is as good as
+    never drawn, one that is not ready never."""
     replay = filled(np.arange(ROWS * LANES).reshape(ROWS, LANES) < 4, 4)
     value = jnp.zeros((ROWS, LANES)).at[0].set(jnp.array([1.0, 3.0, 7.0])).at[1].set(jnp.array([-3.0, 99.0, 99.0]))
-    replay = dataclasses.replace(replay, slots=dataclasses.replace(replay.slots, value=value))  # target: - number
+    played = dataclasses.replace(replay.transitions, value=value)
+    replay = dataclasses.replace(replay, transitions=played)  # target: - number
     errors = np.array([1.0, 4.0, 9.0, 0.0])
     table = replays.sampling_table(replay, replays.sampleable(replay, jnp.int32(ROWS)), exponent)
     draws = 20_000
-    slots, _, weight = replays.sample(replay, table, jax.random.key(1), draws)
-    numbers, shares = np.asarray(slots.state.ply), errors**exponent / (errors**exponent).sum()
+    sampled, _, weight = replays.sample(replay, table, jax.random.key(1), draws)
+    numbers, shares = np.asarray(sampled.state.ply[:, 0]), errors**exponent / (errors**exponent).sum()
     counts = np.bincount(numbers, minlength=4)
     assert numbers.max() == 2
     np.testing.assert_allclose(counts[:3] / draws, shares[:3], atol=0.015)
     np.testing.assert_allclose(weight, (1 / errors[numbers]) ** exponent, rtol=1e-3)
+
+
+def test_plies_after_a_position_are_sampled_with_it():
+    """Row by row in the lane of the position, round the end of the ring."""
+    replay = filled(np.arange(ROWS * LANES).reshape(ROWS, LANES) == (ROWS - 2) * LANES + 1, 0)
+    table = replays.sampling_table(replay, replays.sampleable(replay, jnp.int32(ROWS)))
+    played, target, _ = replays.sample(replay, table, jax.random.key(0), 2, steps=3)
+    wanted = [(ROWS - 2) * LANES + 1, (ROWS - 1) * LANES + 1, 1, LANES + 1]
+    assert played.state.ply.tolist() == [wanted] * 2
+    assert target.tolist() == [[-number for number in wanted]] * 2
 
 
 def test_legal_moves_are_never_dropped():
@@ -164,7 +182,7 @@ def test_legal_moves_are_never_dropped():
     policy = np.random.default_rng(0).random((64, 6)).astype(np.float32)
     for max_legal in (6, 4):
         few = legal.sum(1) <= max_legal
-        moves, weights = replays.compact_policy(jnp.asarray(policy[few]), jnp.asarray(legal[few]), max_legal)
+        moves, weights = compact_policy(jnp.asarray(policy[few]), jnp.asarray(legal[few]), max_legal)
         assert moves.shape == weights.shape == (few.sum(), max_legal)
         for mask, row, move, weight in zip(legal[few], policy[few], moves.tolist(), np.asarray(weights), strict=True):
             actions = np.flatnonzero(mask)

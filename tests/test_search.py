@@ -35,7 +35,7 @@ def watched(env: envs.Env) -> Model:
     def decision(params, key, actions, states):
         output, after = model.decision(params, key, actions, states)
         legal = jnp.take_along_axis(jax.vmap(env.legal_actions)(states), actions[:, None], 1)[:, 0]
-        return output.replace(reward=jnp.where(legal, output.reward, 1e6)), after  # pyright: ignore
+        return output._replace(reward=jnp.where(legal, output.reward, 1e6)), after
 
     return Model(model.root, decision)
 
@@ -221,7 +221,7 @@ def test_a_model_of_wrong_shapes_is_refused(settings):
 
     def root(params, states):
         found = model.root(params, states)
-        return found.replace(value=found.value[:1])  # pyright: ignore
+        return found._replace(value=found.value[:1])
 
     search = searcher(env, Model(root, model.decision), **settings)
     with pytest.raises(AssertionError):

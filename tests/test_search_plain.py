@@ -1,15 +1,11 @@
 """Gumbel and PUCT searches against schedules worked out by hand and against plain Python, subtree reuse included."""
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false, reportArgumentType=false
-
 import dataclasses
 import functools
 import math
 
 import jax
 import jax.numpy as jnp
-import mctx
 import numpy as np
 import pytest
 from tables import KEY, SIZE, WEIGHTS, all_at_once, keys, look_up, positions, searcher, table
@@ -18,7 +14,7 @@ import envs
 from envs import backend
 from jaxzero import search
 from jaxzero.config import SearchConfig
-from jaxzero.models import Model, simulator
+from jaxzero.models import Model, Root, Step, simulator
 from jaxzero.search import gumbel, simulation
 from jaxzero.search import tree as trees
 from jaxzero.search.puct import noisy_logits
@@ -56,12 +52,12 @@ def test_gumbel_halves_by_schedule(settings, simulations, considered, by_rank):
     rewards = jax.random.permutation(KEY, jnp.linspace(-1, 1, 16))
 
     def root(params, states):
-        return mctx.RootFnOutput(prior_logits=jnp.tile(logits, (2, 1)), value=jnp.zeros(2), embedding=states)
+        return Root(prior_logits=jnp.tile(logits, (2, 1)), value=jnp.zeros(2), embedding=states)
 
     def decision(params, key, actions, states):
         zero = jnp.zeros(len(actions))
         priors = jnp.zeros((len(actions), 16))
-        return mctx.RecurrentFnOutput(reward=rewards[actions], discount=zero, prior_logits=priors, value=zero), states
+        return Step(reward=rewards[actions], discount=zero, prior_logits=priors, value=zero), states
 
     model = Model(root, decision)
     run = searcher(env, model, simulations=simulations, max_considered=considered, **settings)
@@ -305,7 +301,7 @@ def in_rounds(params, board, *root):
 @pytest.mark.parametrize(
     ("settings", "lanes_of", "plain"),
     [
-        ({"kind": "puct"}, gumbel.lanes_of, lambda *args: plain_puct(*args[:2], 24, 1.25, *args[2:])),
+        ({"kind": "puct"}, gumbel.lanes_of, lambda params, board, *root: plain_puct(params, board, 24, 1.25, *root)),
         ({"kind": "gumbel", "rounds": True}, gumbel.lanes_of, in_rounds),
         ({"kind": "gumbel", "rounds": True}, all_at_once, in_rounds),
     ],

@@ -1,4 +1,4 @@
-"""Self-play: recorded slots replay through the game, resets are clean, sums equal what the slots say."""
+"""Self-play: recorded plies replay through the game, resets are clean, sums equal what the plies say."""
 
 import dataclasses
 from functools import cache
@@ -11,7 +11,7 @@ import pytest
 import envs
 from envs.core import random_opening
 from jaxzero import replay as replays
-from jaxzero import selfplay
+from jaxzero import selfplay, statistics, targets
 from jaxzero.config import Config, LearnerConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.search import Search, SearchResult
 
@@ -70,6 +70,7 @@ class Played:
     env: envs.Env
     games: selfplay.Games  # [B]  in flight after the last chunk
     carries: list  # of Games, at the start of each chunk
+    chunks: list  # of Chunk
     replay: replays.Replay  # [T, B], all rows written once
     sums: dict[str, float]  # over all chunks
 
@@ -87,16 +88,27 @@ def played(name, opening_plies):
         learner=LearnerConfig(td_lambda=LAMBDA),
     )
     search = random_search(env)
-    lanes = jnp.arange(LANES)
-    games = selfplay.start(env, search, selfplay.lane_keys(jax.random.key(1), lanes), opening_plies)
+    games = selfplay.start(env, search, jax.random.key(1), jnp.arange(LANES), opening_plies)
     replay = replays.init(env, PLIES * CHUNKS, LANES)
-    chunk = jax.jit(selfplay.make_chunk(env, search, config))
-    carries, totals = [], []
+    play = selfplay.make_play(env, search, config)
+
+    @jax.jit
+    def iteration(games, replay, key):
+        """As `iteration.make` puts the parts together."""
+        games, chunk = play((), games, key)
+        replay = replays.add(replay, chunk.transitions)
+        newest = replays.newest(replay, PLIES + env.max_plies)
+        replay, new = replays.label(replay, *targets.label(newest, LAMBDA))
+        return games, replay, chunk, statistics.of_play(chunk, 2) | statistics.of_values(newest, new)
+
+    carries, chunks, totals = [], [], []
     for i in range(CHUNKS):
         carries.append(games)
-        games, replay, sums = chunk((), jax.random.key(100 + i), games, replay, lanes)
+        games, replay, chunk, sums = iteration(games, replay, jax.random.key(100 + i))
+        chunks.append(jax.device_get(chunk))
         totals.append(jax.device_get(sums))
-    return Played(env, games, carries, jax.device_get(replay), {k: sum(t[k] for t in totals) for k in totals[0]})
+    sums = {name: float(sum(total[name] for total in totals)) for name in totals[0]}
+    return Played(env, games, carries, chunks, jax.device_get(replay), sums)
 
 
 CASES = [("tic_tac_toe", 0), ("tic_tac_toe", 3), ("tally", 0)]
@@ -109,8 +121,8 @@ def game(request):
 
 def after_each(game):
     """The states [T, B] that the recorded actions lead to."""
-    slots = game.replay.slots
-    return jax.device_get(jax.jit(jax.vmap(jax.vmap(game.env.step)))(slots.state, slots.action.astype(np.int32)))
+    plies = game.replay.transitions
+    return jax.device_get(jax.jit(jax.vmap(jax.vmap(game.env.step)))(plies.state, plies.action.astype(np.int32)))
 
 
 def assert_same(a, b, where):
@@ -119,25 +131,25 @@ def assert_same(a, b, where):
         np.testing.assert_array_equal(x[where], y[where])
 
 
-def test_slots_replay_through_the_game(game):
-    slots, after = game.replay.slots, after_each(game)
-    assert not slots.state.terminated.any()
-    np.testing.assert_array_equal(slots.end, after.terminated)
-    earned = np.take_along_axis(after.rewards, slots.state.player[..., None].astype(int), -1)[..., 0]
-    np.testing.assert_array_equal(slots.reward, earned)
-    later = jax.tree.map(lambda x: x[1:], slots.state)
-    assert_same(jax.tree.map(lambda x: x[:-1], after), later, ~slots.end[:-1])
-    assert_same(jax.tree.map(lambda x: x[-1], after), jax.device_get(game.games.state), ~slots.end[-1])
-    legal = np.asarray(jax.vmap(jax.vmap(game.env.legal_actions))(slots.state))
-    for index in np.ndindex(slots.end.shape):
-        assert legal[index][slots.action[index]]
-        assert [m for m in slots.moves[index] if m >= 0] == np.flatnonzero(legal[index]).tolist()
-    np.testing.assert_allclose(slots.weights.astype(float).sum(-1), 1, atol=2e-3)
+def test_plies_replay_through_the_game(game):
+    plies, after = game.replay.transitions, after_each(game)
+    assert not plies.state.terminated.any()
+    np.testing.assert_array_equal(plies.end, after.terminated)
+    earned = np.take_along_axis(after.rewards, plies.state.player[..., None].astype(int), -1)[..., 0]
+    np.testing.assert_array_equal(plies.reward, earned)
+    later = jax.tree.map(lambda x: x[1:], plies.state)
+    assert_same(jax.tree.map(lambda x: x[:-1], after), later, ~plies.end[:-1])
+    assert_same(jax.tree.map(lambda x: x[-1], after), jax.device_get(game.games.state), ~plies.end[-1])
+    legal = np.asarray(jax.vmap(jax.vmap(game.env.legal_actions))(plies.state))
+    for index in np.ndindex(plies.end.shape):
+        assert legal[index][plies.action[index]]
+        assert [m for m in plies.moves[index] if m >= 0] == np.flatnonzero(legal[index]).tolist()
+    np.testing.assert_allclose(plies.weights.astype(float).sum(-1), 1, atol=2e-3)
 
 
 def first_plies(game):
     """bool[T, B]: positions right after a reset (or the very first)."""
-    end = game.replay.slots.end
+    end = game.replay.transitions.end
     return np.concatenate([np.ones_like(end[:1]), end[:-1]])
 
 
@@ -156,11 +168,11 @@ def stones(state):
 
 def opened(game):
     """i[T, B]: plies from the first position to each position."""
-    return stones(game.replay.slots.state) if game.env.name == "tic_tac_toe" else since_opening(game)
+    return stones(game.replay.transitions.state) if game.env.name == "tic_tac_toe" else since_opening(game)
 
 
 def test_a_new_game_is_clean(game):
-    state = game.replay.slots.state
+    state = game.replay.transitions.state
     first = first_plies(game)
     assert first[1:].sum() > LANES
     assert not state.terminated[first].any()
@@ -172,7 +184,7 @@ def test_a_new_game_is_clean(game):
 
 def test_openings_are_legal_positions_and_not_recorded():
     game = played("tic_tac_toe", 3)
-    first, count, state = first_plies(game), opened(game), game.replay.slots.state
+    first, count, state = first_plies(game), opened(game), game.replay.transitions.state
     assert set(count[first]) == {0, 1, 2, 3}
     assert (state.player[first] == count[first] % 2).all()
     assert not state.rewards[first].any()
@@ -186,23 +198,51 @@ def test_counters_and_carry_start_anew(game):
         np.testing.assert_array_equal(games.length, played_in_all[i * PLIES])
 
 
+def test_a_chunk_says_which_game_and_ply_each_position_is_of(game):
+    """The chunks in a row are what the replay holds, and count games and plies lane by lane."""
+    played, number, ply = (
+        jax.tree.map(lambda *parts: np.concatenate(parts), *(getattr(chunk, name) for chunk in game.chunks))
+        for name in ("transitions", "game", "ply")
+    )
+    for whole, kept in zip(jax.tree.leaves(played), jax.tree.leaves(game.replay.transitions), strict=True):
+        np.testing.assert_array_equal(whole, kept)
+    np.testing.assert_array_equal(number, np.cumsum(first_plies(game), 0) - 1)
+    np.testing.assert_array_equal(ply, opened(game))
+    assert number.max() > 1
+
+
+def test_outcomes_of_chance_are_kept_with_the_plies():
+    """Each recorded state leads by its action and its outcome to the next one."""
+    env, lanes = envs.make("ur", pieces=2), 4
+    search, config = random_search(env), Config(selfplay=SelfPlayConfig(games=lanes, plies=60))
+    games = selfplay.start(env, search, jax.random.key(1), jnp.arange(lanes), 0)
+    _, chunk = jax.device_get(jax.jit(selfplay.make_play(env, search, config))((), games, jax.random.key(2)))
+    played = chunk.transitions
+    after = jax.vmap(jax.vmap(env.step))(played.state, played.action.astype(np.int32))
+    np.testing.assert_array_equal(played.outcome >= 0, after.chance)
+    settled = jax.device_get(jax.vmap(jax.vmap(env.resolve))(after, np.maximum(played.outcome, 0).astype(np.int32)))
+    later = jax.tree.map(lambda x: x[1:], played.state)
+    assert played.end.sum() > lanes
+    assert_same(jax.tree.map(lambda x: x[:-1], settled), later, ~played.end[:-1])
+
+
 def test_temperature_only_for_the_first_plies(game):
-    np.testing.assert_array_equal(game.replay.slots.policy_weight, np.where(since_opening(game) < WARM, 0.5, 0.0))
+    np.testing.assert_array_equal(game.replay.transitions.policy_weight, np.where(since_opening(game) < WARM, 0.5, 0.0))
 
 
 def test_every_ply_of_every_game_has_its_own_key(game):
-    assert len(np.unique(game.replay.slots.value)) == game.replay.ready.size
+    assert len(np.unique(game.replay.transitions.value)) == game.replay.ready.size
 
 
 def outcomes(game, td_lambda=1.0):
     """Each position's return to its mover by the rewards that the rules gave, and whether its game has ended."""
-    slots, rewards = game.replay.slots, after_each(game).rewards
-    mover, value = slots.state.player, slots.value
-    total, known = np.zeros(slots.end.shape), np.zeros(slots.end.shape, bool)
+    plies, rewards = game.replay.transitions, after_each(game).rewards
+    mover, value = plies.state.player, plies.value
+    total, known = np.zeros(plies.end.shape), np.zeros(plies.end.shape, bool)
     for lane in range(LANES):
         later, ended = np.zeros(2), False
         for t in reversed(range(PLIES * CHUNKS)):
-            if slots.end[t, lane]:
+            if plies.end[t, lane]:
                 later, ended = np.zeros(2), True
             own = np.where(np.arange(2) == mover[t, lane], value[t, lane], -value[t, lane])
             later = (1 - td_lambda) * own + td_lambda * (rewards[t, lane] + later)
@@ -215,22 +255,22 @@ def test_targets_are_returns_in_the_movers_view(game):
     np.testing.assert_array_equal(game.replay.ready, known)
     np.testing.assert_allclose(game.replay.target[known], total[known], atol=1e-5)
     if game.env.name == "tic_tac_toe":
-        results = set(zip(game.replay.slots.state.player[known], outcomes(game)[0][known], strict=True))
+        results = set(zip(game.replay.transitions.state.player[known], outcomes(game)[0][known], strict=True))
         assert results == {(player, result) for player in (0, 1) for result in (-1.0, 0.0, 1.0)}
 
 
-def test_sums_say_what_the_slots_say(game):
-    slots, ready, sums = game.replay.slots, game.replay.ready, game.sums
-    end, first = slots.end, after_each(game).rewards[..., 0]
+def test_sums_say_what_the_plies_say(game):
+    plies, ready, sums = game.replay.transitions, game.replay.ready, game.sums
+    end, first = plies.end, after_each(game).rewards[..., 0]
     assert sums["games"] == end.sum()
     assert sums["first_player_wins"] == (end & (first > 0)).sum()
     assert sums["second_player_wins"] == (end & (first < 0)).sum()
     assert sums["draws"] == (end & (first == 0)).sum()
     assert sums["length"] == (opened(game) + 1)[end].sum()
-    policy = np.where(slots.moves >= 0, slots.weights.astype(np.float64), 0)
+    policy = np.where(plies.moves >= 0, plies.weights.astype(np.float64), 0)
     entropy = -(policy * np.log(np.maximum(policy, 1e-30))).sum()
     np.testing.assert_allclose(sums["entropy"], entropy, rtol=1e-3)
-    value, outcome = slots.value[ready].astype(float), outcomes(game)[0][ready]
+    value, outcome = plies.value[ready].astype(float), outcomes(game)[0][ready]
     assert sums["ended"] == ready.sum()
     for name, wanted in {
         "error": abs(value - outcome), "v": value, "z": outcome,

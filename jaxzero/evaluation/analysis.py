@@ -3,9 +3,6 @@
 Letters: B batch (positions), A actions.
 """
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportArgumentType=false
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 

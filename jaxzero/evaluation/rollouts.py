@@ -4,9 +4,6 @@ game to its end, on the tree of all searches.
 Letters: B batch (games), A actions.
 """
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportAttributeAccessIssue=false
-
 from typing import Any
 
 import jax
@@ -35,7 +32,7 @@ def make(env: Env, simulations: int) -> Search:
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
         order = jax.vmap(lambda key: jax.random.gumbel(key, (env.num_actions,)))(keys)
-        root = root.replace(prior_logits=simulator.mask(order, legal))
+        root = root._replace(prior_logits=simulator.mask(order, legal))
         search = simulation.Search(model, params, rule, env.num_actions, env.num_outcomes, layout.nodes(simulations))
 
         def step(i, tree):

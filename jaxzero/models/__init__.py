@@ -2,10 +2,10 @@
 
 from envs import Env
 from jaxzero.models import learned, simulator
-from jaxzero.models.base import Afterstate, Embedding, Model, Params
+from jaxzero.models.base import Afterstate, Embedding, Model, Params, Root, Step
 from jaxzero.networks import Network
 
-__all__ = ["Afterstate", "Embedding", "Model", "Params", "make"]
+__all__ = ["Afterstate", "Embedding", "Model", "Params", "Root", "Step", "make"]
 
 
 def make(env: Env, network: Network) -> Model:

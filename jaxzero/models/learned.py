@@ -1,16 +1,12 @@
 """The MuZero model: the network's own idea of the game (Schrittwieser et al. 2020), the rules only at the root."""
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false
-
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mctx
 
 from envs import Env, State
-from jaxzero.models.base import Afterstate, Model, Params
+from jaxzero.models.base import Afterstate, Model, Params, Root, Step
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Latent
 
@@ -21,15 +17,15 @@ def make(env: Env, network: Latent) -> Model:
     Outcomes of chance are the network's codes; without any, what an action leads to is what the dynamics expects.
     """
 
-    def root(params: Params, states: State) -> mctx.RootFnOutput:
+    def root(params: Params, states: State) -> Root:
         latent = network.represent(params, jax.vmap(env.observe)(states))
         said = network.predict(params, latent)
         logits = mask(said.logits, jax.vmap(env.legal_actions)(states))
-        return mctx.RootFnOutput(prior_logits=logits, value=said.value, embedding=latent)
+        return Root(prior_logits=logits, value=said.value, embedding=latent)
 
     def judge(params: Params, latent: jax.Array, reward: jax.Array, discount: jax.Array) -> Any:
         said = network.predict(params, latent)
-        return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=said.logits, value=said.value)
+        return Step(reward=reward, discount=discount, prior_logits=said.logits, value=said.value)
 
     def decision(params: Params, key: jax.Array, actions: jax.Array, latent: jax.Array) -> tuple[Any, jax.Array]:
         del key  # nothing is random

@@ -1,19 +1,15 @@
 """The AlphaZero model: the game itself, judged by the network."""
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
-
 import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import mctx
 
 from envs import Env, State, backend
 from envs.core import where
-from jaxzero.models.base import Afterstate, Model, Params
+from jaxzero.models.base import Afterstate, Model, Params, Root, Step
 from jaxzero.networks import Prediction
 
 Evaluate = Callable[[Params, jax.Array | None, State], tuple[jax.Array, jax.Array]]
@@ -34,9 +30,9 @@ def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
 def make_judged(env: Env, evaluate: Evaluate) -> Model:
     """The same with positions judged by `evaluate`."""
 
-    def root(params: Params, states: State) -> mctx.RootFnOutput:
+    def root(params: Params, states: State) -> Root:
         logits, value = evaluate(params, None, states)
-        return mctx.RootFnOutput(prior_logits=logits, value=value, embedding=states)
+        return Root(prior_logits=logits, value=value, embedding=states)
 
     def edge(before: State, after: State) -> tuple[jax.Array, jax.Array]:
         """Reward and discount [B] of a step, as its player sees them."""
@@ -47,7 +43,7 @@ def make_judged(env: Env, evaluate: Evaluate) -> Model:
     def judge(params: Params, key: jax.Array, states: State, reward: jax.Array, discount: jax.Array) -> Any:
         logits, value = evaluate(params, key, states)
         value = where(states.terminated, 0.0, value)
-        return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=logits, value=value)
+        return Step(reward=reward, discount=discount, prior_logits=logits, value=value)
 
     def step(states: State, actions: jax.Array) -> State:
         """On a CPU as a branch of its own: XLA would compute it anew for each number of an observation."""

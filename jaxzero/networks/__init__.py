@@ -10,12 +10,12 @@ from flax import nnx
 from envs import Env
 from jaxzero.config import NetworkConfig
 from jaxzero.networks import latent
-from jaxzero.networks.base import Latent, Network, Prediction, Transition, Variables, from_module
+from jaxzero.networks.base import DynamicsOutput, Latent, Network, Prediction, Variables, from_module
 from jaxzero.networks.mlp import Mlp
 from jaxzero.networks.resnet import ResNet
 from jaxzero.networks.values import HEADS, ValueHead
 
-__all__ = ["NETWORKS", "Latent", "Network", "Prediction", "Transition", "Variables", "make"]
+__all__ = ["NETWORKS", "DynamicsOutput", "Latent", "Network", "Prediction", "Variables", "make"]
 
 
 def dtype_of(config: NetworkConfig) -> Any:

@@ -23,7 +23,7 @@ class Prediction(NamedTuple):
     heads: Heads  # of one kind: "value" f32[B], "wdl" f32[B, 3], "transformed" f32[B] or "categorical" f32[B, 2S + 1]
 
 
-class Transition(NamedTuple):
+class DynamicsOutput(NamedTuple):
     """What a learned model says of an action."""
 
     latent: jax.Array  # f32[B, ...]  in [0, 1]
@@ -38,7 +38,7 @@ class Latent(NamedTuple):
     """MuZero's functions of folded parameters (Schrittwieser et al. 2020, section 3); they are trained in this form.
 
     `represent(params, observation[B, …]) -> latent`
-    `dynamics(params, latent, action i32[B]) -> Transition`
+    `dynamics(params, latent, action i32[B]) -> DynamicsOutput`
     `predict(params, latent) -> Prediction`
     `project(params, latent, online) -> f32[B, D]`: what latents are compared by (EfficientZero, Ye et al. 2021); those
         that the dynamics made are `online`. None: the network has no projection.
@@ -49,7 +49,7 @@ class Latent(NamedTuple):
     """
 
     represent: Callable[[Any, jax.Array], jax.Array]
-    dynamics: Callable[[Any, jax.Array, jax.Array], Transition]
+    dynamics: Callable[[Any, jax.Array, jax.Array], DynamicsOutput]
     predict: Callable[[Any, jax.Array], Prediction]
     project: Callable[[Any, jax.Array, bool], jax.Array] | None = None
     num_codes: int = 0

@@ -14,7 +14,7 @@ from flax import nnx
 
 from envs import Env
 from jaxzero.config import NetworkConfig
-from jaxzero.networks.base import Latent, Network, Prediction, Transition, read
+from jaxzero.networks.base import DynamicsOutput, Latent, Network, Prediction, read
 from jaxzero.networks.mlp import Trunk, near_zero
 from jaxzero.networks.resnet import VALUE_HIDDEN, Head, Tower
 from jaxzero.networks.values import ValueHead
@@ -206,11 +206,11 @@ def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueH
     def represent(params: Any, observation: jax.Array) -> jax.Array:
         return module(params).represent(observation)
 
-    def dynamics(params: Any, latent: jax.Array, action: jax.Array) -> Transition:
+    def dynamics(params: Any, latent: jax.Array, action: jax.Array) -> DynamicsOutput:
         moved, reward, follows, codes = module(params).dynamics(latent, action)
         same, other, _ = jnp.moveaxis(jax.nn.softmax(follows), -1, 0)
         earned, heads = head.read(reward)
-        return Transition(moved, earned, same - other, heads, follows, codes)
+        return DynamicsOutput(moved, earned, same - other, heads, follows, codes)
 
     def predict(params: Any, latent: jax.Array) -> Prediction:
         logits, value = module(params).predict(latent)

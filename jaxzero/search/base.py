@@ -3,21 +3,17 @@
 Letters: B batch (games), A actions.
 """
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false, reportArgumentType=false
-
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import mctx
 
 from envs import Env
 from envs.core import where
 from jaxzero.config import SearchConfig
-from jaxzero.models import Model, Params
+from jaxzero.models import Model, Params, Root
 from jaxzero.models.simulator import legal_in
 from jaxzero.search import reuse
 from jaxzero.search.tree import Layout, Tree, plant
@@ -56,7 +52,7 @@ class Finding(NamedTuple):
     nodes: jax.Array | None = None  # i32[B, A]  in it, of the root's actions; 0: none
 
 
-Find = Callable[[Params, jax.Array, mctx.RootFnOutput, jax.Array, bool, Tree | None], Finding]
+Find = Callable[[Params, jax.Array, Root, jax.Array, bool, Tree | None], Finding]
 """`find(params, keys[B], root, legal[B, A], explore, kept)`: the part in which searches differ."""
 
 
@@ -75,7 +71,7 @@ def make(config: SearchConfig, env: Env, model: Model, find: Find, layout: Layou
     return Search(lambda states: (), run)
 
 
-def checked(root: mctx.RootFnOutput, keys: jax.Array, temperature: jax.Array, env: Env) -> mctx.RootFnOutput:
+def checked(root: Root, keys: jax.Array, temperature: jax.Array, env: Env) -> Root:
     """The root, if its shapes are those of the games; others would be broadcast without a word."""
     chex.assert_shape(root.prior_logits, (len(keys), env.num_actions))
     chex.assert_shape([root.value, keys, temperature], (len(keys),))
@@ -87,9 +83,7 @@ def make_reusing(config: SearchConfig, env: Env, model: Model, find: Find, layou
 
     def init(states):
         batch = len(states.player)
-        root = mctx.RootFnOutput(
-            prior_logits=jnp.zeros((batch, env.num_actions)), value=jnp.zeros(batch), embedding=states
-        )
+        root = Root(prior_logits=jnp.zeros((batch, env.num_actions)), value=jnp.zeros(batch), embedding=states)
         return jax.tree.map(jnp.zeros_like, reuse.outward(plant(root, layout, layout.room)))
 
     def run(params, keys, states, carry, temperature, explore):

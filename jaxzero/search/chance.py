@@ -7,17 +7,13 @@ it adds the decision behind its likeliest outcome too, and only that is judged.
 Letters as in `tree`; O outcomes.
 """
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
-
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import mctx
 
 from envs.core import where
-from jaxzero.models import Afterstate, Model, Params
+from jaxzero.models import Afterstate, Model, Params, Step
 from jaxzero.search.tree import Chunks, Family, each, over
 
 ROUNDING = 1e-4  # in visits
@@ -48,7 +44,7 @@ def expectation(near: Family) -> jax.Array:
     return (total / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny))[0]
 
 
-class Step(NamedTuple):
+class ChanceStep(NamedTuple):
     """What follows an action, or an outcome, up to the next decision. Leading axis B."""
 
     told: Afterstate  # of the action
@@ -56,11 +52,13 @@ class Step(NamedTuple):
     due: jax.Array  # bool[B]  an outcome has been settled
     outcome: jax.Array  # i32[B]  which
     logit: jax.Array  # f32[B]  its log-probability, where it followed an action
-    said: mctx.RecurrentFnOutput  # of the decision
+    said: Step  # of the decision
     decision: Any
 
 
-def step(model: Model, params: Params, key: jax.Array, action: jax.Array, before: Any, resolving: jax.Array) -> Step:
+def step(
+    model: Model, params: Params, key: jax.Array, action: jax.Array, before: Any, resolving: jax.Array
+) -> ChanceStep:
     """Takes `action` i32[B] from `before` and the likeliest outcome of what it leads to; where `resolving` bool[B],
     `before` is an afterstate and `action` its outcome."""
     assert model.chance is not None
@@ -69,4 +67,4 @@ def step(model: Model, params: Params, key: jax.Array, action: jax.Array, before
     likeliest = jnp.argmax(told.logits, -1).astype(jnp.int32)
     outcome = where(resolving, action, likeliest)
     said, decision = model.chance(params, key, outcome, after)
-    return Step(told, after, told.due | resolving, outcome, told.logits.max(-1), said, decision)
+    return ChanceStep(told, after, told.due | resolving, outcome, told.logits.max(-1), said, decision)

@@ -8,9 +8,6 @@ softmax(values / (value_temperature · t)).
 Letters: B games, A actions, w width of a ply, N nodes of a ply (of all games, or of one).
 """
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportAttributeAccessIssue=false
-
 import math
 from typing import Any
 

@@ -6,9 +6,6 @@ for MuZero, and an untried action counts as the least. The noise is drawn over t
 game.
 """
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportAttributeAccessIssue=false
-
 from functools import partial
 
 import jax
@@ -48,7 +45,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
     def find(params, keys, root, legal, explore, kept) -> Finding:
         k = config.forced_playouts if explore else 0.0
         if explore:
-            root = root.replace(prior_logits=jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal))
+            root = root._replace(prior_logits=jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal))
         first = layout.room or 1
         tree = trees.plant(root, layout, layout.nodes(simulations))
         if kept is not None:

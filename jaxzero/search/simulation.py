@@ -6,9 +6,6 @@ the way down and walked back up; only the nodes on it are written.
 Letters as in `tree`.
 """
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportArgumentType=false
-
 import dataclasses
 from collections.abc import Callable
 from functools import partial
@@ -211,7 +208,7 @@ class Twig(NamedTuple):
 def grow(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, jax.Array, jax.Array]:
     """Adds the position behind each action. The tree, the returns as the parents see them, and the nodes; [L, B]."""
     said, after = search.model.decision(search.params, key, flat(twig.action), embedded(tree, twig.parent))
-    said = said.replace(value=backend.alone(said.value))
+    said = said._replace(value=backend.alone(said.value))
     tree = write(
         tree, twig.new, after, said.prior_logits, said.value, said.reward, said.discount,
         flat(twig.parent * twig.grows), flat(twig.action), flat(twig.due.logit),
@@ -224,6 +221,7 @@ def grow(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, 
 def grow_by_chance(search: Search, tree: Tree, key: jax.Array, twig: Twig) -> tuple[Tree, jax.Array, jax.Array]:
     """The same in a game with chance. Behind an action that leaves an outcome due this adds two nodes, the afterstate
     and the decision behind its likeliest outcome; behind an outcome one, as behind any other action."""
+    assert tree.chance is not None
     here = at(tree.chance, twig.parent)
     action, resolving = flat(twig.action), flat(here)
     before = embedded(tree, twig.parent)

@@ -1,7 +1,7 @@
 """The same searches by stock mctx: what our tree is measured against.
 
-The root's Gumbel noise is drawn with one key a game, which mctx's own policy functions cannot do; the rest of them is
-repeated here from mctx's public parts.
+Here, and nowhere else, our types become mctx's. The root's Gumbel noise is drawn with one key a game, which mctx's own
+policy functions cannot do; the rest of them is repeated here from mctx's public parts.
 """
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
@@ -16,12 +16,24 @@ import mctx
 from envs import Env
 from envs.core import where
 from jaxzero.config import SearchConfig
-from jaxzero.models import Model
+from jaxzero.models import Model, Root
 from jaxzero.models.simulator import mask
 from jaxzero.search import base
 from jaxzero.search.base import Finding, Search
 from jaxzero.search.gumbel import gumbel_noise, improved_policy
 from jaxzero.search.puct import noisy_logits
+
+
+def converted(root: Root) -> mctx.RootFnOutput:
+    return mctx.RootFnOutput(**root._asdict())
+
+
+def stepping(model: Model) -> mctx.RecurrentFn:
+    def step(params, key, action, embedding):
+        said, after = model.decision(params, key, action, embedding)
+        return mctx.RecurrentFnOutput(**said._asdict()), after
+
+    return step
 
 
 def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
@@ -37,7 +49,7 @@ def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Se
     def find(params, keys, root, legal, explore, kept) -> Finding:
         noise = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         tree = mctx.search(
-            params, keys[0], root=root, recurrent_fn=model.decision, num_simulations=simulations,
+            params, keys[0], root=converted(root), recurrent_fn=stepping(model), num_simulations=simulations,
             max_depth=config.max_depth or None, root_action_selection_fn=halving,
             interior_action_selection_fn=inside,
             invalid_actions=~legal, extra_data=mctx.GumbelMuZeroExtraData(root_gumbel=noise),
@@ -70,9 +82,9 @@ def puct(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         ties = jax.vmap(partial(jax.random.fold_in, data=1))(keys)
         if explore:
             noisy = jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal)
-            root = root.replace(prior_logits=noisy)
+            root = root._replace(prior_logits=noisy)
         tree = mctx.search(
-            params, keys[0], root=root, recurrent_fn=model.decision, num_simulations=simulations,
+            params, keys[0], root=converted(root), recurrent_fn=stepping(model), num_simulations=simulations,
             max_depth=config.max_depth or None, root_action_selection_fn=partial(select, depth=0),
             interior_action_selection_fn=select, invalid_actions=~legal, extra_data=ties,
         )  # fmt: skip

@@ -9,10 +9,6 @@ of a node), C most children of a node, W children looked at. Node 0 is the root;
 nowhere: what is written there is dropped. With chance, the second half of the nodes are the afterstates.
 """
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false, reportArgumentType=false, reportAttributeAccessIssue=false
-# pyright: reportGeneralTypeIssues=false
-
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
@@ -20,13 +16,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import mctx
 import numpy as np
 
 from envs import Env, backend
 from envs.core import where
 from jaxzero.config import ConfigError, SearchConfig
-from jaxzero.models import Model
+from jaxzero.models import Model, Root
 from jaxzero.models.simulator import legal_in
 from jaxzero.search.indexing import ANYWHERE, UNSIGNED, game_of, place, take
 from jaxzero.search.slots import compact, likeliest
@@ -148,7 +143,7 @@ def layout(env: Env, config: SearchConfig, simulations: int, model: Model) -> La
     return found
 
 
-def ground(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
+def ground(root: Root, layout: Layout, num_nodes: int) -> Tree:
     """Room for `num_nodes`: zeros, and everywhere the root's position."""
     batch = root.value.shape[0]
     slots = max(layout.slots or root.prior_logits.shape[-1], layout.outcomes)
@@ -166,7 +161,7 @@ def ground(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
     )  # fmt: skip
 
 
-def plant(root: mctx.RootFnOutput, layout: Layout, num_nodes: int) -> Tree:
+def plant(root: Root, layout: Layout, num_nodes: int) -> Tree:
     """A tree of one node, with room for `num_nodes`."""
     tree, zero = ground(root, layout, num_nodes), jnp.zeros_like(root.value)
     return write(tree, 0, root.embedding, root.prior_logits, root.value, zero, zero + 1, zero, zero, zero)
@@ -244,7 +239,7 @@ def put(tree: Tree, node: jax.Array, **facts: jax.Array) -> Tree:
 
 def rows_of(names: Iterable[str], node: jax.Array) -> np.ndarray:
     """Where facts of nodes [..., B] are in the table, i32[R, ...]."""
-    return np.int32([Facts._fields.index(name) for name in names]).reshape(-1, *(1,) * node.ndim)
+    return np.array([Facts._fields.index(name) for name in names], np.int32).reshape(-1, *(1,) * node.ndim)
 
 
 def column_of(node: jax.Array) -> jax.Array:
