@@ -229,7 +229,7 @@ def test_match_command(run: Run, tmp_path: Path, tiny: Path):
     (["random", "random", "--game", "hx"], "game: unknown game 'hx'; did you mean 'hex'?"),
     (["random", "random", "--game", "hex", "--games", "7"], "games: must be even, as each opening is played from both"),
     (["random", "random", "--game", "hex", "--record", "x.pgn"], "record: x.pgn: games of hex are written as .trmph"),
-    (["random", "random", "--game", "hex", "--options.swap", "false", "--record", "x.trmph"], "record: x.trmph: TRMPH"),
+    (["random", "random", "--game", "go", "--options.move_cap", "9", "--record", "x.sgf"], "record: x.sgf: SGF records"),
     (["random", "random", "--game", "hex", "--sprt", "--elo1", "-3"], "elo0, elo1: must be finite and elo0 below elo1"),
 ])  # fmt: skip
 def test_match_errors(run: Run, tokens: list[str], message: str):
@@ -309,11 +309,13 @@ def test_records_of_every_format(tmp_path: Path):
     """A given game in both seats; the files are read back by the parsers, chess by python-chess too."""
     for game, moves, suffix in (
         (GameConfig("hex", options={"size": 3}), [0, 1, 3, 2, 6], ".trmph"),
+        (GameConfig("hex", options={"size": 3, "swap": False}), [0, 1, 3, 2, 6], ".trmph"),
         (GameConfig("go", options={"size": 5}), [12, 25, 25], ".sgf"),
     ):
         padded = np.full((2, 1, 20), -1, np.int16)
         padded[..., : len(moves)] = moves
         outcomes = np.array([[1], [-1]], np.int8)  # player 0 wins both
+        books.check_record(tmp_path / f"x{suffix}", game, overwrite=True)
         books.write_games(tmp_path / f"x{suffix}", game, "A", "B", MatchResult(outcomes, np.zeros((2, 1)), padded))
         found, problems = records.read(tmp_path / f"x{suffix}")
         assert not problems

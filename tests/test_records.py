@@ -135,16 +135,14 @@ def test_refusals(tmp_path):
 
 
 def test_hex_with_and_without_the_swap_rule(tmp_path):
-    """The rule is a line of its own, which holds until the next one, and not for what is appended to the file."""
     with_swap, without = Game("hex", {"size": 3, "swap": True}, [1, 9]), Game("hex", {"size": 3, "swap": False}, [1, 3])
-    games = [with_swap, without, without, with_swap, without]
-    path = tmp_path / "games.trmph"
-    records.write(path, games)
-    assert path.read_text().splitlines()[1] == "; swap = false"
-    path.write_text(path.read_text() + "#3,b1swap\n")
-    assert records.read(path) == ([*games, with_swap], [])
-    path.write_text("; swap = false\n#3,b1swap\n")
-    assert [problem.message for problem in records.read(path)[1]] == ["swap is not legal here"]
+    games = [with_swap, without, Game("hex", {"size": 3, "swap": False}, [], (1, -1))]
+    records.write(tmp_path / "games.trmph", games)
+    assert (tmp_path / "games.trmph").read_text() == "#3,b1swap\n#3,b1a2 ; swap = false\n#3, 1 ; swap = false\n"
+    assert records.read(tmp_path / "games.trmph") == (games, [])
+    games, problems = read(tmp_path, "#3,b1swap ; swap = false\n#3,b1swap\n")
+    assert games == [with_swap]
+    assert [str(problem).rpartition(":")[2] for problem in problems] == [" swap is not legal here"]
 
 
 # Hostile files of any format
@@ -518,7 +516,7 @@ def odd_tree(draw: random.Random) -> bytes:
     )
 
 
-@pytest.mark.parametrize("text", ["hello", ";B[aa]", "C[x]", ")(", "()", "GM[1];B[aa])"])
+@pytest.mark.parametrize("text", ["hello", ";B[aa]", "C[x]", ")(", "()", "GM[1];B[aa])", "[4]GM[1])"])
 def test_what_is_no_sgf(tmp_path, text):
     games, problems = read_sgf(tmp_path, text)
     assert games == []

@@ -56,7 +56,8 @@ TOKEN = re.compile(
     re.DOTALL | re.VERBOSE,
 )
 TREE = re.compile(r"\((?=\s*+;)")
-ROOT = re.compile(r"\((?=\s*+;\s*+(?:FF|GM|SZ|CA)\b)")
+ROOTS = ("FF", "GM", "SZ", "CA")  # properties by which the root of a tree is known
+ROOT = re.compile(rf"\((?=\s*+;\s*+(?:{'|'.join(ROOTS)})\b)")
 ROOT_LINE = re.compile(r"^[ \t]*+" + ROOT.pattern, re.MULTILINE)  # a value that reaches one was cut off
 SIZE = re.compile(r"(\d{1,2})(?:\s*:\s*(\d{1,2}))?", re.ASCII)
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)", re.ASCII)
@@ -172,7 +173,7 @@ def trees(text: str) -> Iterator[Tree]:
                     yield tree
                 tree, stray = Tree(at, line, line), False
             elif tree is None:
-                if (semicolon or moves) and not stray:
+                if (semicolon or moves or name in ROOTS) and not stray:  # the brackets are lost
                     yield Tree(at, line, line, broken=RecordError(line, 0, f"no SGF: {match[0].strip()[:30]!r}"))
                     stray = True
             elif moves:

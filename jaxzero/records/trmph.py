@@ -4,8 +4,8 @@ The number is the size, moves are column and row (`a1` = top left), `swap` is a 
 `1` or `b` (blue, the first player, joins top and bottom), `2` or `r` (red). Without it the result is what the moves
 reach, or unknown if they reach no end. Lines that are empty or begin with `;` are skipped.
 
-TRMPH does not say whether the swap rule holds; here it does, as where these records come from. A line `; swap = false`,
-for others a comment, says that the games after it are played without, until a line `; swap = true`.
+TRMPH does not say whether the swap rule holds; here it does, as where these records come from. A game without it ends
+its line with `; swap = false`, a comment for others: `#13,a1b2c3 1 ; swap = false`.
 """
 
 import re
@@ -15,9 +15,9 @@ import envs
 from envs.hex import Hex
 from jaxzero.records.game import Entry, Game, Problem, check_moves, sift
 
-LINE = re.compile(r"(?:https?://(?:www\.)?trmph\.com/hex/board)?#(\d+)(?:,(\S*))?(?:\s+(\S+))?", re.ASCII)
+LINE = re.compile(r"(?:https?://(?:www\.)?trmph\.com/hex/board)?#(\d+)(?:,([^\s;]*))?(?:\s+([^\s;]+))?", re.ASCII)
 MOVE = re.compile(r"(swap)|([a-s])([1-9]\d?)", re.ASCII)
-SWAP = re.compile(r";\s*swap\s*=\s*(true|false)", re.IGNORECASE)
+WITHOUT_SWAP = " ; swap = false"
 RESULTS = {"1": (1.0, -1.0), "b": (1.0, -1.0), "2": (-1.0, 1.0), "r": (-1.0, 1.0)}
 
 
@@ -25,12 +25,9 @@ def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
     """The sound records of a file, and what is wrong with the others."""
     entries: list[Entry] = []
     problems: list[Problem] = []
-    swap = True
     for number, line in enumerate(map(str.strip, text.split("\n")), 1):
-        if rule := SWAP.fullmatch(line):
-            swap = rule[1].lower() == "true"
-        elif line and not line.startswith(";"):
-            found = parse_line(file, number, line, swap)
+        if line and not line.startswith(";"):
+            found = parse_line(file, number, line)
             if isinstance(found, Problem):
                 problems.append(found)
             else:
@@ -39,9 +36,10 @@ def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
     return games, sorted(problems + more, key=lambda problem: problem.line)
 
 
-def parse_line(file: str, number: int, line: str, swap: bool) -> Game | Problem:
+def parse_line(file: str, number: int, line: str) -> Game | Problem:
     """The game as written, not yet replayed."""
-    match = LINE.fullmatch(line)
+    swap = not line.endswith(WITHOUT_SWAP)
+    match = LINE.fullmatch(line.removesuffix(WITHOUT_SWAP))
     if not match:
         return Problem(file, number, 0, f"no TRMPH record such as '#11,a1b2 1': {line[:60]!r}")
     if len(match[1]) > 9:
@@ -74,7 +72,7 @@ def dump(games: Iterable[Game]) -> str:
     Raises:
         ValueError: a game of another kind, one that does not begin with the empty board, or a move that Hex has not.
     """
-    text, swap = "", True
+    lines = []
     for game in games:
         if game.game != "hex":
             raise ValueError(f"TRMPH records hold Hex, not {game.game}")
@@ -83,13 +81,9 @@ def dump(games: Iterable[Game]) -> str:
         check_moves(game, env)
         if game.start is not None:
             raise ValueError("TRMPH records begin with the empty board")
-        text += "" if env.swap == swap else dump_rule(env.swap)
-        swap = env.swap
+        if game.result is not None and not game.result[0]:
+            raise ValueError("Hex has no draws")
         winner = "" if game.result is None else " 1" if game.result[0] > 0 else " 2"
         moves = "".join(env.action_to_str(None, action) for action in game.moves)
-        text += f"#{env.size},{moves}{winner}\n"
-    return text if swap else text + dump_rule(True)
-
-
-def dump_rule(swap: bool) -> str:
-    return f"; swap = {'true' if swap else 'false'}\n"
+        lines.append(f"#{env.size},{moves}{winner}{'' if env.swap else WITHOUT_SWAP}\n")
+    return "".join(lines)
