@@ -68,7 +68,7 @@ class NetworkConfig:
     """resnet, muzero_conv: channels of the trunk (muzero_conv: and of the latent state)."""
     blocks: Annotated[int, Range(1, 64)] = 3
     """resnet, muzero_conv: residual blocks of two 3×3 convolutions (muzero_conv: of the representation)."""
-    dynamics_blocks: Annotated[int, Range(1, 64)] = 1
+    dynamics_blocks: Annotated[int, Range(1, 16)] = 1
     """muzero_conv: residual blocks of the dynamics."""
     hidden_dim: Width = 128
     """muzero_mlp: width of the hidden layers, two in the representation and in the dynamics, one in each head; with

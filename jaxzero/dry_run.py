@@ -7,7 +7,7 @@ from typing import Any
 import jax
 
 from envs import Env
-from jaxzero import footprint, iteration, networks, settings
+from jaxzero import footprint, iteration, settings
 from jaxzero.config import Config
 from jaxzero.export.load import initial_weights
 
@@ -16,7 +16,8 @@ def dry_run(config: Config, env: Env) -> str:
     """The resolved configuration as TOML, then parameters, memory and checkpoint size as comments."""
     origin = initial_weights(config, env) if config.init_from else None
     learner, data = iteration.abstract_state(config, env)
-    params = jax.eval_shape(networks.make(config.network, env).init, jax.random.key(0))["params"]
+    _, state = footprint.learner(config.network, config.learner, config.promotion, env)
+    params = state["learned"].variables["params"]
     parts = {**top_level(learner), **top_level(data)}
     lines = [
         f"parameters: {sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)):,}",
