@@ -221,7 +221,7 @@ def test_full_disk_is_one_line_and_leaves_what_was_there(tmp_path, monkeypatch, 
 
     (tmp_path / f"n_step000007.{kind}").write_bytes(b"older")
     monkeypatch.setattr(module, "write", full)
-    with pytest.raises(ExportError, match=rf"{tmp_path}: File too large; nothing was written, make room") as found:
+    with pytest.raises(ExportError, match=rf"{tmp_path}: File too large; nothing was written: free space") as found:
         export(tmp_path, "mlp", [kind], overwrite=True)
     assert "\n" not in str(found.value)
     assert {path.name for path in tmp_path.iterdir()} == {".lock", f"n_step000007.{kind}"}

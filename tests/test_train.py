@@ -319,7 +319,7 @@ def test_other_folders_are_never_touched(tmp_path: Path, tiny: Changed, overwrit
 def test_a_start_that_was_killed_at_once(tmp_path: Path, tiny: Changed):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / ".lock").touch()
-    (tmp_path / "run" / "config.toml.tmp").write_text("[sea")
+    (tmp_path / "run" / ".config.toml.999999999").write_text("[sea")
     assert len(drain(tiny(("iterations", 1)))) == 1
 
 
