@@ -452,7 +452,10 @@ def reported(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # TensorStore reports a full disk as ValueError
-        cause, advice = files.trouble(error) or (_one_line(error), "check the disk, or choose another place")
+        cause, advice = files.trouble(error) or (
+            _one_line(error),
+            "see that the folder is still there and its disk sound",
+        )
         raise CheckpointError(f"{folder}: {what} ({cause}); {advice}") from error
 
 
