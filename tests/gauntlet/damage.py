@@ -21,7 +21,7 @@ import fabricated
 import gauntlet
 from gauntlet import Case, Outcome
 
-COUNT, FEW = 400, 12
+COUNT, FEW = 330, 12
 PATIENCE = 60  # seconds after which a command hangs
 NAME, LAST = "run", 4  # of the run, and its iterations
 
