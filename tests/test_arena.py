@@ -228,7 +228,7 @@ def test_match_command(run: Run, tmp_path: Path, tiny: Path):
     (["random", "random", "--game", "hx"], "game: unknown game 'hx'; did you mean 'hex'?"),
     (["random", "random", "--game", "hex", "--games", "7"], "games: must be even, as each opening is played from both"),
     (["random", "random", "--game", "hex", "--record", "x.pgn"], "record: x.pgn: games of hex are written as .trmph"),
-    (["random", "random", "--game", "go", "--options.move_cap", "9", "--record", "x.sgf"], "record: x.sgf: SGF records"),
+    (["random", "random", "--game", "go", "--options.move_cap", "9", "--record", "x.sgf"], "record: x.sgf: SGF"),
     (["random", "random", "--game", "hex", "--sprt", "--elo1", "-3"], "elo0, elo1: must be finite and elo0 below elo1"),
 ])  # fmt: skip
 def test_match_errors(run: Run, tokens: list[str], message: str):
