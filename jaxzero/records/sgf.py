@@ -173,7 +173,7 @@ def trees(text: str) -> Iterator[Tree]:
                     yield tree
                 tree, stray = Tree(at, line, line), False
             elif tree is None:
-                if (semicolon or moves or name in ROOTS) and not stray:  # the brackets are lost
+                if (semicolon or moves or name in (*ROOTS, "KM", *HEADERS)) and not stray:  # the brackets are lost
                     yield Tree(at, line, line, broken=RecordError(line, 0, f"no SGF: {match[0].strip()[:30]!r}"))
                     stray = True
             elif moves:
