@@ -183,7 +183,7 @@ class LearnerConfig:
     """Times a position is trained on, on average; sets the updates of an iteration."""
     optimizer: Literal["adam", "sgd", "muon"] = "adam"
     """adam, sgd with momentum 0.9, or muon (orthogonal steps for kernels, Adam's for the rest, of the same size)."""
-    lr: Annotated[float, Range(1e-9, 100)] = 2e-3
+    lr: Annotated[float, Range(1e-30, 100)] = 2e-3
     """Peak learning rate."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """Course of the learning rate after warm-up; cosine falls to 1 % of the peak at the end of the run."""

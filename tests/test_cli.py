@@ -175,7 +175,7 @@ def test_mistakes_are_one_line(run: Run, asked: Recorder, tokens: list[str], mes
     (["train", "tic_tac_toe_test", "--allow-change", "nope"], "--allow-change nope: unknown field; see `jaxzero train"),
     (["train", "tic_tac_toe_test", "--from-step", "-1"], 'Invalid value for --from-step: must be from 0 to 1000000000'),
     (["train", "tic_tac_toe_test", "--seed", "٣"], "seed (command line): expected a whole number, got '٣'"),
-    (["train", "tic_tac_toe_test", "--learner.lr=" + "9" * 400], "learner.lr (command line): must be from 1e-09 to "),
+    (["train", "tic_tac_toe_test", "--learner.lr=" + "9" * 400], "learner.lr (command line): must be from 1e-30 to "),
     (["train", "tic_tac_toe_test", "--seed=" + "9" * 10_000], "seed (command line): expected a whole number, got '999"),
     (["train", "tic_tac_toe_test", "--game.options.size", "inf"], "game.options (command line): size: must be from"),
     (["match", "random", "random", "--game", "hex", "--games", "1000000000000"], "Invalid value for --games: must be"),
