@@ -44,10 +44,15 @@ def start(*words: str, **more: str) -> tuple[subprocess.Popen[str], int]:
 
 
 def ended(child: int) -> bool:
-    try:
-        return Path(f"/proc/{child}/stat").read_text().split()[2] == "Z"
-    except FileNotFoundError:
-        return True
+    """Whether a killed process ends within seconds: the kernel may take a moment."""
+    for _ in range(500):
+        try:
+            if Path(f"/proc/{child}/stat").read_text().split()[2] == "Z":
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.01)
+    return False
 
 
 @pytest.mark.parametrize("number", interrupts.SIGNALS)

@@ -578,7 +578,7 @@ def test_lines_with_dice(tmp_path):
     ('{"game": "hex", "options": {"size": 1000000000}, "moves": []}', 0, "size must be 3 to 19, got 1000000000"),
     (f'{{"game": "go", "options": {{"komi": {"9" * 400}}}, "moves": []}}', 0, "komi is too large a number"),
     ('{"game": "no such.py:make", "moves": []}', 0, "no such.py: no such file"),
-    (f'{{"game": "{"x" * 9999}.py:make", "moves": []}}', 0, "File name too long"),
+    (f'{{"game": "{"x" * 9999}.py:make", "moves": []}}', 0, "no such file"),
     ('{"game": "hex\x1b[2J", "moves": []}', 0, "no JSON: "),
     ('{"game": "hex\\u001b[2J\\ud800.py:f", "moves": []}', 0, "hex\ufffd[2J\ufffd.py: no such file"),
     ('{"game": "hex", "moves": [], "outcomes": []}', 0, "outcomes are for games with chance"),

@@ -18,6 +18,7 @@ import envs
 from jaxzero import networks
 from jaxzero.config import NetworkConfig
 from jaxzero.models import simulator
+from jaxzero.search import stock
 from jaxzero.search.slots import compact
 
 
@@ -124,7 +125,7 @@ def test_stock_gumbel_without_noise_is_the_policy_of_mctx(simulations, considere
     @jax.jit
     def reference(params):
         return mctx.gumbel_muzero_policy(
-            params, KEY, model.root(params, states), model.decision, simulations,
+            params, KEY, stock.converted(model.root(params, states)), stock.stepping(model), simulations,
             invalid_actions=~jax.vmap(env.legal_actions)(states), gumbel_scale=0.0,
             max_num_considered_actions=considered,
         )  # fmt: skip
