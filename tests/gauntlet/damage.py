@@ -22,7 +22,7 @@ import gauntlet
 from gauntlet import Case, Outcome
 
 COUNT, FEW = 330, 12
-PATIENCE = 60  # seconds after which a command hangs
+PATIENCE = 300  # seconds after which a command hangs, also on a machine with much else to do
 NAME, LAST = "run", 4  # of the run, and its iterations
 
 SETTINGS = f"""
