@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.tic_tac_toe import FULL, TicTacToe
-from jaxzero.config import PromotionConfig
+from jaxzero.config.schema import PromotionConfig
 from jaxzero.evaluation import matches, promotion, rating
 from jaxzero.evaluation.base import Player
 from jaxzero.evaluation.players import uniform

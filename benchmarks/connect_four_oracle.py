@@ -23,11 +23,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation import search_agent
 from jaxzero.evaluation.base import Player
 from jaxzero.evaluation.oracles.connect_four import FILE, HALVES, LAST_PLY, Positions, read
-from jaxzero.runs import Loaded, load
+from jaxzero.runs.folder import Loaded, load
 
 FIRST_PLY = 4
 SPACING = 6  # plies between two positions of one game, and the width of a bucket

@@ -20,12 +20,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env
-from jaxzero import evaluation, networks, settings
-from jaxzero.config import Config, SearchConfig
+from jaxzero import evaluation, networks
+from jaxzero.config import settings
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import Config, SearchConfig
 from jaxzero.evaluation import matches
 from jaxzero.export import FORMATS, convert, formats, parity, publish
 from jaxzero.export.model import ExportError, Model, make
-from jaxzero.games import make_env
 from jaxzero.networks import Network, Prediction
 
 BEGAN = time.perf_counter() - time.process_time()  # imports use one core

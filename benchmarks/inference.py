@@ -21,9 +21,10 @@ import onnxruntime
 import torch
 
 from benchmarks.timing import interleave, row
-from jaxzero.export import formats, parity, torch_module
+from jaxzero.export import formats, parity
 from jaxzero.export.convert import rebuild
 from jaxzero.export.model import Model
+from jaxzero.export.standalone import torch_module
 
 MODEL = Path(__file__).parent / "results" / "connect_four_fast_step000960.pt"
 Forward = Callable[[np.ndarray], list[np.ndarray]]

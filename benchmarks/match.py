@@ -23,7 +23,7 @@ import numpy as np
 
 import envs
 from jaxzero import networks
-from jaxzero.config import Config, NetworkConfig
+from jaxzero.config.schema import Config, NetworkConfig
 from jaxzero.evaluation import matches
 from jaxzero.evaluation.base import Player
 from jaxzero.evaluation.players import search_agent

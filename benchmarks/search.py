@@ -55,11 +55,11 @@ from benchmarks import kernels
 from benchmarks.timing import interleave, row
 from envs.core import random_opening
 from jaxzero import networks, search
-from jaxzero.config import NetworkConfig, SearchConfig
+from jaxzero.config.schema import NetworkConfig, SearchConfig
 from jaxzero.evaluation import matches, players
-from jaxzero.iteration import LANES, REPLICATED, make_mesh
 from jaxzero.models import Model, simulator
-from jaxzero.runs import load
+from jaxzero.runs.folder import load
+from jaxzero.training.iteration import LANES, REPLICATED, make_mesh
 
 ENGINES = {"sequential": SearchConfig(), "rounds": SearchConfig(rounds=True), "mctx": SearchConfig(engine="mctx")}
 GAMES = {"go_9x9": {"name": "go", "size": 9}}  # ours for Pgx's name, where it is not that name

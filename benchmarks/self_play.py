@@ -33,8 +33,8 @@ from pgx.experimental import auto_reset as pgx_auto_reset
 import envs
 from benchmarks import peer_network
 from benchmarks.timing import interleave, row
-from jaxzero import iteration
-from jaxzero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
+from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
+from jaxzero.training import iteration
 
 
 class Size(NamedTuple):

@@ -1,3 +1,3 @@
-"""AlphaZero and MuZero in JAX. `jaxzero.train.run(config)` trains; `jaxzero train PRESET` does so from a shell."""
+"""AlphaZero and MuZero in JAX. `jaxzero train PRESET` trains; in Python, `jaxzero.training.train.run(config)`."""
 
 __version__ = "0.1.0"

@@ -10,10 +10,10 @@ def main() -> NoReturn:
     """Runs the command line; from the start on, signals end it and its streams hold."""
     streams.mend()
     interrupts.guard()
-    from jaxzero import cli  # late: takes seconds
+    from jaxzero.cli import app  # late: takes seconds
 
     try:
-        status = cli.main()
+        status = app.main()
     except Exception as error:
         sys.excepthook(type(error), error, error.__traceback__)
         status = 1

@@ -35,13 +35,13 @@ Run = Callable[..., tuple[int, str, str]]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path) -> Run:
     """`jaxzero` with these words: exit status, stdout and stderr."""
-    from jaxzero import cli  # late: JAX is configured above
+    from jaxzero.cli import app  # late: JAX is configured above
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
 
     def call(*tokens: str) -> tuple[int, str, str]:
-        status = cli.main(tokens)
+        status = app.main(tokens)
         captured = capsys.readouterr()
         return status, captured.out, captured.err
 

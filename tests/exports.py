@@ -8,7 +8,7 @@ import numpy as np
 
 import envs
 from jaxzero import networks
-from jaxzero.config import NetworkConfig
+from jaxzero.config.schema import NetworkConfig
 from jaxzero.export import formats, model, publish
 
 RESNET = NetworkConfig(kind="resnet", channels=8, blocks=2, dtype="float32")

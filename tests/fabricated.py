@@ -7,11 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxzero import iteration, metrics, runs
-from jaxzero.checkpoint import Checkpointer
-from jaxzero.config import Config, EvaluationConfig, GameConfig, LearnerConfig, NetworkConfig, SelfPlayConfig
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import Config, EvaluationConfig, GameConfig, LearnerConfig, NetworkConfig, SelfPlayConfig
 from jaxzero.evaluation import write_results
-from jaxzero.games import make_env
+from jaxzero.runs import folder as folder_lib
+from jaxzero.runs import metrics
+from jaxzero.runs.checkpoint import Checkpointer
+from jaxzero.training import iteration
 
 STEP = 40
 MLP = NetworkConfig(kind="mlp", sizes=(8,))
@@ -58,12 +60,12 @@ def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0, network: 
         learner=LearnerConfig(batch=8), evaluation=EvaluationConfig(simulations=4, opponents=("random", "minimax:1")),
     )  # fmt: skip
     folder.mkdir(parents=True)
-    runs.record(folder, config, [], 0)
+    folder_lib.record(folder, config, [], 0)
     (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
     for step, wins in ((20, 40), (STEP, 80)):
         found = {"random": result(wins, 100 - wins), "minimax:1": result(wins // 2, 100 - wins // 2)}
         write_results(folder, step, found, "2026-01-01T00:00:00+00:00")
-    (folder / runs.RATINGS).write_text(json.dumps({"zero": "random", "ratings": ratings(folder.name)}))
+    (folder / folder_lib.RATINGS).write_text(json.dumps({"zero": "random", "ratings": ratings(folder.name)}))
     rng = np.random.default_rng(seed)
 
     def drawn(leaf):

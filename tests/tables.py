@@ -11,7 +11,7 @@ import pytest
 import envs
 from envs.core import random_opening
 from jaxzero import search
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model, simulator
 from jaxzero.networks import Prediction
 from jaxzero.search import gumbel

@@ -11,7 +11,7 @@ import envs
 from envs import backend
 from envs.core import auto_reset, random_opening
 from jaxzero import search
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.models import simulator
 from jaxzero.networks.base import Prediction
 

@@ -16,15 +16,18 @@ from conftest import Run
 from test_evaluation import TIC_TAC_TOE, Countdown, in_order
 
 import envs
-from jaxzero import iteration, records, runs, settings
-from jaxzero.checkpoint import Checkpointer
-from jaxzero.config import ConfigError, GameConfig
+from jaxzero import records
+from jaxzero.config import settings
+from jaxzero.config.schema import ConfigError, GameConfig
 from jaxzero.evaluation import arena, books, host, matches
 from jaxzero.evaluation.base import Contestant
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import make_player, policy_player, random_player
 from jaxzero.evaluation.sprt import Sprt
-from jaxzero.progress import Watch
+from jaxzero.runs import folder as folder_lib
+from jaxzero.runs.checkpoint import Checkpointer
+from jaxzero.runs.progress import Watch
+from jaxzero.training import iteration
 
 GAME = GameConfig("tic_tac_toe")
 TINY = """
@@ -63,7 +66,7 @@ def test_a_run_plays_as_its_network_does(tiny: Path):
     keys = jax.random.split(jax.random.key(1), 2)
     for spec, step in (("", 7), ("@latest", 7), ("@best", 3), ("@3", 3)):
         contestant = make_player(f"{tiny}{spec}:0", TIC_TAC_TOE)
-        loaded = runs.load(tiny, step)
+        loaded = folder_lib.load(tiny, step)
         jax.tree.map(np.testing.assert_array_equal, contestant.params, loaded.params)
         expected = policy_player(TIC_TAC_TOE, loaded.network.infer)(loaded.params, keys, states)
         np.testing.assert_array_equal(contestant.player(contestant.params, keys, states), expected)  # pyright: ignore

@@ -16,13 +16,13 @@ from envs.core import random_opening
 from envs.game_2048 import Game2048
 from envs.ur import Ur
 from jaxzero import search
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.evaluation import players
 from jaxzero.evaluation.matches import play, summary
 from jaxzero.models import Model, simulator
 from jaxzero.networks import Prediction
 from jaxzero.search import chance, puct, simulation
-from jaxzero.search import tree as trees
+from jaxzero.search import tree as tree_lib
 from jaxzero.solvers.ur import ROLLS, solve
 
 MODES: dict[str, dict[str, Any]] = {
@@ -91,10 +91,10 @@ def test_outcomes_are_visited_by_their_probability():
 
     def visit(visits, _):
         left = jnp.where(visits > 0, -jnp.inf, padded)
-        untried = trees.Untried(left.argmax(0), left.max(0), left.max(0))
+        untried = tree_lib.Untried(left.argmax(0), left.max(0), left.max(0))
         blank = jnp.zeros(len(odds))
-        tried, counts, logits = map(trees.chunks, (visits > 0, visits, padded))
-        near = trees.Family(tried, counts, counts, logits, blank, blank, visits.sum(0), untried, blank > 0)
+        tried, counts, logits = map(tree_lib.chunks, (visits > 0, visits, padded))
+        near = tree_lib.Family(tried, counts, counts, logits, blank, blank, visits.sum(0), untried, blank > 0)
         scores, first = chance.rule(near)
         scores = jnp.where(visits > 0, jnp.concatenate(scores), -jnp.inf)
         best = jnp.where(scores.max(0) >= first, scores.argmax(0), untried.slot)
@@ -317,15 +317,15 @@ def ordered(probabilities: np.ndarray) -> list[tuple[int, float]]:
     return [(int(a), float(probabilities[a])) for a in np.argsort(-probabilities, kind="stable") if probabilities[a]]
 
 
-def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25) -> trees.Tree:
+def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25) -> tree_lib.Tree:
     """The whole tree of a search by PUCT."""
 
     @jax.jit
     def grow(params, states):
         model = simulator.make(env, look_up)
         root = model.root(params, states)
-        layout = trees.layout(env, SearchConfig(), simulations, model)
-        tree = trees.plant(root, layout, layout.nodes(simulations))
+        layout = tree_lib.layout(env, SearchConfig(), simulations, model)
+        tree = tree_lib.plant(root, layout, layout.nodes(simulations))
         judge = functools.partial(puct.rule, c_puct)
         it = simulation.Search(model, params, judge, env.num_actions, env.num_outcomes, tree.size)
         body = lambda i, tree: simulation.simulate(it, tree, jax.random.key(0), 1 + i)[0]  # noqa: E731
@@ -334,7 +334,7 @@ def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25)
     return jax.device_get(grow(params, states))
 
 
-def same(tree: trees.Tree, game: int, index: int, node: Node) -> int:
+def same(tree: tree_lib.Tree, game: int, index: int, node: Node) -> int:
     """Compares a node and all below it; the number of nodes."""
     children = tree.child[index, : tree.children[index, game], game]
     found = {int(tree.action[child, game]): int(child) for child in children}

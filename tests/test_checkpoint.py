@@ -19,7 +19,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxzero import files
-from jaxzero.checkpoint import Checkpointer, CheckpointError, Restored, _host_copies, check_writable
+from jaxzero.runs.checkpoint import Checkpointer, CheckpointError, Restored, _host_copies, check_writable
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -200,7 +200,7 @@ def test_damaged_file_is_detected_or_harmless(two_commits, tmp_path, caplog, dam
 
 def test_every_payload_bit_is_covered_by_a_digest(two_commits, tmp_path, monkeypatch):
     """Whatever Orbax returns is checked, so that no bit depends on Orbax noticing."""
-    import jaxzero.checkpoint as module
+    import jaxzero.runs.checkpoint as module
 
     load = module.ocp.load_checkpointables
 
@@ -375,7 +375,7 @@ def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess:
 FULL_DISK = """
 import pathlib, resource, sys
 import numpy as np
-from jaxzero.checkpoint import Checkpointer, CheckpointError
+from jaxzero.runs.checkpoint import Checkpointer, CheckpointError
 
 folder = pathlib.Path(sys.argv[1])
 small, large = np.arange(10), list(np.random.default_rng(0).integers(0, 255, (20, 400_000)).astype(np.uint8))
@@ -408,7 +408,7 @@ FEW_DESCRIPTORS = """
 import pathlib, resource, sys
 import numpy as np
 from jaxzero import checkpoint
-from jaxzero.checkpoint import Checkpointer, CheckpointError
+from jaxzero.runs.checkpoint import Checkpointer, CheckpointError
 
 folder, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 many = [np.arange(i, i + 1000) for i in range(100)]
@@ -466,7 +466,7 @@ def test_link_that_is_no_better_is_refused(tmp_path, monkeypatch):
 @pytest.mark.parametrize("read_back", [0, 1 << 20])
 def test_a_save_that_cannot_be_read_back_costs_no_older_one(tmp_path, monkeypatch, read_back):
     """As Orbax saved nothing at all, without an error, where a folder's name has brackets."""
-    import jaxzero.checkpoint as module
+    import jaxzero.runs.checkpoint as module
 
     save_checkpointables = module.ocp.save_checkpointables
 
@@ -528,7 +528,7 @@ def test_failed_save_surfaces_when_closed_and_hides_no_other_error(tmp_path):
 KILLED = """
 import os, pathlib, random, signal, sys, time
 import numpy as np
-from jaxzero.checkpoint import Checkpointer
+from jaxzero.runs.checkpoint import Checkpointer
 
 folder, seed = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 
@@ -605,5 +605,5 @@ def test_orbax_tracebacks_are_not_logged(two_commits, tmp_path, caplog, capfd):
             truncate(file)
     with caplog.at_level(logging.DEBUG), Checkpointer(tmp_path) as checkpointer:
         assert restore(checkpointer).step == 1
-    assert [r.name for r in caplog.records if r.levelno >= logging.WARNING] == ["jaxzero.checkpoint"]
+    assert [r.name for r in caplog.records if r.levelno >= logging.WARNING] == ["jaxzero.runs.checkpoint"]
     assert "Traceback" not in capfd.readouterr().err

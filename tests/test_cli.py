@@ -1,4 +1,4 @@
-"""The command line, in process; `jaxzero.train` is replaced by a recorder, so nothing is compiled."""
+"""The command line, in process; `jaxzero.training.train` is replaced by a recorder, so nothing is compiled."""
 
 import dataclasses
 import json
@@ -17,17 +17,20 @@ import pytest
 
 import envs
 import jaxzero
-import jaxzero.validation  # before the evaluation that it needs is replaced
-from jaxzero import dry_run, interrupts, iteration, settings
-from jaxzero.config import Config, ConfigError
+import jaxzero.config.validation  # before the evaluation that it needs is replaced
+import jaxzero.training
+from jaxzero import interrupts
+from jaxzero.config import settings
+from jaxzero.config.schema import Config, ConfigError
 from jaxzero.export import publish
+from jaxzero.training import dry_run, iteration
 
 Run = Callable[..., tuple[int, str, str]]
 
 
 @dataclasses.dataclass
 class Recorder:
-    """What the command asked of `jaxzero.train`."""
+    """What the command asked of `jaxzero.training.train`."""
 
     config: Config | None = None
     env: envs.Env | None = None
@@ -53,12 +56,12 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         recorder.options = options
         return [str(folder / "exports" / f"{step}.{name}") for name in names]
 
-    module = types.ModuleType("jaxzero.train")
+    module = types.ModuleType("jaxzero.training.train")
     vars(module).update(run=run, dry_run=dry_run.dry_run)
     monkeypatch.setattr(publish, "export_run", export_run)
     monkeypatch.setattr(iteration, "abstract_state", abstract_state)
-    monkeypatch.setitem(sys.modules, "jaxzero.train", module)
-    monkeypatch.setattr(jaxzero, "train", module, raising=False)
+    monkeypatch.setitem(sys.modules, "jaxzero.training.train", module)
+    monkeypatch.setattr(jaxzero.training, "train", module, raising=False)
     players = types.ModuleType("jaxzero.evaluation.players")
     vars(players)["make_device_player"] = lambda name, env, field: None
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation", types.ModuleType("jaxzero.evaluation"))
@@ -208,7 +211,7 @@ def test_errors_of_a_run_are_one_line(run: Run, monkeypatch: pytest.MonkeyPatch)
         raise ConfigError("name: the run exists;\n  use --overwrite")
         yield
 
-    monkeypatch.setattr(sys.modules["jaxzero.train"], "run", refuse)
+    monkeypatch.setattr(sys.modules["jaxzero.training.train"], "run", refuse)
     assert run("train", "tic_tac_toe_test") == (2, "", "error: name: the run exists; use --overwrite\n")
 
 
@@ -221,7 +224,7 @@ def test_a_run_that_is_stopped_is_no_success(run: Run, monkeypatch: pytest.Monke
             logging.getLogger("jaxzero").warning("what run.log gets")
             yield {"iteration": 1}
 
-    monkeypatch.setattr(sys.modules["jaxzero.train"], "run", stopped)
+    monkeypatch.setattr(sys.modules["jaxzero.training.train"], "run", stopped)
     status, out, error = run("train", "tic_tac_toe_test")
     assert (status, error) == (128 + number, "interrupted: saved up to iteration 1\n")
     assert out.startswith("iteration 1/3 ")

@@ -15,9 +15,12 @@ from hypothesis import strategies as st
 
 import envs
 import jaxzero
-from jaxzero import footprint, hardware, iteration, runs, settings
-from jaxzero.config import Config, ConfigError, GameConfig, NetworkConfig
-from jaxzero.validation import validate
+from jaxzero import hardware
+from jaxzero.config import settings
+from jaxzero.config.schema import Config, ConfigError, GameConfig, NetworkConfig
+from jaxzero.config.validation import validate
+from jaxzero.runs import folder as folder_lib
+from jaxzero.training import footprint, iteration
 
 TIC_TAC_TOE = envs.make("tic_tac_toe")
 
@@ -302,10 +305,10 @@ def test_what_the_disk_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch):
     ('network.kind = "mlp"\nnetwork.sizes = []', "network.sizes: mlp needs one or more sizes, got []"),
 ])  # fmt: skip
 def test_a_runs_own_settings_are_checked_when_it_is_loaded(tmp_path: Path, text: str, message: str):
-    (tmp_path / runs.CONFIG).write_text(text)
+    (tmp_path / folder_lib.CONFIG).write_text(text)
     with pytest.raises(ConfigError) as raised:
-        runs.load(tmp_path)
-    assert str(raised.value).startswith(message.replace("FILE", str(tmp_path / runs.CONFIG)))
+        folder_lib.load(tmp_path)
+    assert str(raised.value).startswith(message.replace("FILE", str(tmp_path / folder_lib.CONFIG)))
 
 
 # Files and types
@@ -603,7 +606,7 @@ def test_presets_of_every_size():
 def test_presets_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "only.toml").write_text("")
-    monkeypatch.setattr(settings, "__file__", str(tmp_path / "settings.py"))
+    monkeypatch.setattr(settings, "__file__", str(tmp_path / "config" / "settings.py"))
     assert list(settings.presets()) == ["only"]
 
 

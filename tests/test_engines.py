@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 import envs
 from gauntlet import engines as attacks
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation import engines, host, processes
 from jaxzero.evaluation.base import Contestant, HostPlayer, Positions
 from jaxzero.evaluation.matches import MatchResult

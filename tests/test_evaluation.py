@@ -17,7 +17,7 @@ import envs
 from benchmarks import connect_four_oracle as oracle
 from envs import Env
 from jaxzero import networks, search
-from jaxzero.config import ConfigError, NetworkConfig, SearchConfig
+from jaxzero.config.schema import ConfigError, NetworkConfig, SearchConfig
 from jaxzero.evaluation import players
 from jaxzero.evaluation.exhaustive import exhaustive
 from jaxzero.evaluation.matches import MatchResult, interval, play, summary, write_results

@@ -21,11 +21,13 @@ import torch
 from exports import CASES, MLP, export, fold, model_of, scrambled
 
 import envs
-from jaxzero import networks, settings
-from jaxzero.export import FORMATS, formats, parity, publish, torch_module
+from jaxzero import networks
+from jaxzero.config import settings
+from jaxzero.config.games import make_env
+from jaxzero.export import FORMATS, formats, parity, publish
 from jaxzero.export.formats import pt
 from jaxzero.export.model import ExportError, make
-from jaxzero.games import make_env
+from jaxzero.export.standalone import torch_module
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -218,7 +220,7 @@ def test_copied_module_runs_where_jax_is_missing(file, tmp_path):
 
 
 def test_package_hides_no_module_from_its_own_script():
-    """`python jaxzero/export/torch_module.py` searches that folder first."""
+    """`python jaxzero/export/standalone/torch_module.py` searches that folder first."""
     names = {path.stem for path in pathlib.Path(torch_module.__file__).parent.glob("*.py")} - {"__init__"}
     assert not names & (set(sys.stdlib_module_names) | {"torch", "numpy", "onnx", "safetensors"})
 
@@ -463,9 +465,9 @@ def test_without_torch_a_line_says_what_to_install():
         "        if name in ('torch', 'onnx', 'onnxruntime', 'safetensors'):\n"
         "            raise ModuleNotFoundError(name, name=name)\n"
         "sys.meta_path.insert(0, Absent())\n"
-        "import jaxzero.train\n"
+        "import jaxzero.training.train\n"
         "from jaxzero.export import FORMATS, formats\n"
-        "from jaxzero.config import ConfigError\n"
+        "from jaxzero.config.schema import ConfigError\n"
         "for name in FORMATS:\n"
         "    try: print(name, formats.load(name).PROGRAM)\n"
         "    except ConfigError as error: print(error)\n"

@@ -16,9 +16,9 @@ import pytest
 import torch
 from exports import CASES, export, model_of
 
-from jaxzero import runs
 from jaxzero.export import FORMATS, formats, parity, publish
 from jaxzero.export.model import ExportError, make
+from jaxzero.runs import folder as folder_lib
 
 PRECISE = [name for name in FORMATS if name != "onnx"]
 CASE = "resnet-batch-norm-wdl"
@@ -302,7 +302,7 @@ def trained(tmp_path_factory):
 
 
 def test_the_rules_are_compiled_once(trained, caplog):
-    loaded = runs.load(trained)
+    loaded = folder_lib.load(trained)
     model = make(loaded.env, loaded.config.network, loaded.params, {})
     jax.clear_caches()
     with jax.log_compiles(), caplog.at_level("WARNING"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxzero import files
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 
 
 @pytest.mark.parametrize(

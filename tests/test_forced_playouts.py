@@ -10,7 +10,7 @@ import pytest
 from test_minimax import LINES, TIC_TAC_TOE, look_up, one, positions, table
 
 from jaxzero import search
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.models import simulator
 from jaxzero.search.puct import noisy_logits
 

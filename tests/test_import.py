@@ -20,11 +20,12 @@ from safetensors.numpy import save_file
 
 import envs
 from jaxzero import networks
-from jaxzero.config import ConfigError
-from jaxzero.export import formats, parity, torch_module
+from jaxzero.config.schema import ConfigError
+from jaxzero.export import formats, parity
 from jaxzero.export.convert import convert
 from jaxzero.export.load import KINDS, load
 from jaxzero.export.model import digest
+from jaxzero.export.standalone import torch_module
 
 TIC_TAC_TOE = envs.make("tic_tac_toe")
 

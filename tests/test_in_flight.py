@@ -9,7 +9,8 @@ import jax
 import pytest
 
 from envs.tic_tac_toe import TicTacToe
-from jaxzero import iteration, settings
+from jaxzero.config import settings
+from jaxzero.training import iteration
 
 HERE = Path(__file__).parent.parent
 PRESET = """

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from jaxzero import cli, interrupts, streams
+from jaxzero import interrupts, streams
+from jaxzero.cli import app
 from jaxzero.interrupts import Interrupt
 
 HERE = Path(__file__).parent.parent
@@ -149,7 +150,7 @@ def test_the_command_of_an_installation_begins_with_the_guard():
 def test_what_an_encoding_lacks_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with open(tmp_path / "out", "wb") as file:
         monkeypatch.setattr(sys, "stdout", streams.lenient(file.fileno(), "ascii"))
-        assert cli.main(["presets"]) == 0
+        assert app.main(["presets"]) == 0
         print("läuf –")
     text = (tmp_path / "out").read_bytes().decode("ascii")
     assert "tic_tac_toe_test" in text
@@ -160,7 +161,7 @@ def test_what_an_encoding_lacks_is_replaced(tmp_path: Path, monkeypatch: pytest.
 def test_a_full_disk_is_told_of(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     with open("/dev/full", "wb") as file:
         monkeypatch.setattr(sys, "stdout", streams.lenient(file.fileno(), "utf-8"))
-        assert cli.main(["presets"]) == 2
+        assert app.main(["presets"]) == 2
     assert capsys.readouterr().err == "error: stdout: No space left on device; what was to be shown is lost\n"
 
 

@@ -10,10 +10,11 @@ import pytest
 from jax.sharding import PartitionSpec
 
 import envs
-from jaxzero import iteration, learner, networks
-from jaxzero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
+from jaxzero import networks
+from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.networks import Network, Prediction
 from jaxzero.search import Search, SearchResult
+from jaxzero.training import iteration, learner
 
 ENV = envs.make("tic_tac_toe")
 CONFIG = Config(

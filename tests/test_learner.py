@@ -12,11 +12,12 @@ import pytest
 from jax.sharding import PartitionSpec
 
 import envs
-from jaxzero import iteration, learner, networks
-from jaxzero import replay as replays
-from jaxzero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SelfPlayConfig
-from jaxzero.learner import Batch, Learned
-from jaxzero.transitions import Transition, compact_policy
+from jaxzero import networks
+from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.training import iteration, learner
+from jaxzero.training import replay as replay_lib
+from jaxzero.training.learner import Batch, Learned
+from jaxzero.training.transitions import Transition, compact_policy
 
 ENV = envs.make("tic_tac_toe")
 MLP = NetworkConfig(kind="mlp", sizes=(16,))
@@ -288,7 +289,7 @@ CONFIG = Config(
 def test_window_grows_with_the_positions_seen():
     def rows(positions, **settings):
         config = ReplayConfig(**{"capacity": 6400, "window": 1600, "growth": 0.5} | settings)
-        return int(replays.window_rows(config, jnp.float32(positions), 16))
+        return int(replay_lib.window_rows(config, jnp.float32(positions), 16))
 
     assert [rows(x) for x in (16, 1600, 6400, 25600, 10**6)] == [100, 100, 200, 400, 400]
     assert rows(10**6, growth=0.0) == 100
@@ -299,14 +300,14 @@ def test_nothing_is_learned_before_a_full_batch_is_ready():
     network = networks.make(MLP, ENV)
     optimizer = learner.optimizer(CONFIG.learner, 100)
     steps = learner.make_learn(ENV, network, CONFIG, optimizer)
-    learn = on_one_device(lambda learned, replay, key: steps(learned, replays.source(replay, jnp.int32(8)), key))
-    start, empty = fresh(network, optimizer), replays.init(ENV, 16, 4)
+    learn = on_one_device(lambda learned, replay, key: steps(learned, replay_lib.source(replay, jnp.int32(8)), key))
+    start, empty = fresh(network, optimizer), replay_lib.init(ENV, 16, 4)
     moves = jnp.zeros_like(empty.transitions.moves).at[..., 1:].set(-1)
     played = dataclasses.replace(empty.transitions, moves=moves)
 
     def replay(rows, lanes):
         ready = (jnp.arange(16)[:, None] < rows) & (jnp.arange(4)[None] < lanes)
-        return replays.Replay(played, empty.target, ready, jnp.int32(8))  # the window is rows 0 to 7
+        return replay_lib.Replay(played, empty.target, ready, jnp.int32(8))  # the window is rows 0 to 7
 
     for waiting in (empty, replay(7, 1), replay(16, 0)):
         learned, metrics = learn(start, waiting, jax.random.key(0))

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxzero import transitions
+from jaxzero.training import transitions
 
 
 @pytest.mark.parametrize("actions", [1, 2, 7, 31, 32, 33, 64, 82, 362, 4672])

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxzero.config import LearnerConfig
-from jaxzero.losses import alphazero_loss, entropy, policy_loss, value_loss
+from jaxzero.config.schema import LearnerConfig
 from jaxzero.networks import Prediction
+from jaxzero.training.losses import alphazero_loss, entropy, policy_loss, value_loss
 
 # Two positions of five actions: legal are 1, 3, 4 in one and only 0 in the other.
 LOGITS = jnp.float32([[9.0, 1.0, 7.0, 0.0, -1.0], [2.0, 8.0, 0.0, 1.0, 5.0]])

@@ -19,9 +19,10 @@ from matplotlib.image import imread
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
-from jaxzero import files, hardware, metrics, plot
-from jaxzero.config import ConfigError
-from jaxzero.progress import Progress, short_number
+from jaxzero import files, hardware
+from jaxzero.config.schema import ConfigError
+from jaxzero.runs import metrics, plot
+from jaxzero.runs.progress import Progress, short_number
 
 # ---- metrics.jsonl
 
@@ -235,11 +236,11 @@ def log(tmp_path, monkeypatch):
 
 
 def test_log_has_times_and_the_terminal_nothing(log, tmp_path, capsys):
-    logging.getLogger("jaxzero.train").info("saved %d", 7)
+    logging.getLogger("jaxzero.training.train").info("saved %d", 7)
     assert capsys.readouterr() == ("", "")
     line = (tmp_path / "run.log").read_text()
     assert line.startswith("20")
-    assert line.endswith("INFO jaxzero.train: saved 7\n")
+    assert line.endswith("INFO jaxzero.training.train: saved 7\n")
 
 
 def test_uncaught_exceptions_go_to_the_log_with_traceback(log, tmp_path, capsys):

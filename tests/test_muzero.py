@@ -12,13 +12,14 @@ import pytest
 import envs
 from envs.core import random_opening
 from envs.tic_tac_toe import TicTacToe
-from jaxzero import iteration, learner, losses, models, networks, search, targets
-from jaxzero import replay as replays
-from jaxzero.config import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
-from jaxzero.losses import Window, muzero_loss
+from jaxzero import models, networks, search
+from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.networks import DynamicsOutput, Latent, Prediction, values
 from jaxzero.search import Search, SearchResult
-from jaxzero.transitions import Transition, compact_policy
+from jaxzero.training import iteration, learner, losses, targets
+from jaxzero.training import replay as replay_lib
+from jaxzero.training.losses import Window, muzero_loss
+from jaxzero.training.transitions import Transition, compact_policy
 
 ENV = envs.make("tic_tac_toe")
 FORMS = {
@@ -84,10 +85,10 @@ def windows(played, steps, **settings):
 
     @jax.jit
     def draw(played):
-        ring = replays.add(replays.init(ENV, count + 4, 1), played)
-        labels = targets.label(replays.newest(ring, count + 9), config.td_lambda, config.td_steps)
-        ring, new = replays.label(ring, *labels)
-        found, target, _ = replays.source(ring, jnp.int32(count + 4)).draw(jax.random.key(0), 64, steps)
+        ring = replay_lib.add(replay_lib.init(ENV, count + 4, 1), played)
+        labels = targets.label(replay_lib.newest(ring, count + 9), config.td_lambda, config.td_steps)
+        ring, new = replay_lib.label(ring, *labels)
+        found, target, _ = replay_lib.source(ring, jnp.int32(count + 4)).draw(jax.random.key(0), 64, steps)
         return learner.make_window(ENV, config, found, target, jax.random.key(0)), found.action[:, 0], new.sum()
 
     made, begun, known = jax.device_get(draw(played))

@@ -11,7 +11,7 @@ from jax.sharding import PartitionSpec as P
 import envs
 from envs.core import random_opening
 from jaxzero import networks
-from jaxzero.config import NetworkConfig
+from jaxzero.config.schema import NetworkConfig
 from jaxzero.networks import NETWORKS
 
 SMALL = NetworkConfig(channels=4, blocks=1, sizes=(16, 8), dtype="float32")

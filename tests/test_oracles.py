@@ -13,12 +13,12 @@ import test_train as whole
 from test_evaluation import PythonTicTacToe, move_values
 
 import envs
-from jaxzero import metrics
-from jaxzero.config import Config, ConfigError, EvaluationConfig, SearchConfig
+from jaxzero.config.schema import Config, ConfigError, EvaluationConfig, SearchConfig
 from jaxzero.evaluation import oracles
 from jaxzero.evaluation.oracles.chess import FILE
 from jaxzero.evaluation.oracles.judged import Judged, compare
 from jaxzero.networks import Network, Prediction
+from jaxzero.runs import metrics
 
 tiny, quick = whole.tiny, whole.quick
 TIC_TAC_TOE = envs.make("tic_tac_toe")

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 import envs
-from jaxzero import play, records
-from jaxzero.config import NetworkConfig
+from jaxzero import records
+from jaxzero.config.schema import NetworkConfig
+from jaxzero.play import terminal
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -113,7 +114,7 @@ def test_an_interrupted_game(run: Run, monkeypatch: pytest.MonkeyPatch):
     def think(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(play.Conversation, "think", think)
+    monkeypatch.setattr(terminal.Conversation, "think", think)
     status, text, error = run("play", "random", "--game", "tic_tac_toe", "--side", "second")
     assert (status, error) == (130, "interrupted\n")
     assert boards(text) == ["." * 9]
@@ -176,7 +177,7 @@ def test_chess_in_the_notation_of_people(talk):
 
 def test_chess_moves_as_python_chess_reads_them():
     """En passant, a promotion to a knight, castling, one of two knights; by squares too."""
-    table, board = play.Table(envs.make("chess"), 0), chess.Board()
+    table, board = terminal.Table(envs.make("chess"), 0), chess.Board()
     words = "e4 e6 e5 d5 exd6 Nf6 dxc7 Nc6 cxd8=N Nxd8 Nf3 Bd7 Be2 Rc8 O-O Be7 d4 O-O Nbd2 a6"
     for word in words.split():
         assert table.name(table.read(word)) == word
@@ -196,7 +197,7 @@ def test_one_player(talk):
 
 def test_a_move_taken_back_meets_the_same_dice():
     env = envs.make("2048")
-    table = play.Table(env, 5)
+    table = terminal.Table(env, 5)
     for _ in range(3):
         table.play(table.legal[0])
     before = env.to_text(table.state)

@@ -23,9 +23,10 @@ import envs
 from envs.core import where
 from envs.judges import compare, random_games
 from jaxzero.evaluation.players import policy_player
-from jaxzero.export import formats, play_torch, torch_games, torch_module
+from jaxzero.export import formats
 from jaxzero.export.convert import rebuild
-from jaxzero.export.play_torch import search
+from jaxzero.export.standalone import play_torch, torch_games, torch_module
+from jaxzero.export.standalone.play_torch import search
 
 FOLDER = pathlib.Path(torch_games.__file__).parent
 TRAINED = FOLDER.parents[1] / "benchmarks" / "results" / "connect_four_fast_step000960.pt"
@@ -365,8 +366,8 @@ def test_copied_files_play_where_jax_and_numpy_are_missing(network, request, tmp
 
 
 def test_module_of_the_package_plays_where_jax_is_missing(model):
-    words = ("jaxzero.export.play_torch", model, "--move", "", "--simulations", "0")
-    result = python(*words, cwd=FOLDER.parents[1], blocked=NO_JAX)
+    words = ("jaxzero.export.standalone.play_torch", model, "--move", "", "--simulations", "0")
+    result = python(*words, cwd=FOLDER.parents[2], blocked=NO_JAX)
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["simulations"] == 0
 
@@ -472,7 +473,7 @@ def test_network_of_a_game_of_chance_is_refused(tmp_path, capsys):
 
 def test_rules_of_the_users_own(model, tmp_path, capsys):
     (tmp_path / "mine.py").write_text(
-        "from jaxzero.export.torch_games import ConnectFour\n"
+        "from jaxzero.export.standalone.torch_games import ConnectFour\n"
         "class Mine(ConnectFour):\n"
         "    def name(self, action): return 'abcdefg'[action]\n"
     )

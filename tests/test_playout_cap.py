@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from test_iteration import CONFIG, ENV, assert_identical, host, lookup_network
 
-from jaxzero import iteration, selfplay
-from jaxzero.config import Config, SearchConfig, SelfPlayConfig
+from jaxzero.config.schema import Config, SearchConfig, SelfPlayConfig
 from jaxzero.search import Search, SearchResult
+from jaxzero.training import iteration, selfplay
 
 LANES, PLIES, SHARE = 8, 200, 0.25
 

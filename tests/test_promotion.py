@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import test_train as whole
 
-from jaxzero import runs
-from jaxzero.config import ConfigError, PromotionConfig
+from jaxzero.config.schema import ConfigError, PromotionConfig
 from jaxzero.evaluation import promotion
 from jaxzero.evaluation.matches import MatchResult
+from jaxzero.runs import folder as folder_lib
 
 tiny, quick = whole.tiny, whole.quick
 ALWAYS = (("promotion.rule", "threshold"), ("promotion.every", 1), ("promotion.games", 8), ("promotion.threshold", 0.0),
@@ -99,11 +99,11 @@ def test_self_play_is_by_best(tiny):
     assert got["[0]['best'].iteration"] == 0
     metadata = json.loads((whole.folder_of(never) / "metadata.json").read_text())
     assert (metadata["best"], metadata["promotions"]) == (0, [])
-    assert runs.load(whole.folder_of(never), promoted=True).step == 0
+    assert folder_lib.load(whole.folder_of(never), promoted=True).step == 0
     (line,) = whole.train.export_run(whole.folder_of(never), promoted=True)
     assert "never_best_step000000.pt" in line
     with pytest.raises(ConfigError, match=r"promotion\.rule is off"):
-        runs.load(whole.folder_of(untrained), promoted=True)
+        folder_lib.load(whole.folder_of(untrained), promoted=True)
 
 
 def test_a_resumed_run_promotes_what_the_undisturbed_one_does(tiny):

@@ -9,7 +9,7 @@ import pytest
 import test_train as whole
 from scipy.optimize import minimize
 
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation import rate, rating
 from jaxzero.evaluation.sprt import SCORES, expected_score
 

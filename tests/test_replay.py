@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import envs
-from jaxzero import replay as replays
-from jaxzero import targets
-from jaxzero.transitions import Transition, compact_policy
+from jaxzero.training import replay as replay_lib
+from jaxzero.training import targets
+from jaxzero.training.transitions import Transition, compact_policy
 
 LANES, PLIES, MAX_PLIES, ROWS = 3, 4, 9, 16
 
@@ -44,8 +44,8 @@ def make_chunk(plies):
 @jax.jit
 def add(replay, played):
     """Writes a chunk and labels the games that ended in it."""
-    replay = replays.add(replay, played)
-    return replays.label(replay, *targets.label(replays.newest(replay, PLIES + MAX_PLIES), 1.0))
+    replay = replay_lib.add(replay, played)
+    return replay_lib.label(replay, *targets.label(replay_lib.newest(replay, PLIES + MAX_PLIES), 1.0))
 
 
 class Book:
@@ -83,7 +83,7 @@ class Book:
 @pytest.mark.parametrize("seed", range(3))
 def test_every_position_against_plain_python(seed):
     book = Book(seed)
-    replay = replays.init(Positions(), ROWS, LANES)
+    replay = replay_lib.init(Positions(), ROWS, LANES)
     seen = 0
     for turn in range(1, 13):
         before = np.array(replay.ready)
@@ -100,7 +100,7 @@ def test_every_position_against_plain_python(seed):
             )
             for row in np.flatnonzero(ready[:, lane]):
                 assert replay.target[row, lane] == finished[numbers[row, lane]]
-        recent = replays.recent(replay.cursor, ROWS, PLIES + MAX_PLIES)
+        recent = replay_lib.recent(replay.cursor, ROWS, PLIES + MAX_PLIES)
         before[(turn - 1) * PLIES % ROWS :][:PLIES] = False
         assert np.array_equal(new, ready[recent] & ~before[recent])
         seen += int(new.sum())
@@ -108,23 +108,23 @@ def test_every_position_against_plain_python(seed):
 
 
 def test_rows_are_a_multiple_of_the_chunk():
-    assert replays.rows(100, 5, 4) == 20
-    assert replays.rows(119, 5, 4) == 20
-    assert replays.rows(120, 5, 4) == 24
+    assert replay_lib.rows(100, 5, 4) == 20
+    assert replay_lib.rows(119, 5, 4) == 20
+    assert replay_lib.rows(120, 5, 4) == 24
 
 
 def test_recent_rows():
-    assert replays.recent(jnp.int32(3), 8, 5).tolist() == [6, 7, 0, 1, 2]
-    assert replays.recent(jnp.int32(0), 8, 20).tolist() == list(range(8))
+    assert replay_lib.recent(jnp.int32(3), 8, 5).tolist() == [6, 7, 0, 1, 2]
+    assert replay_lib.recent(jnp.int32(0), 8, 20).tolist() == list(range(8))
 
 
 def filled(ready, cursor):
     """A replay whose positions are numbered row · LANES + lane, with target = -number."""
     numbers = jnp.arange(ROWS * LANES).reshape(ROWS, LANES)
-    empty = replays.init(Positions(), ROWS, LANES)
+    empty = replay_lib.init(Positions(), ROWS, LANES)
     state = Position(jnp.zeros((ROWS, LANES), jnp.int8), numbers)
     played = dataclasses.replace(empty.transitions, state=state)
-    return replays.Replay(played, -numbers.astype(jnp.float32), jnp.asarray(ready), jnp.int32(cursor))
+    return replay_lib.Replay(played, -numbers.astype(jnp.float32), jnp.asarray(ready), jnp.int32(cursor))
 
 
 @pytest.mark.parametrize(("window", "cursor"), [(ROWS, 0), (6, 4), (1, 0), (100, 8)])
@@ -134,10 +134,10 @@ def test_sampling_is_uniform_over_the_ready_positions_of_the_window(window, curs
     replay = filled(ready, cursor)
     newest = [(cursor - 1 - age) % ROWS for age in range(min(window, ROWS))]
     allowed = {row * LANES + lane for row in newest for lane in range(LANES) if ready[row, lane]}
-    table = replays.sampling_table(replay, replays.sampleable(replay, jnp.int32(window)))
+    table = replay_lib.sampling_table(replay, replay_lib.sampleable(replay, jnp.int32(window)))
     assert int(table[-1]) == len(allowed)
     draws = 400 * len(allowed)
-    played, target, weight = replays.sample(replay, table, jax.random.key(1), draws)
+    played, target, weight = replay_lib.sample(replay, table, jax.random.key(1), draws)
     assert np.array_equal(target, -played.state.ply)
     assert (weight == 1).all()
     counts = np.bincount(played.state.ply[:, 0], minlength=ROWS * LANES)
@@ -156,9 +156,9 @@ def test_samples_are_drawn_by_their_priorities(exponent):
     played = dataclasses.replace(replay.transitions, value=value)
     replay = dataclasses.replace(replay, transitions=played)  # target: - number
     errors = np.array([1.0, 4.0, 9.0, 0.0])
-    table = replays.sampling_table(replay, replays.sampleable(replay, jnp.int32(ROWS)), exponent)
+    table = replay_lib.sampling_table(replay, replay_lib.sampleable(replay, jnp.int32(ROWS)), exponent)
     draws = 20_000
-    sampled, _, weight = replays.sample(replay, table, jax.random.key(1), draws)
+    sampled, _, weight = replay_lib.sample(replay, table, jax.random.key(1), draws)
     numbers, shares = np.asarray(sampled.state.ply[:, 0]), errors**exponent / (errors**exponent).sum()
     counts = np.bincount(numbers, minlength=4)
     assert numbers.max() == 2
@@ -169,8 +169,8 @@ def test_samples_are_drawn_by_their_priorities(exponent):
 def test_plies_after_a_position_are_sampled_with_it():
     """Row by row in the lane of the position, round the end of the ring."""
     replay = filled(np.arange(ROWS * LANES).reshape(ROWS, LANES) == (ROWS - 2) * LANES + 1, 0)
-    table = replays.sampling_table(replay, replays.sampleable(replay, jnp.int32(ROWS)))
-    played, target, _ = replays.sample(replay, table, jax.random.key(0), 2, steps=3)
+    table = replay_lib.sampling_table(replay, replay_lib.sampleable(replay, jnp.int32(ROWS)))
+    played, target, _ = replay_lib.sample(replay, table, jax.random.key(0), 2, steps=3)
     wanted = [(ROWS - 2) * LANES + 1, (ROWS - 1) * LANES + 1, 1, LANES + 1]
     assert played.state.ply.tolist() == [wanted] * 2
     assert target.tolist() == [[-number for number in wanted]] * 2

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 import envs
-from jaxzero import curves, runs
+from jaxzero.runs import curves
+from jaxzero.runs import folder as folder_lib
 
 Run = Callable[..., tuple[int, str, str]]
 NAME = "a <b>&amp; 'run'"
@@ -102,7 +103,7 @@ def test_elo(page: Page):
 
 def test_sample_games_follow_the_rules(page: Page, folder: Path):
     """Every board is that of the moves before it, every value the network's, seen by the first player."""
-    data, loaded = json.loads(page.json), runs.load(folder)
+    data, loaded = json.loads(page.json), folder_lib.load(folder)
     infer = jax.jit(loaded.network.infer)
     assert [game["seats"] for game in data["games"]] == [
         ["network", "network"], ["network", "network"], ["network", "random"], ["random", "network"],

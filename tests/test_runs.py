@@ -17,11 +17,14 @@ import jax
 import numpy as np
 import pytest
 
-from jaxzero import metrics, runs, settings, train
-from jaxzero.checkpoint import Checkpointer
-from jaxzero.config import Config, ConfigError
-from jaxzero.export import torch_module
+from jaxzero.config import settings
+from jaxzero.config.schema import Config, ConfigError
 from jaxzero.export.load import load
+from jaxzero.export.standalone import torch_module
+from jaxzero.runs import folder as folder_lib
+from jaxzero.runs import metrics
+from jaxzero.runs.checkpoint import Checkpointer
+from jaxzero.training import train
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -34,7 +37,7 @@ def test_overwriting_that_was_interrupted_is_finished(tmp_path: Path, monkeypatc
     """With its first file the old run ends as a run; a folder elsewhere that it links to is kept."""
     config = dataclasses.replace(CONFIGURED, root=str(tmp_path))
     folder, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    with runs.opened(config, (), overwrite=False):
+    with folder_lib.opened(config, (), overwrite=False):
         pass
     for place in (folder / "exports", folder / "evaluations", elsewhere):
         place.mkdir()
@@ -42,13 +45,13 @@ def test_overwriting_that_was_interrupted_is_finished(tmp_path: Path, monkeypatc
     (folder / "checkpoints").symlink_to(elsewhere)
     with monkeypatch.context() as patched:
         patched.setattr(shutil, "rmtree", lambda path: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt), runs.opened(config, (), overwrite=True):
+        with pytest.raises(KeyboardInterrupt), folder_lib.opened(config, (), overwrite=True):
             pass
     assert {path.name for path in folder.iterdir()} >= {"config.toml.deleting", "exports", "evaluations"}
     with pytest.raises(ConfigError, match="no run there"):
-        runs.find(str(folder))
-    assert not runs.has_checkpoint(config)
-    with runs.opened(dataclasses.replace(config, seed=1), (), overwrite=False) as (_, changes):
+        folder_lib.find(str(folder))
+    assert not folder_lib.has_checkpoint(config)
+    with folder_lib.opened(dataclasses.replace(config, seed=1), (), overwrite=False) as (_, changes):
         assert changes == []
     assert {path.name for path in folder.iterdir()} == {".lock", "config.toml", "versions.json"}
     assert settings.load(folder / "config.toml").seed == 1
@@ -62,11 +65,11 @@ def test_drafts_are_swept_and_what_is_no_run_is_kept(tmp_path: Path):
     (tmp_path / "run").mkdir()
     for name in (".lock", f".config.toml.{dead.pid}"):
         (tmp_path / "run" / name).touch()
-    with runs.opened(config, (), overwrite=False) as (folder, _):
+    with folder_lib.opened(config, (), overwrite=False) as (folder, _):
         assert {path.name for path in folder.iterdir()} == {".lock", "config.toml", "versions.json"}
     (tmp_path / "run" / "config.toml").unlink()
     for overwrite in (False, True):
-        with pytest.raises(ConfigError, match="exists and is not a run"), runs.opened(config, (), overwrite):
+        with pytest.raises(ConfigError, match="exists and is not a run"), folder_lib.opened(config, (), overwrite):
             pass
     assert (tmp_path / "run" / "versions.json").exists()
 
@@ -74,18 +77,18 @@ def test_drafts_are_swept_and_what_is_no_run_is_kept(tmp_path: Path):
 def test_other_versions_than_at_the_last_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Recorded at each start; a change is logged once, in one line, and kept in changes.jsonl."""
     file = tmp_path / "versions.json"
-    runs.record(tmp_path, CONFIGURED, [], 0)
+    folder_lib.record(tmp_path, CONFIGURED, [], 0)
     now = json.loads(file.read_text())
     assert now["jax"] == jax.__version__
     assert now["python"] == platform.python_version()
     assert {"jaxzero", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "device", "platform"} <= now.keys()
-    runs.record(tmp_path, CONFIGURED, [], 1)
+    folder_lib.record(tmp_path, CONFIGURED, [], 1)
     assert not (tmp_path / "changes.jsonl").exists()
     warned: list[str] = []
-    monkeypatch.setattr(runs._log, "warning", lambda text, *arguments: warned.append(text % arguments))
+    monkeypatch.setattr(folder_lib._log, "warning", lambda text, *arguments: warned.append(text % arguments))
     for killed in (False, True):  # between the two files: nothing is written twice
         file.write_text(json.dumps(now | {"jax": "0.1", "abacus": "2"}))
-        runs.record(tmp_path, CONFIGURED, ["learner.lr: 1.0 -> 2.0"], 2)
+        folder_lib.record(tmp_path, CONFIGURED, ["learner.lr: 1.0 -> 2.0"], 2)
         moved = ["abacus: 2 -> none", f"jax: 0.1 -> {jax.__version__}"]
         assert warned.pop() == f"other versions than at the last start: {'; '.join(moved)}", killed
         assert warned == []
@@ -94,7 +97,7 @@ def test_other_versions_than_at_the_last_start(tmp_path: Path, monkeypatch: pyte
     assert json.loads(file.read_text()) == now
     for odd in ("null", "[1]", "{", ""):
         file.write_text(odd)
-        runs.record(tmp_path, CONFIGURED, [], 3)
+        folder_lib.record(tmp_path, CONFIGURED, [], 3)
         assert json.loads(file.read_text()) == now
 
 

@@ -13,10 +13,10 @@ from tables import KEY, SIZE, WEIGHTS, all_at_once, keys, look_up, positions, se
 import envs
 from envs import backend
 from jaxzero import search
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model, Root, Step, simulator
 from jaxzero.search import gumbel, simulation
-from jaxzero.search import tree as trees
+from jaxzero.search import tree as tree_lib
 from jaxzero.search.puct import noisy_logits
 
 # Halving by schedules worked out by hand.
@@ -240,7 +240,7 @@ def test_a_round_in_blocks_grows_the_tree_of_a_round_at_once(monkeypatch, game, 
     env, count = envs.make(game), 16
     states, params = positions(env, count), table(env)
     model, most = simulator.make(env, look_up), min(considered, env.num_actions)
-    layout = trees.layout(env, SearchConfig(), simulations, model)
+    layout = tree_lib.layout(env, SearchConfig(), simulations, model)
     scale = gumbel.Scale(0.1, True)
 
     def grow(lanes_of):
@@ -249,7 +249,7 @@ def test_a_round_in_blocks_grows_the_tree_of_a_round_at_once(monkeypatch, game, 
         @jax.jit
         def grown(params, states):
             root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
-            tree = trees.plant(root, layout, layout.nodes(simulations))
+            tree = tree_lib.plant(root, layout, layout.nodes(simulations))
             at_root = gumbel.find_candidates(
                 root.prior_logits, jnp.zeros_like(root.prior_logits), legal, root.value, most
             )
@@ -364,8 +364,8 @@ def test_of_children_with_equal_scores_the_lowest_is_chosen(width):
     rng = np.random.default_rng(width)
     scores = rng.integers(0, 3, (width, 1, 64)).astype(np.float32)
     child = rng.permuted(np.broadcast_to(np.arange(width, dtype=np.int32)[:, None, None], scores.shape), axis=0)
-    highest, best = trees.fold(
-        simulation.better, (-np.inf, width), trees.chunks(jnp.asarray(scores)), trees.chunks(jnp.asarray(child))
+    highest, best = tree_lib.fold(
+        simulation.better, (-np.inf, width), tree_lib.chunks(jnp.asarray(scores)), tree_lib.chunks(jnp.asarray(child))
     )
     np.testing.assert_array_equal(highest[0], scores.max(0))
     np.testing.assert_array_equal(best[0], np.where(scores == scores.max(0), child, width).min(0))

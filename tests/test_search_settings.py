@@ -6,8 +6,8 @@ import pytest
 
 import envs
 from envs.tic_tac_toe import TicTacToe
-from jaxzero.config import Config, ConfigError, EvaluationConfig, SearchConfig
-from jaxzero.validation import validate, validate_search
+from jaxzero.config.schema import Config, ConfigError, EvaluationConfig, SearchConfig
+from jaxzero.config.validation import validate, validate_search
 
 ENV = envs.make("tic_tac_toe")
 

@@ -16,7 +16,7 @@ from tables import KEY, ROWS, keys, look_up, positions, searcher, table
 
 import envs
 from jaxzero import networks
-from jaxzero.config import NetworkConfig
+from jaxzero.config.schema import NetworkConfig
 from jaxzero.models import simulator
 from jaxzero.search import stock
 from jaxzero.search.slots import compact

@@ -10,10 +10,10 @@ import pytest
 
 import envs
 from envs.core import random_opening
-from jaxzero import replay as replays
-from jaxzero import selfplay, statistics, targets
-from jaxzero.config import Config, LearnerConfig, ReplayConfig, SearchConfig, SelfPlayConfig
+from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.search import Search, SearchResult
+from jaxzero.training import replay as replay_lib
+from jaxzero.training import selfplay, statistics, targets
 
 LANES, PLIES, CHUNKS = 16, 8, 4
 WARM = 3
@@ -71,7 +71,7 @@ class Played:
     games: selfplay.Games  # [B]  in flight after the last chunk
     carries: list  # of Games, at the start of each chunk
     chunks: list  # of Chunk
-    replay: replays.Replay  # [T, B], all rows written once
+    replay: replay_lib.Replay  # [T, B], all rows written once
     sums: dict[str, float]  # over all chunks
 
 
@@ -89,16 +89,16 @@ def played(name, opening_plies):
     )
     search = random_search(env)
     games = selfplay.start(env, search, jax.random.key(1), jnp.arange(LANES), opening_plies)
-    replay = replays.init(env, PLIES * CHUNKS, LANES)
+    replay = replay_lib.init(env, PLIES * CHUNKS, LANES)
     play = selfplay.make_play(env, search, config)
 
     @jax.jit
     def iteration(games, replay, key):
         """As `iteration.make` puts the parts together."""
         games, chunk = play((), games, key)
-        replay = replays.add(replay, chunk.transitions)
-        newest = replays.newest(replay, PLIES + env.max_plies)
-        replay, new = replays.label(replay, *targets.label(newest, LAMBDA))
+        replay = replay_lib.add(replay, chunk.transitions)
+        newest = replay_lib.newest(replay, PLIES + env.max_plies)
+        replay, new = replay_lib.label(replay, *targets.label(newest, LAMBDA))
         return games, replay, chunk, statistics.of_play(chunk, 2) | statistics.of_values(newest, new)
 
     carries, chunks, totals = [], [], []

@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import null_space
 from scipy.optimize import minimize
 
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.sprt import Sprt, expected_score, pair_counts
 
 SCORES = np.arange(5) / 4  # of a pair of games: two lost, lost and drawn, …, two won

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxzero.targets import n_step_returns, returns, wdl_target
+from jaxzero.training.targets import n_step_returns, returns, wdl_target
 
 PLIES = 10
 LANES = 3

@@ -1,4 +1,4 @@
-"""Whole runs of `jaxzero.train.run` on tic-tac-toe, in process: same results whatever happens on the way."""
+"""Whole runs of `jaxzero.training.train.run` on tic-tac-toe, in process: same results whatever happens on the way."""
 
 import dataclasses
 import json
@@ -19,9 +19,12 @@ import pytest
 import benchmarks.connect_four_oracle as oracle
 from envs.connect_four import ConnectFour
 from envs.tic_tac_toe import TicTacToe
-from jaxzero import evaluation, hardware, interrupts, iteration, metrics, settings, train
-from jaxzero.checkpoint import Checkpointer
-from jaxzero.config import Config, ConfigError
+from jaxzero import evaluation, hardware, interrupts
+from jaxzero.config import settings
+from jaxzero.config.schema import Config, ConfigError
+from jaxzero.runs import metrics
+from jaxzero.runs.checkpoint import Checkpointer
+from jaxzero.training import iteration, train
 
 TINY = """
 iterations = 6

@@ -21,11 +21,12 @@ import torch
 from exports import RESNET
 
 import jaxzero.export
-from jaxzero import cli, runs
-from jaxzero.export import torch_games, torch_module
-from jaxzero.export.play_torch import search
+from jaxzero.cli import app
+from jaxzero.export.standalone import torch_games, torch_module
+from jaxzero.export.standalone.play_torch import search
+from jaxzero.runs import folder as folder_lib
 
-WEB = pathlib.Path(jaxzero.export.__file__).parent / "web"
+WEB = pathlib.Path(jaxzero.export.__file__).parent / "standalone" / "web"
 CACHE = pathlib.Path(__file__).parent.parent / ".cache" / "npm"
 PACKAGE = "onnxruntime-web@1.30.0"
 GAMES = {"3,3,2": "tic_tac_toe", "6,7,2": "connect_four"}
@@ -147,7 +148,7 @@ def visited(tmp_path_factory):
     (folder / "ort").symlink_to(dist.resolve())
     run, rng = tmp_path_factory.mktemp("runs") / "c4", random.Random(0)
     fabricated.run_folder(run, "connect_four", network=RESNET)
-    assert cli.main(["export", str(run), "--format", "onnx", "pt"]) == 0
+    assert app.main(["export", str(run), "--format", "onnx", "pt"]) == 0
     shutil.copy(run / "exports" / f"{MODEL}.onnx", folder)
     lines = {shape: [random_line(torch_games.GAMES[name](), rng) for _ in range(50)] for shape, name in GAMES.items()}
     played = [random_line(torch_games.GAMES["connect_four"](), rng) for _ in range(100)]
@@ -156,7 +157,7 @@ def visited(tmp_path_factory):
     (folder / "check.html").write_text(CHECK.replace("model.onnx", f"{MODEL}.onnx"))
     said = browser.visit(folder, "check.html", tmp_path_factory.mktemp("profile")).said
     assert "failed" not in said, said["failed"]
-    return asked, said, runs.load(run), torch_module.load(run / "exports" / f"{MODEL}.pt")
+    return asked, said, folder_lib.load(run), torch_module.load(run / "exports" / f"{MODEL}.pt")
 
 
 @pytest.mark.parametrize("shape", GAMES)

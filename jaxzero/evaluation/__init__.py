@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from envs import Env
-from jaxzero.config import Config
+from jaxzero.config.schema import Config
 from jaxzero.evaluation import matches, players
 from jaxzero.evaluation.exhaustive import exhaustive
 from jaxzero.evaluation.matches import write_results

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from envs import Env
 from jaxzero import models
-from jaxzero.config import Config
+from jaxzero.config.schema import Config
 from jaxzero.evaluation import players
 from jaxzero.models import Params
 from jaxzero.networks import Network

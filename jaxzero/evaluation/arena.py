@@ -18,16 +18,18 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero import files, runs, settings
-from jaxzero.checkpoint import check_writable
-from jaxzero.config import ConfigError, GameConfig
+from jaxzero import files
+from jaxzero.config import settings
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import ConfigError, GameConfig
 from jaxzero.evaluation import books, host, matches
 from jaxzero.evaluation.base import Contestant, HostPlayer
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import checkpoint_step, make_player, search_agent
 from jaxzero.evaluation.sprt import Sprt, pair_counts
-from jaxzero.games import make_env
-from jaxzero.progress import Watch
+from jaxzero.runs import folder as folder_lib
+from jaxzero.runs.checkpoint import check_writable
+from jaxzero.runs.progress import Watch
 
 _log = logging.getLogger(__name__)
 
@@ -179,7 +181,7 @@ def game_of(game: str, options: dict[str, str], players: Sequence[str]) -> GameC
         raise ConfigError("options: belong to --game; give it too, or leave them out")
     for player in players:
         with contextlib.suppress(ConfigError):
-            return settings.load(runs.find(re.split("[@:]", player)[0]) / runs.CONFIG).game
+            return settings.load(folder_lib.find(re.split("[@:]", player)[0]) / folder_lib.CONFIG).game
     neither = " nor ".join(map(settings.quoted, players))
     raise ConfigError(f"game: neither {neither} is a run whose game it could be; give --game")
 
@@ -220,7 +222,7 @@ def evaluate(
     Raises:
         ConfigError: no such checkpoint or opponent, numbers that cannot be played, or a folder that cannot be written.
     """
-    config = settings.load(folder / runs.CONFIG)
+    config = settings.load(folder / folder_lib.CONFIG)
     asked = config.evaluation
     match = Match(games, asked.opening_plies if opening_plies is None else opening_plies, seed, games)
     check(match)
@@ -233,7 +235,7 @@ def evaluate(
         raise
     except ValueError:
         raise ConfigError(f"iteration: {settings.quoted(iteration)} is not latest, best or a number") from None
-    loaded = runs.load(folder, step)
+    loaded = folder_lib.load(folder, step)
     check_opening(loaded.env, match.opening_plies)
     agent = search_agent(loaded.env, loaded.network, loaded.config, simulations)
     agent = Contestant(f"{folder.name}@{loaded.step}:{simulations}", agent, loaded.params)

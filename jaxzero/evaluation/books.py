@@ -15,10 +15,10 @@ import numpy as np
 
 from envs.core import begins_alike
 from jaxzero import files, records
-from jaxzero.checkpoint import check_writable
-from jaxzero.config import ConfigError, GameConfig
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import ConfigError, GameConfig
 from jaxzero.evaluation.matches import MatchResult
-from jaxzero.games import make_env
+from jaxzero.runs.checkpoint import check_writable
 
 _log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.base import HostPlayer, Positions
 from jaxzero.evaluation.processes import SLICE, EngineError, Process
 from jaxzero.evaluation.processes import kill_all as kill_all  # for who ends the interpreter

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.players import require_deterministic
 
 BATCH = 256  # positions in one call, always, so that nothing is traced twice

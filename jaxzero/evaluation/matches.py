@@ -18,7 +18,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from envs import Env
 from envs.core import advance_and_tell, opening_moves
 from jaxzero import files
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.base import Player
 
 AXIS = "devices"

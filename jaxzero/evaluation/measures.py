@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import jax
 
 from envs import Env
-from jaxzero.config import Config
+from jaxzero.config.games import own_function
+from jaxzero.config.schema import Config
 from jaxzero.evaluation import oracles
 from jaxzero.evaluation.players import search_agent
-from jaxzero.games import own_function
 from jaxzero.networks import Network, Prediction
 
 Measure = Callable[[Any, int], dict[str, float]]

@@ -14,16 +14,18 @@ import jax
 import jax.numpy as jnp
 
 from envs import Env, State, suggest
-from jaxzero import models, runs, search, settings
-from jaxzero.config import Config, ConfigError
+from jaxzero import models, search
+from jaxzero.config import settings
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import Config, ConfigError
 from jaxzero.evaluation import rollouts
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player
 from jaxzero.evaluation.engines import Engine
 from jaxzero.evaluation.perfect import Perfect
-from jaxzero.games import make_env
 from jaxzero.models import Params
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Network, Prediction
+from jaxzero.runs import folder as folder_lib
 from jaxzero.search import Search
 
 DEEPEST, MOST_LEAVES = 32, 10**12  # of minimax: more could not be played to an end
@@ -210,7 +212,7 @@ def blamed(spec: str, field: str) -> Iterator[None]:
         raise ConfigError(f"{field}: {settings.quoted(spec, 160)}: {error}") from error
 
 
-def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[runs.Loaded, int]:
+def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[folder_lib.Loaded, int]:
     """The network that RUN[@STEP][:SIMULATIONS] names, and its simulations a move; `env` must be the run's game.
 
     Raises:
@@ -219,26 +221,26 @@ def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[
     with blamed(spec, field):
         parts = RUN_PARTS.fullmatch(spec)
         try:
-            folder = runs.find(parts["run"] if parts else spec)
+            folder = folder_lib.find(parts["run"] if parts else spec)
         except ConfigError:
             forms = [kind.form for kind in KINDS.values()]
             near = suggest(spec[: settings.TEXT], [*forms, RUN])
             raise ValueError(f"no such player, and no run of that name; {near}") from None
         assert parts is not None
-        config = settings.load(folder / runs.CONFIG)
+        config = settings.load(folder / folder_lib.CONFIG)
         if env and not config.game.source and (own := make_env(config.game)) != env:
             raise ValueError(f"the run plays {own}, not {env}")
         simulations = config.evaluation.simulations
         if parts["colon"]:
             simulations = count(parts["simulations"], "SIMULATIONS", 0, SIMULATIONS)
-        return runs.load(folder, checkpoint_step(folder, parts["step"] or "latest"), env), simulations
+        return folder_lib.load(folder, checkpoint_step(folder, parts["step"] or "latest"), env), simulations
 
 
 def checkpoint_step(folder: Path, text: str) -> int | None:
     """latest (None), best or a number, as `runs.load` takes it."""
     if text == "latest":
         return None
-    return runs.best_step(folder) if text == "best" else count(text, "STEP", 0, 10**9)
+    return folder_lib.best_step(folder) if text == "best" else count(text, "STEP", 0, 10**9)
 
 
 def make_device_player(spec: str, env: Env, field: str = "player") -> tuple[Player, Params]:

@@ -16,7 +16,7 @@ from scipy.stats import binom
 
 from envs import Env
 from jaxzero import files
-from jaxzero.config import Config, ConfigError, PromotionConfig
+from jaxzero.config.schema import Config, ConfigError, PromotionConfig
 from jaxzero.evaluation import arena, books, matches
 from jaxzero.evaluation.base import Contestant, Player
 from jaxzero.evaluation.matches import MatchResult

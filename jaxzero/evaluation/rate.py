@@ -21,14 +21,16 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero import files, plot, runs
-from jaxzero.checkpoint import Checkpointer, check_writable
-from jaxzero.config import Config, ConfigError
-from jaxzero.curves import RATED
+from jaxzero import files
+from jaxzero.config.schema import Config, ConfigError
 from jaxzero.evaluation import arena, host, matches, players, rating
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player
 from jaxzero.evaluation.sprt import SCORES, pair_counts
-from jaxzero.progress import Watch
+from jaxzero.runs import folder as folder_lib
+from jaxzero.runs import plot
+from jaxzero.runs.checkpoint import Checkpointer, check_writable
+from jaxzero.runs.curves import RATED
+from jaxzero.runs.progress import Watch
 
 PICTURE, LOCK = "elo.png", ".ratings.lock"
 PAIRS = (int,) * 5  # pairs of games by their points, as `pair_counts` gives them
@@ -76,7 +78,7 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
         raise ConfigError(f"--simulations: must be 0 or more, got {options.simulations}")
     if len({folder.resolve().name for folder in folders}) < len(folders):
         raise ConfigError("rate: two runs have the same name, so that their players would too; rename a folder")
-    loaded = [runs.load(folder) for folder in folders]
+    loaded = [folder_lib.load(folder) for folder in folders]
     env = loaded[0].env
     for folder, run in zip(folders, loaded, strict=True):
         if run.env != env:
@@ -86,8 +88,8 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
             f"--opening-plies: must be 0 to {env.max_plies - 1} in {env.name}, got {options.opening_plies}"
         )
     lines = [checkpoints(folder, run, options.simulations) for folder, run in zip(folders, loaded, strict=True)]
-    kept = Kept(folders[0] / runs.RATINGS, options)
-    for name in (runs.RATINGS, LOCK, PICTURE):
+    kept = Kept(folders[0] / folder_lib.RATINGS, options)
+    for name in (folder_lib.RATINGS, LOCK, PICTURE):
         files.check_target(folders[0] / name, "rate")
     with contextlib.ExitStack() as stack:
         anchors = [anchor(name, env, stack) for name in options.anchors]
@@ -105,7 +107,7 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
 
 
 def announce(
-    folders: Sequence[Path], loaded: Sequence[runs.Loaded], entrants: Iterable[Entrant], kept: "Kept", say: Say
+    folders: Sequence[Path], loaded: Sequence[folder_lib.Loaded], entrants: Iterable[Entrant], kept: "Kept", say: Say
 ) -> None:
     """Notes who plays, and says which results and checkpoints are missing."""
     for entrant in entrants:
@@ -116,7 +118,7 @@ def announce(
             say(text)
 
 
-def checkpoints(folder: Path, run: runs.Loaded, simulations: int | None) -> list[Entrant]:
+def checkpoints(folder: Path, run: folder_lib.Loaded, simulations: int | None) -> list[Entrant]:
     """Those of a run, oldest first."""
     count = run.config.evaluation.simulations if simulations is None else simulations
     agent, name = players.search_agent(run.env, run.network, run.config, count), folder.resolve().name
@@ -124,7 +126,7 @@ def checkpoints(folder: Path, run: runs.Loaded, simulations: int | None) -> list
         digests = {step: stored.digest(step) for step in stored.steps()}
 
     def params(step: int) -> Any:
-        return runs.load(folder, step, run.env).params
+        return folder_lib.load(folder, step, run.env).params
 
     return [
         Entrant(f"{name}@{step}:{count}", name, step, digest, agent, functools.partial(params, step))

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from envs import Env
 from envs.core import sample_outcome
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.models import simulator
 from jaxzero.search import base, simulation
-from jaxzero.search import tree as trees
+from jaxzero.search import tree as tree_lib
 from jaxzero.search.base import Finding, Search
 
 
@@ -28,7 +28,7 @@ def make(env: Env, simulations: int) -> Search:
         raise ValueError(f"mcts takes values to lie in [-1, 1], and the rewards of {env.name} add up without a bound")
     config = SearchConfig(kind="uct", simulations=simulations)
     model = simulator.make_judged(env, lambda params, key, states: judge(env, key, states))
-    layout = trees.layout(env, config, simulations, model)
+    layout = tree_lib.layout(env, config, simulations, model)
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
         order = jax.vmap(lambda key: jax.random.gumbel(key, (env.num_actions,)))(keys)
@@ -38,10 +38,10 @@ def make(env: Env, simulations: int) -> Search:
         def step(i, tree):
             return simulation.simulate(search, tree, jax.random.fold_in(keys[0], i), 1 + i)[0]
 
-        tree = jax.lax.fori_loop(0, simulations, step, trees.plant(root, layout, layout.nodes(simulations)))
+        tree = jax.lax.fori_loop(0, simulations, step, tree_lib.plant(root, layout, layout.nodes(simulations)))
         child = tree.child[0].astype(jnp.int32)
         visits, quality = (
-            trees.by_action(tree, trees.at(field, child), env.num_actions) for field in (tree.visits, tree.qvalue)
+            tree_lib.by_action(tree, tree_lib.at(field, child), env.num_actions) for field in (tree.visits, tree.qvalue)
         )
         best = jnp.argmax(visits + jnp.where(visits > 0, (quality + 1) / 4, 0.0), -1).astype(jnp.int32)
         return Finding(visits / visits.sum(-1, keepdims=True), tree.value[0], visits, quality, best)
@@ -49,10 +49,10 @@ def make(env: Env, simulations: int) -> Search:
     return base.make(config, env, model, find, layout)
 
 
-def rule(near: trees.Family) -> tuple[trees.Chunks, jax.Array]:
+def rule(near: tree_lib.Family) -> tuple[tree_lib.Chunks, jax.Array]:
     """UCB1, values scaled to [0, 1]; what is untried comes first, in random order."""
     explore = lambda visits: jnp.sqrt(2 * jnp.log(near.node_visits) / jnp.maximum(visits, 1))  # noqa: E731
-    scores = trees.each(lambda value, visits: (value + 1) / 2 + explore(visits), near.qvalue, near.visits)
+    scores = tree_lib.each(lambda value, visits: (value + 1) / 2 + explore(visits), near.qvalue, near.visits)
     return scores, jnp.where(near.untried.likeliest > -jnp.inf, jnp.inf, -jnp.inf)
 
 

@@ -5,12 +5,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from jaxzero.config import ConfigError, GameConfig, NetworkConfig
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import ConfigError, GameConfig, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity, publish
 from jaxzero.export.load import fitted, read
 from jaxzero.export.model import Model, make
 from jaxzero.files import shortened
-from jaxzero.games import make_env
 
 DEEPEST, WIDEST = 64, 1 << 20  # layers of a kind; units of one
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import networks
-from jaxzero.config import Config, ConfigError, NetworkConfig
+from jaxzero.config.schema import Config, ConfigError, NetworkConfig
 from jaxzero.export import formats
 from jaxzero.export.model import (
     FORMAT,

@@ -18,7 +18,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import networks
-from jaxzero.config import ConfigError, NetworkConfig
+from jaxzero.config.schema import ConfigError, NetworkConfig
 from jaxzero.networks import Network
 from jaxzero.networks.latent import ACTION_PLANES
 from jaxzero.networks.resnet import HEAD_CHANNELS, VALUE_HIDDEN

@@ -17,13 +17,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from envs import Env
-from jaxzero import files, metrics, runs, settings
-from jaxzero.checkpoint import check_writable
-from jaxzero.config import Config, ConfigError, NetworkConfig
-from jaxzero.curves import RATED
+from jaxzero import files
+from jaxzero.config import settings
+from jaxzero.config.schema import Config, ConfigError, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity
 from jaxzero.export.formats import Format
 from jaxzero.export.model import ExportError, Model, find_kind, make
+from jaxzero.runs import folder as folder_lib
+from jaxzero.runs import metrics
+from jaxzero.runs.checkpoint import check_writable
+from jaxzero.runs.curves import RATED
 
 _log = logging.getLogger(__name__)
 
@@ -82,10 +85,10 @@ def export_run(
             nothing was written.
     """
     folder = Path(folder)
-    if not (folder / runs.CONFIG).is_file():
-        raise ExportError(f"{folder}: no run here (no {runs.CONFIG}); give a run's folder")
-    modules = check(names, settings.load(folder / runs.CONFIG).network, half, int8)
-    loaded = runs.load(folder, step, env, promoted)
+    if not (folder / folder_lib.CONFIG).is_file():
+        raise ExportError(f"{folder}: no run here (no {folder_lib.CONFIG}); give a run's folder")
+    modules = check(names, settings.load(folder / folder_lib.CONFIG).network, half, int8)
+    loaded = folder_lib.load(folder, step, env, promoted)
     job = folder.resolve().name + ("_best" if promoted else "")
     training = origin(folder, loaded.step, loaded.info, loaded.config)
     training |= {"job": job, "licence": licence or loaded.config.export.licence or None}
@@ -109,7 +112,7 @@ def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dic
 def rating(folder: Path, step: int) -> dict[str, Any] | None:
     """Elo of a checkpoint with its 95 % interval and the player whose Elo is 0, if `jaxzero rate` has found it."""
     try:
-        content = files.read_json(folder / runs.RATINGS, {"zero": str, "ratings": [RATED]})
+        content = files.read_json(folder / folder_lib.RATINGS, {"zero": str, "ratings": [RATED]})
     except ConfigError as error:
         _log.warning("%s; exporting without Elo", error)
         return None

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from envs import Env
-from jaxzero.config import NetworkConfig
+from jaxzero.config.schema import NetworkConfig
 from jaxzero.networks import latent
 from jaxzero.networks.base import DynamicsOutput, Latent, Network, Prediction, Variables, from_module
 from jaxzero.networks.mlp import Mlp
@@ -67,5 +67,5 @@ NETWORKS: dict[str, Callable[[NetworkConfig, Env], Network]] = {
 
 
 def make(config: NetworkConfig, env: Env) -> Network:
-    """The network of a configuration (checked by `jaxzero.validation.validate`) for a game."""
+    """The network of a configuration (checked by `jaxzero.config.validation.validate`) for a game."""
     return NETWORKS[config.kind](config, env)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import nnx
 
-from jaxzero.networks import unfold as unfolding
+from jaxzero.networks import unfold as unfold_lib
 from jaxzero.networks.values import Heads, ValueHead
 
 Variables = Any
@@ -103,7 +103,7 @@ def from_module(build: Callable[[bool, nnx.Rngs], nnx.Module], norm: bool, head:
         return read(*module(observation, False, None, None), head)  # pyright: ignore[reportCallIssue]
 
     def unfold(params, positions):
-        return unfolding.unfold(graph, jax.eval_shape(init, jax.random.key(0)), params, positions)
+        return unfold_lib.unfold(graph, jax.eval_shape(init, jax.random.key(0)), params, positions)
 
     return Network(init, predict, lambda variables: fold(variables["params"], variables["stats"]), infer, unfold)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from envs import Env
-from jaxzero.config import NetworkConfig
+from jaxzero.config.schema import NetworkConfig
 from jaxzero.networks.base import DynamicsOutput, Latent, Network, Prediction, read
 from jaxzero.networks.mlp import Trunk, near_zero
 from jaxzero.networks.resnet import VALUE_HIDDEN, Head, Tower

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
-from jaxzero.config import GameConfig
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import GameConfig
 from jaxzero.files import shortened
-from jaxzero.games import make_env
 
 FEW, CHUNK = 16, 256  # games replayed at once
 MOST = 240  # characters of a message

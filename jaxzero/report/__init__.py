@@ -13,9 +13,12 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxzero import files, metrics, runs, settings
+from jaxzero import files
+from jaxzero.config import settings
 from jaxzero.evaluation import analysis, players
 from jaxzero.report import contents, samples
+from jaxzero.runs import folder as folder_lib
+from jaxzero.runs import metrics
 
 HERE = Path(__file__).parent
 
@@ -47,7 +50,7 @@ def write(folder: Path, file: Path | None, options: Options) -> tuple[Path, list
 
 def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
     """All that the page shows, and what the run lacks."""
-    config = settings.load(folder / runs.CONFIG)
+    config = settings.load(folder / folder_lib.CONFIG)
     rows, skipped = metrics.examine(folder)
     evaluations = contents.evaluations(folder)
     notices = [] if rows else ["metrics.jsonl is missing or empty: no curves"]
@@ -57,7 +60,7 @@ def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
     if not list((folder / "checkpoints").glob("[0-9]*")):
         notices.append("no checkpoint yet: no sample games")
     else:
-        loaded = runs.load(folder, options.step)
+        loaded = folder_lib.load(folder, options.step)
         played = play(loaded, contents.results(evaluations), options)
     parameters = loaded and sum(np.size(x) for x in jax.tree.leaves(loaded.params))
     iterations = max((row["iteration"] for row in rows), default=0)
@@ -77,7 +80,7 @@ def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
     return data, notices
 
 
-def play(loaded: runs.Loaded, results: list[dict[str, Any]], options: Options) -> dict[str, Any]:
+def play(loaded: folder_lib.Loaded, results: list[dict[str, Any]], options: Options) -> dict[str, Any]:
     """The sample games: against itself, and against the opponent that does best against the network."""
     env, config, params = loaded.env, loaded.config, loaded.params
     simulations = config.evaluation.simulations if options.simulations is None else options.simulations

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from envs import Env
-from jaxzero import files, runs, settings
-from jaxzero.config import Config, GameConfig
-from jaxzero.curves import NOISY, RATED, Rows, elo_lines, known, series, smooth, thin
-from jaxzero.progress import duration, short_number
+from jaxzero import files
+from jaxzero.config import settings
+from jaxzero.config.schema import Config, GameConfig
 from jaxzero.report.samples import RANDOM, Ply, Sample
+from jaxzero.runs import folder as folder_lib
+from jaxzero.runs.curves import NOISY, RATED, Rows, elo_lines, known, series, smooth, thin
+from jaxzero.runs.progress import duration, short_number
 
 CANDIDATES = 5  # moves shown in a position
 SHOWN = RATED | {"games": int, "score": float, "gain?": {"elo": float, "interval": (float, float)}}
@@ -76,7 +78,7 @@ def elo(folder: Path, last: int) -> dict[str, Any]:
     Raises:
         ConfigError: ratings that cannot be read.
     """
-    content = files.read_json(folder / runs.RATINGS, {"ratings": [SHOWN]})
+    content = files.read_json(folder / folder_lib.RATINGS, {"ratings": [SHOWN]})
     rows = content["ratings"] if content else []
     lines: list[dict[str, Any]] = []
     for name, own in elo_lines(rows).items():

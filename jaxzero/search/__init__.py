@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from envs import Env
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model
 from jaxzero.search import gumbel, minimax, puct, stock
 from jaxzero.search.base import Search, SearchResult
@@ -20,5 +20,5 @@ SEARCHES: dict[str, dict[str, Make]] = {  # kind -> engine
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int | None = None) -> Search:
-    """The search of a configuration (checked by `jaxzero.validation.validate`), with another budget if given."""
+    """The search of a configuration (checked by `jaxzero.config.validation.validate`), with another budget if given."""
     return SEARCHES[config.kind][config.engine](config, env, model, simulations or config.simulations)

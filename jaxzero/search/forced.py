@@ -11,30 +11,30 @@ import jax.numpy as jnp
 
 from envs.core import where
 from jaxzero.search import simulation
-from jaxzero.search import tree as trees
+from jaxzero.search import tree as tree_lib
 from jaxzero.search.tree import each
 
 
-def number(k: float, near: trees.Family) -> trees.Chunks:
+def number(k: float, near: tree_lib.Family) -> tree_lib.Chunks:
     """f32[W, L, B]: playouts that each child of a root is owed, √(k · prior · playouts so far)."""
     return each(lambda logit: jnp.sqrt(k * jnp.exp(logit) * (near.node_visits - 1)), near.logit)
 
 
-def rule(plain: simulation.Rule, k: float, near: trees.Family) -> tuple[trees.Chunks, jax.Array]:
+def rule(plain: simulation.Rule, k: float, near: tree_lib.Family) -> tuple[tree_lib.Chunks, jax.Array]:
     """At the root: a child that is owed playouts comes first, else as the plain rule says."""
     scores, other = plain(near)
     first = lambda visits, owed, score: where(visits < owed, jnp.inf, score)  # noqa: E731
     return each(first, near.visits, number(k, near), scores), other
 
 
-def prune(plain: simulation.Rule, tree: trees.Tree, k: float) -> jax.Array:
+def prune(plain: simulation.Rule, tree: tree_lib.Tree, k: float) -> jax.Array:
     """f32[C, B]: visits of the root's children without the playouts that the plain rule would not have chosen.
 
     From every child but the most visited (the likeliest of several) up to `number` playouts are subtracted, as long as
     the plain rule, its values unchanged, would still choose the most visited one before it. A single one left is none.
     """
     root = jnp.zeros((1, tree.batch), jnp.int32)
-    near, _ = trees.family(tree, root, tree.child.shape[1], 0)
+    near, _ = tree_lib.family(tree, root, tree.child.shape[1], 0)
     tried, visits, owed = (jnp.concatenate(x) for x in (near.tried, near.visits, each(jnp.floor, number(k, near))))
     visits = where(tried, visits, 0.0)
     order = jnp.arange(len(visits))[:, None, None]
@@ -43,7 +43,7 @@ def prune(plain: simulation.Rule, tree: trees.Tree, k: float) -> jax.Array:
 
     def subtract(i, left):
         fewer = left - 1
-        score = jnp.concatenate(plain(near._replace(visits=trees.chunks(fewer)))[0])
+        score = jnp.concatenate(plain(near._replace(visits=tree_lib.chunks(fewer)))[0])
         return where((i < owed) & (fewer >= 0) & (score < highest[None]), fewer, left)
 
     most = where(tried & ~best, owed, 0.0).max().astype(jnp.int32)

@@ -19,10 +19,10 @@ import numpy as np
 
 from envs import Env, backend
 from envs.core import where
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model
 from jaxzero.search import base, reuse, simulation
-from jaxzero.search import tree as trees
+from jaxzero.search import tree as tree_lib
 from jaxzero.search.base import Finding, Search
 from jaxzero.search.indexing import UNSIGNED, game_of, take
 from jaxzero.search.tree import Chunks, apart, each, over
@@ -93,7 +93,7 @@ def completed(
     return lambda value: (value - low) * weight, (mixed - low) * weight
 
 
-def interior(scale: Scale, near: trees.Family) -> tuple[Chunks, jax.Array]:
+def interior(scale: Scale, near: tree_lib.Family) -> tuple[Chunks, jax.Array]:
     """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
     visits = each(lambda tried, n: where(tried, n, 0.0), near.tried, near.visits)
     prior = apart(each(lambda logit: jnp.maximum(jnp.exp(logit), TINY), near.logit))
@@ -143,10 +143,10 @@ def of_candidates(x: jax.Array, action: jax.Array) -> jax.Array:
 softmax = backend.called(jax.nn.softmax)
 
 
-def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates) -> Candidates:
+def judge(search: simulation.Search, scale: Scale, tree: tree_lib.Tree, at_root: Candidates) -> Candidates:
     """The candidates as the tree has them."""
     tried = at_root.child > 0
-    visits, qvalue = (where(tried, x, 0.0) for x in trees.read(tree, at_root.child, "visits", "qvalue"))
+    visits, qvalue = (where(tried, x, 0.0) for x in tree_lib.read(tree, at_root.child, "visits", "qvalue"))
     complete = tried.all(0)[None] & (len(tried) == search.num_actions)
     scaled, other = completed(scale, (tried,), (qvalue,), (visits,), (at_root.prior,), at_root.raw, complete)
     value = where(tried, scaled(qvalue), other)
@@ -154,8 +154,13 @@ def judge(search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Ca
 
 
 def visit(
-    search: simulation.Search, tree: trees.Tree, at_root: Candidates, chosen: jax.Array, key: jax.Array, new: jax.Array
-) -> tuple[trees.Tree, Candidates]:
+    search: simulation.Search,
+    tree: tree_lib.Tree,
+    at_root: Candidates,
+    chosen: jax.Array,
+    key: jax.Array,
+    new: jax.Array,
+) -> tuple[tree_lib.Tree, Candidates]:
     """A simulation of each lane from the candidate `chosen` bool[M, L, B] for it, if any, into nodes from `new` on."""
 
     def pick(field):
@@ -169,7 +174,7 @@ def visit(
 
 
 def one_at_a_time(
-    search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int,
+    search: simulation.Search, scale: Scale, tree: tree_lib.Tree, at_root: Candidates, key: jax.Array, simulations: int,
     first: int,
 ):  # fmt: skip
     """Each simulation goes to the best of the least visited candidates still considered, as in mctx. Visits of earlier
@@ -197,7 +202,7 @@ def rank(scores: jax.Array) -> jax.Array:
 
 
 def round_by_round(
-    search: simulation.Search, scale: Scale, tree: trees.Tree, at_root: Candidates, key: jax.Array, simulations: int,
+    search: simulation.Search, scale: Scale, tree: tree_lib.Tree, at_root: Candidates, key: jax.Array, simulations: int,
     first: int,
 ):  # fmt: skip
     """The candidates of a round without regard to each other: the paper's algorithm, where a round's candidates are the
@@ -234,7 +239,7 @@ def lanes_of(rounds: list[int], batch: int) -> list[tuple[int, int]]:
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
     most = min(config.max_considered, simulations, env.num_actions)
-    layout = trees.layout(env, config, simulations, model)
+    layout = tree_lib.layout(env, config, simulations, model)
     run = round_by_round if config.rounds else one_at_a_time
     if config.rounds and not layout.room:  # a round visits a candidate once, and each visit adds a node below it
         layout = layout._replace(children=min(layout.children, len(schedule(most, simulations))))
@@ -244,13 +249,13 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         at_root = find_candidates(root.prior_logits, gumbel, legal, root.value, most)
         first = layout.room or 1
-        tree = trees.ground(root, layout, layout.nodes(simulations))
+        tree = tree_lib.ground(root, layout, layout.nodes(simulations))
         search = simulation.Search(
             model, params, partial(interior, scale), env.num_actions, model.num_outcomes, config.max_depth or tree.size
         )
         if kept is not None:
             tree = reuse.replant(kept, tree)
-            nodes = trees.by_action(tree, tree.child[0].astype(jnp.int32), env.num_actions)
+            nodes = tree_lib.by_action(tree, tree.child[0].astype(jnp.int32), env.num_actions)
             at_root = at_root._replace(child=jnp.take_along_axis(nodes, at_root.action.T, 1).T)
             at_root = judge(search, scale, tree, at_root)
         before = at_root.visits

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 
 from envs import Env
 from envs.core import where
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model, Params
 from jaxzero.models.simulator import legal_in
 from jaxzero.search import base

@@ -13,17 +13,17 @@ import jax.numpy as jnp
 
 from envs import Env
 from envs.core import where
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model
 from jaxzero.search import base, forced, reuse, simulation
-from jaxzero.search import tree as trees
+from jaxzero.search import tree as tree_lib
 from jaxzero.search.base import Finding, Search
 from jaxzero.search.tree import each, over
 
 C_BASE = 19652.0  # visits after which exploration starts to grow
 
 
-def rule(c_puct: float, near: trees.Family, bounded: bool = True) -> tuple[trees.Chunks, jax.Array]:
+def rule(c_puct: float, near: tree_lib.Family, bounded: bool = True) -> tuple[tree_lib.Chunks, jax.Array]:
     """Value + exploration, as a `simulation.Rule`; `bounded`: values lie in [-1, 1]."""
     explore = (c_puct + jnp.log((near.node_visits + C_BASE + 1) / C_BASE)) * jnp.sqrt(near.node_visits)
     low, high = jnp.float32(-1), jnp.float32(1)
@@ -39,7 +39,7 @@ def rule(c_puct: float, near: trees.Family, bounded: bool = True) -> tuple[trees
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
-    layout = trees.layout(env, config, simulations, model)
+    layout = tree_lib.layout(env, config, simulations, model)
     plain = partial(rule, config.c_puct, bounded=env.num_players > 1)
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
@@ -47,7 +47,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         if explore:
             root = root._replace(prior_logits=jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal))
         first = layout.room or 1
-        tree = trees.plant(root, layout, layout.nodes(simulations))
+        tree = tree_lib.plant(root, layout, layout.nodes(simulations))
         if kept is not None:
             tree = reuse.replant(kept, tree)
         depth, at_root = config.max_depth or tree.size, partial(forced.rule, plain, k) if k else None
@@ -58,12 +58,12 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
 
         tree = jax.lax.fori_loop(0, simulations, step, tree)
         child = tree.child[0].astype(jnp.int32)
-        visits = trees.by_action(tree, trees.at(tree.visits, child), env.num_actions)
-        qvalues = trees.by_action(tree, trees.at(tree.qvalue, child), env.num_actions)
-        shown = trees.by_action(tree, forced.prune(plain, tree, k), env.num_actions) if k else visits
+        visits = tree_lib.by_action(tree, tree_lib.at(tree.visits, child), env.num_actions)
+        qvalues = tree_lib.by_action(tree, tree_lib.at(tree.qvalue, child), env.num_actions)
+        shown = tree_lib.by_action(tree, forced.prune(plain, tree, k), env.num_actions) if k else visits
         policy = shown / shown.sum(-1, keepdims=True)
         best = jnp.argmax(policy, -1).astype(jnp.int32)
-        nodes = trees.by_action(tree, child, env.num_actions)
+        nodes = tree_lib.by_action(tree, child, env.num_actions)
         return Finding(policy, tree.value[0], visits, qvalues, best, tree, nodes)
 
     return base.make(config, env, model, find, layout)

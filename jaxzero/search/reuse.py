@@ -1,7 +1,7 @@
 """Subtree reuse: what was found below the move played is where the next search begins.
 
 Between moves the subtree is kept with games first, [B, ...], like everything that a game in play carries. Not in games
-of chance (`jaxzero.validation` refuses that): which outcome follows a move is known only after it, so the subtrees of
+of chance (`validation` refuses that): which outcome follows a move is known only after it, so the subtrees of
 all would have to be carried, and as these share the visits by probability, little of them would go on.
 Letters as in `tree`; R nodes kept.
 """

@@ -15,7 +15,7 @@ import mctx
 
 from envs import Env
 from envs.core import where
-from jaxzero.config import SearchConfig
+from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model, Root
 from jaxzero.models.simulator import mask
 from jaxzero.search import base

@@ -20,7 +20,7 @@ import numpy as np
 
 from envs import Env, backend
 from envs.core import where
-from jaxzero.config import ConfigError, SearchConfig
+from jaxzero.config.schema import ConfigError, SearchConfig
 from jaxzero.models import Model, Root
 from jaxzero.models.simulator import legal_in
 from jaxzero.search.indexing import ANYWHERE, UNSIGNED, game_of, place, take

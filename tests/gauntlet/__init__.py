@@ -54,13 +54,13 @@ def load(name: str) -> ModuleType:
 
 def command(*tokens: str) -> Outcome:
     """Runs a `jaxzero` command line in this process."""
-    from jaxzero import cli  # late: JAX is configured by whoever runs the attacks
+    from jaxzero.cli import app  # late: JAX is configured by whoever runs the attacks
 
     out, error = io.StringIO(), io.StringIO()
     began = time.perf_counter()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
         try:
-            status = cli.main(tokens)
+            status = app.main(tokens)
         except SystemExit as ending:
             status = ending.code if isinstance(ending.code, int) else 1
         except BaseException as raised:  # an attack reports whatever gets through

@@ -283,7 +283,8 @@ def files_of(run: Path, pattern: str) -> list[Path]:
 @contextlib.contextmanager
 def same_programs() -> Iterator[None]:
     """Runs that differ in their folders or in how often they log share their traced functions."""
-    from jaxzero import iteration, settings
+    from jaxzero.config import settings
+    from jaxzero.training import iteration
 
     original, made = iteration.make, {}
 

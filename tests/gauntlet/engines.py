@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 
 from gauntlet import Case, command, one_line
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.base import Contestant, Positions
 from jaxzero.evaluation.engines import Engine
 from jaxzero.evaluation.players import make_player

@@ -94,8 +94,8 @@ class Server:
 
 
 def serve() -> None:
-    import jaxzero.train  # noqa: F401  before the fork: importing takes longest
-    from jaxzero import runs, settings  # noqa: F401
+    import jaxzero.training.train  # noqa: F401  before the fork: importing takes longest
+    from jaxzero.config import settings  # noqa: F401
 
     for line in sys.stdin:
         job = json.loads(line)
@@ -112,8 +112,10 @@ def serve() -> None:
 
 def perform(job: dict[str, Any]) -> None:
     """Trains, or opens the folder only, until change `at` of a file and `after` seconds more; never returns."""
-    from jaxzero import runs, settings, train
-    from jaxzero.config import ConfigError
+    from jaxzero.config import settings
+    from jaxzero.config.schema import ConfigError
+    from jaxzero.runs import folder as folder_lib
+    from jaxzero.training import train
 
     error, status, changes = "", 0, Changes(job["root"], job.get("at", 0), job.get("after", 0))
     os.dup2(os.open(job["report"] + ".out", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
@@ -127,7 +129,7 @@ def perform(job: dict[str, Any]) -> None:
         overwrite = job.get("overwrite", False)
         with changes:
             if job.get("only_open"):
-                with runs.opened(config, (), overwrite):
+                with folder_lib.opened(config, (), overwrite):
                     pass
             else:
                 for _ in train.run(config, overwrite=overwrite, from_step=job.get("from_step")):

@@ -16,7 +16,7 @@ import psutil
 
 import gauntlet
 from gauntlet import Case, Outcome
-from jaxzero import settings
+from jaxzero.config import settings
 
 COUNT, FEW = 1500, 30
 PRESET = "tic_tac_toe_test"

@@ -28,9 +28,9 @@ import torch
 from exports import model_of
 
 from gauntlet import Case, Outcome, command, one_line, refused_or_done
-from jaxzero.export import play_torch, torch_module
 from jaxzero.export.load import read
 from jaxzero.export.model import digest
+from jaxzero.export.standalone import play_torch, torch_module
 
 COUNT = 700
 FEW = 40

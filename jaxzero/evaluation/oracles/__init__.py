@@ -12,7 +12,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import solvers
-from jaxzero.config import Config, ConfigError
+from jaxzero.config.schema import Config, ConfigError
 from jaxzero.evaluation.exhaustive import BATCH, batched
 from jaxzero.evaluation.oracles import chess, connect_four, solved
 from jaxzero.evaluation.oracles.judged import Judged, compare

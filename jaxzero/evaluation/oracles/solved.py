@@ -8,7 +8,7 @@ import numpy as np
 from envs import Env
 from envs.core import random_opening
 from jaxzero import solvers
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.exhaustive import BATCH, batched, legal, merge, step, take
 from jaxzero.evaluation.oracles.judged import Judged
 

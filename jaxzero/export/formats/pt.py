@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from jaxzero.export import torch_module
 from jaxzero.export.model import Model, Weights
+from jaxzero.export.standalone import torch_module
 
 PROGRAM = False
 HALF = "weights stored in float16, computed in float32 unless network.half() is called"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from jaxzero.export import torch_module
 from jaxzero.export.formats import pt
 from jaxzero.export.model import Model
+from jaxzero.export.standalone import torch_module
 
 PROGRAM = True
 HALF = "weights and arithmetic in float16; inputs and outputs stay float32"

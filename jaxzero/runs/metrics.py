@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from jaxzero import files
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 
 Row = dict[str, Any]
 MOST_BYTES = 1 << 31  # of metrics.jsonl

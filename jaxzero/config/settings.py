@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from envs import suggest
-from jaxzero import config as config_module
-from jaxzero.config import Config, ConfigError, Range
+from jaxzero.config import schema
+from jaxzero.config.schema import Config, ConfigError, Range
 from jaxzero.files import shortened
 
 Layer = dict[str, Any]
@@ -69,10 +69,10 @@ def sections() -> dict[str, Any]:
 
 
 def help_texts(cls: type) -> dict[str, str]:
-    """The string under each field of a dataclass of `jaxzero.config`; Python itself drops them."""
+    """The string under each field of a dataclass of `jaxzero.config.schema`; Python itself drops them."""
     body = next(
         node.body
-        for node in ast.parse(inspect.getsource(config_module)).body
+        for node in ast.parse(inspect.getsource(schema)).body
         if isinstance(node, ast.ClassDef) and node.name == cls.__name__
     )
     return {
@@ -88,7 +88,7 @@ def help_texts(cls: type) -> dict[str, str]:
 
 def preset_folder() -> Path:
     """The folder of presets: inside an installed package, or beside the package in a source checkout."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 

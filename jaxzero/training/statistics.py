@@ -6,9 +6,9 @@ Letters: n plies of a chunk, B lanes, W newest rows of the replay.
 import jax
 import jax.numpy as jnp
 
-from jaxzero import targets
-from jaxzero.losses import entropy
-from jaxzero.transitions import Chunk, Transition
+from jaxzero.training import targets
+from jaxzero.training.losses import entropy
+from jaxzero.training.transitions import Chunk, Transition
 
 
 def of_play(chunk: Chunk, num_players: int) -> dict[str, jax.Array]:

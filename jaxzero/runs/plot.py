@@ -13,8 +13,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from jaxzero import files
-from jaxzero.curves import NOISY, Rows, elo_lines, known, series, smooth, thin
-from jaxzero.progress import short_number
+from jaxzero.runs.curves import NOISY, Rows, elo_lines, known, series, smooth, thin
+from jaxzero.runs.progress import short_number
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"

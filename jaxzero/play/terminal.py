@@ -17,13 +17,14 @@ from rich.text import Text
 from envs import GAMES, Env
 from envs.chess import Chess
 from envs.core import advance_and_tell, begins_alike
-from jaxzero import records, runs
-from jaxzero.config import ConfigError, GameConfig
+from jaxzero import records
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import ConfigError, GameConfig
 from jaxzero.evaluation import analysis, arena, players
 from jaxzero.evaluation.analysis import Analysis
 from jaxzero.evaluation.base import Contestant, HostPlayer, Positions
-from jaxzero.games import make_env
 from jaxzero.records import Game, san
+from jaxzero.runs import folder as folder_lib
 
 CANDIDATES = 8  # shown by a hint
 WIDTH = 160  # of a line that says what is wrong with a move; what it lists beyond is left out
@@ -381,7 +382,7 @@ def play(spec: str, game: str, options: dict[str, str], side: int, seed: int | N
         Conversation(config, env, rival, side, secrets.randbits(31) if seed is None else seed).run()
 
 
-def network_rival(spec: str, loaded: runs.Loaded, simulations: int) -> Rival:
+def network_rival(spec: str, loaded: folder_lib.Loaded, simulations: int) -> Rival:
     """One that tells what it thinks."""
     analyse = jax.jit(analysis.make(loaded.env, loaded.network, loaded.config, simulations))
 

@@ -4,14 +4,15 @@ import math
 from pathlib import Path
 
 from envs import Env, suggest
-from jaxzero import footprint, settings
-from jaxzero.config import Config, ConfigError, PromotionConfig, SearchConfig
+from jaxzero.config import settings
+from jaxzero.config.games import own_function
+from jaxzero.config.schema import Config, ConfigError, PromotionConfig, SearchConfig
 from jaxzero.evaluation import oracles
 from jaxzero.evaluation.players import make_device_player
-from jaxzero.games import own_function
 from jaxzero.networks import NETWORKS
-from jaxzero.replay import rows
 from jaxzero.search import SEARCHES, minimax
+from jaxzero.training import footprint
+from jaxzero.training.replay import rows
 
 
 def validate(config: Config, env: Env, num_devices: int) -> None:

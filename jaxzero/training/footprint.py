@@ -18,10 +18,11 @@ import jax.numpy as jnp
 import mctx
 
 from envs import Env
-from jaxzero import hardware, iteration, models, networks
-from jaxzero import replay as replays
-from jaxzero.config import Config, ConfigError, LearnerConfig, NetworkConfig, PromotionConfig
+from jaxzero import hardware, models, networks
+from jaxzero.config.schema import Config, ConfigError, LearnerConfig, NetworkConfig, PromotionConfig
 from jaxzero.search import minimax, tree
+from jaxzero.training import iteration
+from jaxzero.training import replay as replay_lib
 
 LOWER = {  # what to lower where a part is the largest
     "network": "network", "replay": "replay.capacity", "games": "selfplay.games", "search": "selfplay.games",
@@ -34,8 +35,8 @@ def parts(config: Config, env: Env) -> dict[str, int]:
     search (its trees) and batch (the observations of an update)."""
     lanes, plies = config.selfplay.games, config.selfplay.plies
     network, state = learner(config.network, config.learner, config.promotion, env)
-    num_rows = replays.rows(config.replay.capacity, lanes, plies)
-    ring = jax.eval_shape(lambda: replays.init(env, num_rows, lanes))
+    num_rows = replay_lib.rows(config.replay.capacity, lanes, plies)
+    ring = jax.eval_shape(lambda: replay_lib.init(env, num_rows, lanes))
     games = jax.eval_shape(lambda: jax.vmap(env.init)(jax.random.split(jax.random.key(0), lanes)))
     observation = 4 * math.prod(env.observation_shape)
     if config.search.kind == "minimax":

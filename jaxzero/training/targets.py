@@ -4,7 +4,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from jaxzero.transitions import Transition
+from jaxzero.training.transitions import Transition
 
 
 def label(played: Transition, td_lambda: float, td_steps: int = 0) -> tuple[jax.Array, jax.Array]:

@@ -17,11 +17,12 @@ from typing import Any, NamedTuple
 import jax
 
 from envs import Env, suggest
-from jaxzero import files, networks, settings
-from jaxzero.checkpoint import Checkpointer, check_writable, reported
-from jaxzero.config import Config, ConfigError
+from jaxzero import files, networks
+from jaxzero.config import settings
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import Config, ConfigError
 from jaxzero.files import shortened
-from jaxzero.games import make_env
+from jaxzero.runs.checkpoint import Checkpointer, check_writable, reported
 
 CONFIG, RATINGS, VERSIONS, CHANGES = "config.toml", "ratings.json", "versions.json", "changes.jsonl"
 DELETING = CONFIG + ".deleting"  # the configuration of a run that is being deleted
@@ -179,7 +180,8 @@ def load(folder: str | Path, step: int | None = None, env: Env | None = None, pr
         ConfigError: no run, no such checkpoint, or a damaged one.
     """
     # Late: they import this module.
-    from jaxzero import iteration, validation
+    from jaxzero.config import validation
+    from jaxzero.training import iteration
 
     folder = Path(folder)
     if not (folder / CONFIG).is_file():

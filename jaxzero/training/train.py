@@ -15,24 +15,27 @@ import numpy as np
 
 from envs import Env
 from envs.contract import check_contract
-from jaxzero import evaluation, files, hardware, iteration, learner, metrics, networks, plot, prechecks, runs
-from jaxzero.checkpoint import Checkpointer
-from jaxzero.config import Config, ConfigError, GameConfig
-from jaxzero.dry_run import dry_run
+from jaxzero import evaluation, files, hardware, networks
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import Config, ConfigError, GameConfig
+from jaxzero.config.validation import validate
 from jaxzero.evaluation import measures, promotion
 from jaxzero.export import parity, publish
 from jaxzero.export.load import Loaded as Origin
 from jaxzero.export.load import initial_weights
 from jaxzero.export.model import make as make_model
 from jaxzero.export.publish import export_run
-from jaxzero.games import make_env
 from jaxzero.interrupts import Interrupt
-from jaxzero.validation import validate
+from jaxzero.runs import folder as folder_lib
+from jaxzero.runs import metrics, plot, prechecks
+from jaxzero.runs.checkpoint import Checkpointer
+from jaxzero.training import iteration, learner
+from jaxzero.training.dry_run import dry_run
 
 __all__ = ["dry_run", "export_run", "load", "run"]
 
 Row = dict[str, Any]
-load = runs.load
+load = folder_lib.load
 _log = logging.getLogger(__name__)
 
 
@@ -72,9 +75,9 @@ def run(
     if config.export.final:
         publish.check(["pt"], config.network)
     origin = None
-    if config.init_from and (overwrite or not runs.has_checkpoint(config)):  # before anything is deleted
+    if config.init_from and (overwrite or not folder_lib.has_checkpoint(config)):  # before anything is deleted
         origin = initial_weights(config, env)
-    with runs.opened(config, allow_change, overwrite) as (folder, changes):
+    with folder_lib.opened(config, allow_change, overwrite) as (folder, changes):
         try:
             metrics.open_log(folder)
             precheck(env, folder)
@@ -163,7 +166,7 @@ class Trainer:
         for line in hardware.device_summary().splitlines():
             _log.info(line)
         state, start = self.restore(from_step)
-        runs.record(self.folder, config, changes, start)
+        folder_lib.record(self.folder, config, changes, start)
         if self.gate:
             text, warning = promotion.risk(config.promotion)
             _log.info(text)
@@ -349,7 +352,7 @@ class Trainer:
         """What the next row tells of it."""
         began = time.perf_counter()
         scores = [value for key, value in row.items() if key.startswith("eval/") and key.endswith("/score")]
-        info = {"totals": dict(self.totals), "versions": runs.packages()}
+        info = {"totals": dict(self.totals), "versions": folder_lib.packages()}
         info |= {"init_from": self.init_from} if self.init_from else {}
         info |= {"promotions": self.promotions} if self.gate else {}
         score = sum(scores) / len(scores) if scores else None

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 
 from envs import Env, State
 from envs.core import advance_and_tell, random_opening, where
-from jaxzero.config import Config
+from jaxzero.config.schema import Config
 from jaxzero.search import Search
-from jaxzero.transitions import Chunk, Transition, compact_policy
+from jaxzero.training.transitions import Chunk, Transition, compact_policy
 
 
 @jax.tree_util.register_dataclass

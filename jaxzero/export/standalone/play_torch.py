@@ -36,8 +36,8 @@ except ModuleNotFoundError:
     sys.exit(2)
 
 if __package__:
-    from jaxzero.export.torch_games import GAMES, Game
-    from jaxzero.export.torch_module import load
+    from jaxzero.export.standalone.torch_games import GAMES, Game
+    from jaxzero.export.standalone.torch_module import load
 else:  # copied out of the project, or run as a file
     from torch_games import GAMES, Game
     from torch_module import load

@@ -8,7 +8,7 @@ from typing import Any
 
 import envs
 from envs.contract import check_facts
-from jaxzero.config import ConfigError, GameConfig
+from jaxzero.config.schema import ConfigError, GameConfig
 from jaxzero.files import shortened
 
 LARGEST, MOST = 10_000_000, 200  # bytes of a Python file; characters of its errors that are shown

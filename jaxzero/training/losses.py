@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxzero.config import LearnerConfig
+from jaxzero.config.schema import LearnerConfig
 from jaxzero.networks import DynamicsOutput, Latent, Prediction
 from jaxzero.networks.values import Heads, squash, two_hot
-from jaxzero.targets import wdl_target
+from jaxzero.training.targets import wdl_target
 
 
 def policy_loss(

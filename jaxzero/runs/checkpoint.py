@@ -34,7 +34,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from jaxzero import files
-from jaxzero.config import ConfigError
+from jaxzero.config.schema import ConfigError
 
 _log = logging.getLogger(__name__)
 _WITH_DATA = 2  # newest commits that keep their data part

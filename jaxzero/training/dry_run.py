@@ -7,9 +7,10 @@ from typing import Any
 import jax
 
 from envs import Env
-from jaxzero import footprint, iteration, settings
-from jaxzero.config import Config
+from jaxzero.config import settings
+from jaxzero.config.schema import Config
 from jaxzero.export.load import initial_weights
+from jaxzero.training import footprint, iteration
 
 
 def dry_run(config: Config, env: Env) -> str:

@@ -15,11 +15,12 @@ import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from envs import Env
-from jaxzero import learner as learners
-from jaxzero import models, networks, search, selfplay, statistics, targets
-from jaxzero import replay as replays
-from jaxzero.config import Config
-from jaxzero.learner import AXIS
+from jaxzero import models, networks, search
+from jaxzero.config.schema import Config
+from jaxzero.training import learner as learner_lib
+from jaxzero.training import replay as replay_lib
+from jaxzero.training import selfplay, statistics, targets
+from jaxzero.training.learner import AXIS
 
 REPLICATED, LANES, ROWS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
 INIT, PLAY, LEARN, EVALUATE, PROMOTE = range(5)  # streams of random keys
@@ -45,9 +46,9 @@ class RunState:
 
     iteration: jax.Array  # i32[]  iterations finished
     key: jax.Array  # u32[2]  the run's key; never changes, streams are folded in
-    learned: learners.Learned
+    learned: learner_lib.Learned
     games: selfplay.Games  # [B]
-    replay: replays.Replay  # [T, B]
+    replay: replay_lib.Replay  # [T, B]
     best: Best | None = None  # only with promotion
 
 
@@ -71,14 +72,14 @@ def stream(key: jax.Array, name: int, iteration: jax.Array | int) -> jax.Array:
 
 
 def optimizer(config: Config) -> optax.GradientTransformation:
-    return learners.optimizer(config.learner, config.iterations * config.updates)
+    return learner_lib.optimizer(config.learner, config.iterations * config.updates)
 
 
 def begin(config: Config, network: networks.Network, done: jax.Array | int = 0) -> dict[str, Any]:
     """The learner part of a new run."""
     key = jax.random.key_data(jax.random.key(config.seed))
     variables = network.init(stream(key, INIT, 0))
-    learned = learners.Learned(
+    learned = learner_lib.Learned(
         variables, jax.tree.map(jnp.copy, variables), optimizer(config).init(variables["params"]), jnp.int32(0)
     )
     part = {"iteration": jnp.asarray(done), "key": key, "learned": learned}
@@ -101,7 +102,7 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
     if config.search.full_share < 1:
         cheap = search.make(config.search, env, model, config.search.cheap_simulations)
     plays = [selfplay.make_play(env, searcher, config, cheap) for searcher in searchers]
-    learn_steps = learners.make_learn(env, network, config, optimizer(config))
+    learn_steps = learner_lib.make_learn(env, network, config, optimizer(config))
     mesh = make_mesh(config.num_devices())
     lanes_here = config.selfplay.games // mesh.size
 
@@ -112,27 +113,27 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         part = begin(config, network, done)
         key = stream(part["key"], INIT, done + 1)
         games = selfplay.start(env, searchers[0], key, lanes(), config.selfplay.opening_plies)
-        num_rows = replays.rows(config.replay.capacity, config.selfplay.games, config.selfplay.plies)
-        return RunState(**part, games=games, replay=replays.init(env, num_rows, lanes_here))
+        num_rows = replay_lib.rows(config.replay.capacity, config.selfplay.games, config.selfplay.plies)
+        return RunState(**part, games=games, replay=replay_lib.init(env, num_rows, lanes_here))
 
     def self_play(state: RunState):
         params = network.fold(state.best.variables if state.best else state.learned.average)
         key = stream(state.key, PLAY, state.iteration)
         part = jnp.minimum(state.iteration * len(budgets) // config.iterations, len(budgets) - 1)
         games, chunk = jax.lax.switch(part, plays, params, state.games, key)
-        replay = replays.add(state.replay, chunk.transitions)
+        replay = replay_lib.add(state.replay, chunk.transitions)
         # A game that has just ended began at most `max_plies` before: its first plies may be of an earlier chunk.
-        newest = replays.newest(replay, config.selfplay.plies + env.max_plies)
+        newest = replay_lib.newest(replay, config.selfplay.plies + env.max_plies)
         target, known = targets.label(newest, config.learner.td_lambda, config.learner.td_steps)
-        replay, new = replays.label(replay, target, known)
+        replay, new = replay_lib.label(replay, target, known)
         sums = statistics.of_play(chunk, env.num_players) | statistics.of_values(newest, new)
         return dataclasses.replace(state, games=games, replay=replay), jax.lax.psum(sums, AXIS)
 
     def learn(state: RunState):
         iteration = state.iteration + 1
         positions = (iteration * config.selfplay.plies).astype(jnp.float32) * config.selfplay.games
-        rows = replays.window_rows(config.replay, positions, config.selfplay.games)
-        source = replays.source(state.replay, rows, config.learner.priority)
+        rows = replay_lib.window_rows(config.replay, positions, config.selfplay.games)
+        source = replay_lib.source(state.replay, rows, config.learner.priority)
         learned, metrics = learn_steps(state.learned, source, stream(state.key, LEARN, state.iteration))
         metrics |= {"window": (rows * config.selfplay.games).astype(jnp.float32)}
         return dataclasses.replace(state, iteration=iteration, learned=learned), metrics

@@ -1,4 +1,4 @@
-"""The configuration of a run: frozen dataclasses, checked once by `jaxzero.validation.validate`.
+"""The configuration of a run: frozen dataclasses, checked once by `jaxzero.config.validation.validate`.
 
 The string under a field is its help text on the command line and in the documentation.
 """

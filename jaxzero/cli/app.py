@@ -16,12 +16,13 @@ from rich.table import Column, Table
 
 import jaxzero
 from envs import GAMES, suggest
-from jaxzero import interrupts, settings, streams
-from jaxzero.config import ConfigError, GameConfig, Range
+from jaxzero import interrupts, streams
+from jaxzero.config import settings
+from jaxzero.config.games import make_env
+from jaxzero.config.schema import ConfigError, GameConfig, Range
 from jaxzero.files import shortened
-from jaxzero.games import make_env
 from jaxzero.hardware import use_all_cores
-from jaxzero.progress import Progress
+from jaxzero.runs.progress import Progress
 
 app = App(
     name="jaxzero",
@@ -156,16 +157,16 @@ def train(
     config = settings.resolve(preset, given, os.environ)
     env = make_env(config.game)
     # Late: mistakes above are reported before the slow imports.
-    from jaxzero import train as training
-    from jaxzero.validation import validate
+    from jaxzero.config.validation import validate
+    from jaxzero.training import train as train_lib
 
     validate(config, env, jax.local_device_count())
 
     if dry_run:
-        print(training.dry_run(config, env), end="")
+        print(train_lib.dry_run(config, env), end="")
         return None
     with Progress(config.iterations) as progress, shown(progress):
-        rows = training.run(config, env, allow_change=allow_change or (), from_step=from_step, overwrite=overwrite)
+        rows = train_lib.run(config, env, allow_change=allow_change or (), from_step=from_step, overwrite=overwrite)
         for row in rows:
             progress.update(row)
     if interrupts.current.number:
@@ -222,10 +223,10 @@ def export(
     promoted
         The network that was promoted by then (promotion.rule) instead of the latest.
     """
-    from jaxzero import runs
     from jaxzero.export import publish
+    from jaxzero.runs import folder as folder_lib
 
-    folder = runs.find(run)
+    folder = folder_lib.find(run)
     given = {"half": half, "int8": int8, "licence": licence, "overwrite": overwrite, "promoted": promoted}
     with notices("jaxzero.export"):
         lines = publish.export_run(folder, step, ["pt"] if format is None else format, **given)
@@ -255,9 +256,9 @@ def convert(
     overwrite
         Replace a file that is there.
     """
-    from jaxzero.export import convert as converting
+    from jaxzero.export import convert as convert_lib
 
-    for line in converting.convert(source, target or None, test=test, overwrite=overwrite):
+    for line in convert_lib.convert(source, target or None, test=test, overwrite=overwrite):
         print(line)
 
 
@@ -385,10 +386,10 @@ def evaluate(
     seed
         Seed of every random choice.
     """
-    from jaxzero import runs
     from jaxzero.evaluation import arena
+    from jaxzero.runs import folder as folder_lib
 
-    folder = runs.find(run)
+    folder = folder_lib.find(run)
     with notices():
         for facts in arena.evaluate(folder, iteration, games, opponent, simulations, opening_plies, seed):
             print(arena.describe(facts), flush=True)
@@ -425,9 +426,9 @@ def rate(
     """
     if not names:
         raise ConfigError("rate: name one run or more")
-    from jaxzero import runs
+    from jaxzero.runs import folder as folder_lib
 
-    folders = [runs.find(name) for name in names]
+    folders = [folder_lib.find(name) for name in names]
     from jaxzero.evaluation.rate import Options, rate
 
     given = {} if anchors is None else {"anchors": tuple(anchors)}
@@ -459,7 +460,7 @@ def check(game: str = "", /, *, games: Annotated[int, whole(1, 10**5)] = 32) -> 
     """
     configs = [GameConfig(source=game) if ".py:" in game else GameConfig(name) for name in ([game] if game else GAMES)]
     environments = [make_env(config) for config in configs]
-    from jaxzero import prechecks
+    from jaxzero.runs import prechecks
 
     failed = 0
     for env in environments:
@@ -497,10 +498,10 @@ def play(
     seed
         Of the dice; drawn if not given.
     """
-    from jaxzero import play as playing
+    from jaxzero.play import terminal
 
     with notices():
-        playing.play(player, game, options or {}, ("first", "second").index(side), seed)
+        terminal.play(player, game, options or {}, ("first", "second").index(side), seed)
 
 
 @app.command
@@ -535,13 +536,13 @@ def report(
     seed
         Of random openings and dice.
     """
-    from jaxzero import report as reports
-    from jaxzero import runs
+    from jaxzero import report as report_lib
+    from jaxzero.runs import folder as folder_lib
 
-    folder = runs.find(run)
+    folder = folder_lib.find(run)
 
-    options = reports.Options(games, simulations, opponent, step, seed)
-    path, notices = reports.write(folder, file, options)
+    options = report_lib.Options(games, simulations, opponent, step, seed)
+    path, notices = report_lib.write(folder, file, options)
     for notice in notices:
         print(f"{folder}: {notice}", file=sys.stderr)
     print(path)
@@ -567,10 +568,12 @@ def compare(
     overwrite
         Replace a file that is there.
     """
-    from jaxzero import files, metrics, plot, runs
-    from jaxzero.checkpoint import check_writable
+    from jaxzero import files
+    from jaxzero.runs import folder as folder_lib
+    from jaxzero.runs import metrics, plot
+    from jaxzero.runs.checkpoint import check_writable
 
-    folders = [runs.find(name) for name in names]
+    folders = [folder_lib.find(name) for name in names]
     names_of_runs = {folder.name for folder in folders}
     if len(names_of_runs) < 2 or len(names_of_runs) < len(names):
         raise ConfigError("compare: name two runs or more, of different names")

@@ -16,10 +16,10 @@ import optax.contrib
 
 from envs import Env
 from jaxzero import models, search
-from jaxzero.config import Config, LearnerConfig
-from jaxzero.losses import Window, alphazero_loss, by_depth, muzero_loss
+from jaxzero.config.schema import Config, LearnerConfig
 from jaxzero.networks import Network, Variables
-from jaxzero.transitions import Source, Transition, compact_policy
+from jaxzero.training.losses import Window, alphazero_loss, by_depth, muzero_loss
+from jaxzero.training.transitions import Source, Transition, compact_policy
 
 AXIS = "devices"
 

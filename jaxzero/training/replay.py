@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 
 from envs import Env
-from jaxzero.config import ReplayConfig
-from jaxzero.transitions import Source, Transition
+from jaxzero.config.schema import ReplayConfig
+from jaxzero.training.transitions import Source, Transition
 
 
 @jax.tree_util.register_dataclass

@@ -1,0 +1,1 @@
+"""Playing against a network: a game on the host, and who talks about it."""
