@@ -198,6 +198,25 @@ def test_damaged_file_is_detected_or_harmless(two_commits, tmp_path, caplog, dam
     assert any(name.startswith("data/") for name in detected)
 
 
+@pytest.mark.parametrize("name", ["record/data.json", "commit_success.txt", "learner/_METADATA"])
+@pytest.mark.parametrize("kind", ["device", "pipe", "hole"])
+def test_endless_file_is_damage(two_commits, tmp_path, name, kind):
+    folder = pathlib.Path(shutil.copytree(two_commits, tmp_path / "copy"))
+    path = folder / "2" / name
+    path.unlink()
+    if kind == "device":
+        path.symlink_to("/dev/zero")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.touch()
+        os.truncate(path, 1 << 40)
+    with Checkpointer(folder) as checkpointer:
+        assert restore(checkpointer).step == 1
+        with pytest.raises(CheckpointError, match=f"{folder / '2'}.*cannot read .*{path.name}"):
+            restore(checkpointer, step=2)
+
+
 def test_every_payload_bit_is_covered_by_a_digest(two_commits, tmp_path, monkeypatch):
     """Whatever Orbax returns is checked, so that no bit depends on Orbax noticing."""
     import jaxzero.runs.checkpoint as module

@@ -289,6 +289,7 @@ class Checkpointer:
 
     def _load(self, step: int, part: str) -> dict[str, Any]:
         try:
+            _check_files(self._path(step), part)
             return dict(ocp.load_checkpointables(str(self._visible / str(step)), {part: None})[part])
         except Exception as error:  # Orbax and TensorStore raise nearly anything on a damaged file
             cause, advice = files.trouble(error) or ("", "")
@@ -371,6 +372,16 @@ class Checkpointer:
         """Deletes what was renamed for deletion and what a killed or failed save left unfinished."""
         for path in [*self._folder.glob("*.deleting"), *self._folder.glob("*.orbax-checkpoint-tmp")]:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _check_files(commit: Path, part: str) -> None:
+    """Raises ConfigError for what Orbax would read without end: a pipe, a device, or a huge file of those it reads
+    whole (all but the arrays, which are in folders named d)."""
+    for path in [*commit.glob("*"), *(commit / part).rglob("*")]:
+        if not path.is_dir():
+            files.check_regular(path)
+            if path.parent.name != "d" and path.exists() and path.stat().st_size > files.MOST_BYTES:
+                raise ConfigError(f"{path.name} is larger than {files.MOST_BYTES >> 20} MiB")
 
 
 def _named(part: str, tree: Any) -> dict[str, Any]:

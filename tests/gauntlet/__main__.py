@@ -20,7 +20,7 @@ from rich.console import Console  # noqa: E402
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
 from rich.table import Table  # noqa: E402
 
-from gauntlet import ATTACKS, Report, carry_out, load  # noqa: E402
+from gauntlet import ATTACKS, Case, Report, carry_out, load  # noqa: E402
 
 
 def main() -> int:
@@ -59,10 +59,16 @@ def main() -> int:
                 found[name] += fault
                 bar.update(tasks[name], advance=1, faults=found[name])
             for future in [future for future in futures if future.done() and futures[future] not in reports]:
-                reports[futures[future]] = future.result()
+                name = futures[future]
+                reports[name] = future.result() if not future.exception() else broken(name, future.exception())
             time.sleep(0.2)
     show([reports[name] for name in names], options.seed)
     return int(any(report.faults or not report.cases for report in reports.values()))
+
+
+def broken(name: str, error: BaseException | None) -> Report:
+    """The report of an attack that came to no end, such as when the system killed a process for its memory."""
+    return Report(name, 0, [Case("the whole attack", f"{type(error).__name__}: {error}")], 0)
 
 
 def show(reports: list[Report], seed: int) -> None:

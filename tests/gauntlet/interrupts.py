@@ -59,10 +59,15 @@ class Command(NamedTuple):
     stdin: int = subprocess.DEVNULL
 
 
-def prepare(folder: Path) -> dict[str, Command]:
+def prepare(folder: Path, few: bool) -> dict[str, Command]:
+    """Writes what the commands read, among it a trained run, or with few cases, which do not read it, an empty one."""
     (folder / "tiny.toml").write_text(PRESET)
     (folder / "engine.py").write_text(ENGINE)
-    fabricated.run_folder(folder / "runs" / "mine")
+    if few:
+        fabricated.run_folder(folder / "runs" / "mine")
+    else:
+        words = [sys.executable, "-m", "jaxzero", "train", "tiny.toml", "--name", "mine", "--iterations", "14"]
+        subprocess.run(words, check=True, capture_output=True, cwd=folder, env=environment())
     engine = f"gtp:{sys.executable} engine.py:timeout=30,processes=2"
     train = ("train", "tiny.toml", "--name")
     evaluated = (
@@ -114,7 +119,8 @@ def interrupted(command: Command, number: signal.Signals, delay: float, twice: b
             time.sleep(0.02)
         try:
             process.wait(delay)
-            return f"ended by itself, status {process.returncode}" * (process.returncode != 0)
+            error = process.communicate()[1]
+            return f"ended by itself, status {process.returncode}, {error[-300:]!r}" * (process.returncode != 0)
         except subprocess.TimeoutExpired:
             children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(number)
@@ -223,7 +229,7 @@ def shown(name: str, streams: str, encoding: str, term: str, folder: Path) -> st
 
 
 def attack(random: random.Random, count: int, folder: Path) -> Iterator[Case]:
-    commands = prepare(folder)
+    commands = prepare(folder, count <= FEW)
     order = itertools.chain(["presets", "start", "go", "train"], itertools.cycle([*commands, *SHOWING]))
     for name in itertools.islice(order, count):
         if name in SHOWING:
