@@ -1,11 +1,9 @@
-"""What messages say of errors of the operating system, and texts cut to a length that fits a line."""
+"""Mistakes of users and errors of the operating system as one line, and texts cut to a length that fits one."""
 
 import contextlib
 import errno
 import os
 from collections.abc import Iterator
-
-from jaxzero.config.schema import ConfigError
 
 _PLACE = "permit writing there, or choose another place"
 _ADVICE = {
@@ -15,6 +13,10 @@ _ADVICE = {
     errno.EIO: "check the disk",
 }
 _GONE = "it was moved or deleted meanwhile; put it back, or start anew"
+
+
+class ConfigError(ValueError):
+    """A setting that cannot work; the message names the field and says what to do."""
 
 
 @contextlib.contextmanager

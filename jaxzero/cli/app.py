@@ -7,31 +7,56 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 import jaxzero
 from jaxzero import interrupts, streams
-from jaxzero.cli import games, matches, results, train, weights
-from jaxzero.config.schema import ConfigError
-from jaxzero.hardware import use_all_cores
-from jaxzero.messages import shortened
+from jaxzero.messages import ConfigError, shortened
 
-app = App(
-    name="jaxzero",
-    version=jaxzero.__version__,
-    help=jaxzero.__doc__,
-    help_format="plaintext",
-    suppress_keyboard_interrupt=False,
-)
-for command in (
-    train.train, weights.export, weights.convert, matches.match, matches.evaluate, matches.rate, games.check,
-    games.play, results.report, results.compare, train.presets,
-):  # fmt: skip
-    app.command(command)
+COMMANDS = {  # module: name and line of its commands in `jaxzero --help`
+    "train": {
+        "train": "Train, or resume the run of that name.",
+        "presets": "List the presets and what they were measured to reach.",
+    },
+    "weights": {
+        "export": "Write the network of a run to files.",
+        "convert": "Write an exported file in another format, or test it.",
+    },
+    "matches": {
+        "match": "Play two players against each other.",
+        "evaluate": "Play the network of a run against opponents.",
+        "rate": "Rate every checkpoint of runs of one game.",
+    },
+    "games": {
+        "check": "Check the rules of a game.",
+        "play": "Play at the terminal, or through pipes.",
+    },
+    "results": {
+        "report": "Write a run as one HTML file.",
+        "compare": "Draw the curves of runs beside each other.",
+    },
+}
+
+
+def make_app(asked: str = "") -> App:
+    """The command line. A command's module is imported only where that command is asked for: they import JAX."""
+    app = App(
+        name="jaxzero",
+        version=jaxzero.__version__,
+        help=jaxzero.__doc__,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+    )
+    for module, commands in COMMANDS.items():
+        for name, line in commands.items():
+            # The line would replace the command's own help, its docstring.
+            app.command(f"jaxzero.cli.{module}:{name}", help=None if name == asked else line)
+    return app
 
 
 def main(tokens: Sequence[str] | None = None) -> int:
     """Runs a command line -> exit status. A mistake of the user is one line on stderr and status 2; SIGINT, SIGTERM and
     SIGHUP are one line and status 128 + the signal's number."""
-    use_all_cores()
+    tokens = sys.argv[1:] if tokens is None else tokens
     try:
         with interrupts.Interrupt():
+            app = make_app(*tokens[:1])
             status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         if status is not None or not (problem := streams.lost(sys.stdout)):
             return status or 0

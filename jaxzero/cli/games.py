@@ -6,11 +6,12 @@ from cyclopts import Parameter
 
 from envs import GAMES
 from jaxzero.cli.notices import notices
-from jaxzero.cli.options import Seed, whole
+from jaxzero.cli.options import Seed, compiles, whole
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import GameConfig
 
 
+@compiles
 def check(game: str = "", /, *, games: Annotated[int, whole(1, 10**5)] = 32) -> int:
     """Check the rules of a game: published counts of lines, moves and positions as text, the whole contract of games
     (legality, ends, rewards, symmetries, chance) on random play, and random games beside another implementation where
@@ -36,6 +37,7 @@ def check(game: str = "", /, *, games: Annotated[int, whole(1, 10**5)] = 32) -> 
     return int(failed > 0)
 
 
+@compiles
 def play(
     player: str,
     /,

@@ -8,10 +8,11 @@ from cyclopts import Parameter
 from rich.table import Column, Table
 
 from jaxzero.cli.notices import notices
-from jaxzero.cli.options import Games, Plies, Seed, Simulations, whole
+from jaxzero.cli.options import Games, Plies, Seed, Simulations, compiles, whole
 from jaxzero.config.schema import ConfigError
 
 
+@compiles
 def match(
     a: str,
     b: str,
@@ -88,6 +89,7 @@ def match(
     print(arena.describe(facts))
 
 
+@compiles
 def evaluate(
     run: str,
     /,
@@ -127,6 +129,7 @@ def evaluate(
             print(arena.describe(facts), flush=True)
 
 
+@compiles
 def rate(
     *names: str,
     anchors: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,

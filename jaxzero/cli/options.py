@@ -1,11 +1,13 @@
 """Options of the command line: settings, whole numbers, what several commands take."""
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_origin
 
 from cyclopts import Group, Parameter
 
+from jaxzero import compiled, hardware
 from jaxzero.config import settings
 from jaxzero.config.schema import Range
 
@@ -69,3 +71,27 @@ def with_settings(command: Callable[..., int | None]) -> Callable[..., int | Non
     options = [option(name, field, groups[field.section]) for name, field in settings.fields().items()]
     command.__signature__ = signature.replace(parameters=own + options)  # pyright: ignore[reportFunctionMemberAccess]
     return command
+
+
+def compiles(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """Gives a command all cores and the cache of compiled programs, and an option to do without the cache."""
+
+    @functools.wraps(command)
+    def prepared(*args: Any, compile_cache: bool = True, **kwargs: Any) -> int | None:
+        hardware.use_all_cores()
+        if compile_cache:
+            compiled.keep()
+        return command(*args, **kwargs)
+
+    parameter = Parameter(
+        negative="--no-compile-cache",
+        help="Keep compiled programs for later runs, in the user's cache folder; JAX_COMPILATION_CACHE_DIR moves them, "
+        "JAX_ENABLE_COMPILATION_CACHE=false is --no-compile-cache.",
+    )
+    option = inspect.Parameter(
+        "compile_cache", inspect.Parameter.KEYWORD_ONLY, default=True, annotation=Annotated[bool, parameter]
+    )
+    signature = inspect.signature(command, eval_str=True)
+    parameters = [*signature.parameters.values(), option]
+    prepared.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    return prepared

@@ -7,10 +7,11 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from envs import suggest
-from jaxzero.cli.options import Seed, Simulations, Step, whole
+from jaxzero.cli.options import Seed, Simulations, Step, compiles, whole
 from jaxzero.config.schema import ConfigError
 
 
+@compiles
 def report(
     run: str,
     /,

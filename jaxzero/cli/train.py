@@ -10,12 +10,13 @@ from rich.table import Column, Table
 
 from jaxzero import interrupts
 from jaxzero.cli.notices import shown
-from jaxzero.cli.options import Step, with_settings
+from jaxzero.cli.options import Step, compiles, with_settings
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
 from jaxzero.runs.progress import Progress
 
 
+@compiles
 @with_settings
 def train(
     preset: str,

@@ -5,9 +5,10 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from jaxzero.cli.notices import notices
-from jaxzero.cli.options import Step
+from jaxzero.cli.options import Step, compiles
 
 
+@compiles
 def export(
     run: str,
     /,
@@ -52,6 +53,7 @@ def export(
     print("\n".join(lines))
 
 
+@compiles
 def convert(
     source: str,
     target: str = "",
