@@ -98,7 +98,7 @@ def test_any_number_of_devices_makes_the_same_update(network):
     config = LearnerConfig(warmup=0, ema=0.5, optimizer="sgd", lr=0.1)
     optimizer = learner.optimizer(config, 100)
     variables = jax.jit(net.init)(jax.random.key(0))
-    start = learner.Learned(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
+    start = learner.TrainState(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
     rng = np.random.default_rng(0)
     batch = learner.Batch(
         jnp.asarray(rng.integers(0, 2, (8, 3, 3, 2)), jnp.float32),
@@ -136,7 +136,7 @@ def test_runs_repeat_resume_compile_once_and_donate():
     saved = host(one)
     whole = run(steps, one, 2)
     assert int(whole.iteration) == 3
-    assert int(whole.learned.updates) > 0
+    assert int(whole.train_state.step) > 0
     assert len(traced) == traces
 
     restored = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, steps.abstract)
@@ -146,7 +146,7 @@ def test_runs_repeat_resume_compile_once_and_donate():
 
     other = iteration.make(dataclasses.replace(CONFIG, seed=1), ENV).init(np.int32(0))
     pairs = zip(
-        *(jax.tree.leaves(x.learned.variables["params"]) for x in (other, steps.init(np.int32(0)))), strict=True
+        *(jax.tree.leaves(x.train_state.variables["params"]) for x in (other, steps.init(np.int32(0)))), strict=True
     )
     assert not all(np.array_equal(a, b) for a, b in pairs)
     assert not np.array_equal(other.key, whole.key)
@@ -195,8 +195,8 @@ def test_no_ply_and_no_update_uses_a_key_again(monkeypatch):
     keys = []
     for _ in range(4):
         state = run(steps, state, 1)
-        keys.append(tuple(np.asarray(state.learned.variables["stats"]["key"])))
-    assert int(state.learned.updates) >= 3
+        keys.append(tuple(np.asarray(state.train_state.variables["stats"]["key"])))
+    assert int(state.train_state.step) >= 3
     assert len(np.unique(state.replay.transitions.value)) == 8 * 24
     assert len(set(keys[-3:])) == 3
 
@@ -206,7 +206,7 @@ def test_restarted_games_are_new_games():
     init = iteration.make(dataclasses.replace(CONFIG, selfplay=SelfPlayConfig(8, 6, 4)), ENV).init
     start, later = init(np.int32(0)), init(np.int32(2))
     assert not np.array_equal(start.games.state.stones, later.games.state.stones)
-    assert_identical(start.learned, later.learned)
+    assert_identical(start.train_state, later.train_state)
     assert int(later.iteration) == 2
 
 

@@ -225,13 +225,14 @@ class Trainer:
         params, metadata = self.origin
         model = make_model(self.env, self.config.network, params, {})
         variables = self.network.unfold(params, lambda: parity.self_play(model, 0).observation)
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, state.learned.variables)
-        # Two copies: what is trained is donated, the average beside it too.
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, state.train_state.variables)
+        # Two copies: what is trained is donated, the EMA beside it too.
         twice = jax.jit(lambda x: (jax.tree.map(jnp.copy, x),) * 2, out_shardings=(shardings, shardings))
-        learned = state.learned._replace(**dict(zip(("variables", "average"), twice(variables), strict=True)))
+        variables, ema = twice(variables)
+        train_state = state.train_state._replace(variables=variables, ema=ema)
         self.init_from = {"file": Path(self.config.init_from).name, "weights_sha256": metadata["weights_sha256"]}
         _log.info("beginning with %s: weights %s", self.config.init_from, metadata["weights_sha256"])
-        state = dataclasses.replace(state, learned=learned)
+        state = dataclasses.replace(state, train_state=train_state)
         return iteration.promoted(state) if state.best else state
 
     def iterate(self, state: iteration.RunState, start: int, log: metrics.MetricsLog) -> Iterator[Row]:
@@ -246,8 +247,8 @@ class Trainer:
         for done in range(start + 1, config.iterations + 1):
             self.interrupt.unsaved = f"iteration {done}"
             state, sums = self_play(state)
-            state, learned = learn(state)
-            pending.append((sums, learned))
+            state, learning = learn(state)
+            pending.append((sums, learning))
             if len(pending) > iteration.IN_FLIGHT:
                 jax.block_until_ready(pending[-1 - iteration.IN_FLIGHT])
             last = done == config.iterations or bool(self.interrupt.number)
@@ -259,7 +260,7 @@ class Trainer:
                 continue
             row = self.measure(done, pending, mark) | extra | self.sampler.sample()
             pending, extra = [], {}
-            if not math.isfinite(row.get("loss", 0.0)) or (commits and not bool(self.healthy(state.learned))):
+            if not math.isfinite(row.get("loss", 0.0)) or (commits and not bool(self.healthy(state.train_state))):
                 self.checkpoints.wait()
                 newest = max(self.checkpoints.steps(), default=0)
                 raise ConfigError(
@@ -294,7 +295,7 @@ class Trainer:
         config = self.config
         positions = config.selfplay.games * config.selfplay.plies * count
         self.totals["seconds"] += seconds
-        updates = round(sum(float(learned["updates"]) for _, learned in fetched))
+        updates = round(sum(float(learning["updates"]) for _, learning in fetched))
         games = round(sum(float(sums["games"]) for sums, _ in fetched))
         self.totals["games"] += games
         self.totals["positions"] += positions
@@ -314,7 +315,7 @@ class Trainer:
     def evaluate(self, state: iteration.RunState, done: int) -> Row:
         began = time.perf_counter()
         key = iteration.stream(state.key, iteration.EVALUATE, done)
-        params = self.fold(state.learned.average)
+        params = self.fold(state.train_state.ema)
         results = {name: play(params, key) for name, play in self.evaluators.items()}
         measured: Row = {}
         for measure in self.measures:
@@ -331,7 +332,7 @@ class Trainer:
         assert state.best is not None
         assert self.promotions is not None
         began = time.perf_counter()
-        latest, best = self.fold(state.learned.average), self.fold(state.best.variables)
+        latest, best = self.fold(state.train_state.ema), self.fold(state.best.variables)
         decision = self.gate.decide(latest, best, iteration.stream(state.key, iteration.PROMOTE, done))
         against, seconds = int(state.best.iteration), time.perf_counter() - began
         if decision.promoted:
@@ -369,7 +370,7 @@ class Trainer:
 
     def finish(self, state: iteration.RunState, done: int) -> None:
         """What a complete run hands over: proof, curve, weights, and one line that says where they are."""
-        config, params = self.config, self.fold(state.learned.average)
+        config, params = self.config, self.fold(state.train_state.ema)
         self.checkpoints.wait()
         self.interrupt.unsaved = ""
         if self.interrupt.number:
