@@ -103,7 +103,7 @@ def make_window(
         observation=observation.reshape(count, shown, *observation.shape[1:]),
         action=turned_actions(env, played.action, turn), moves=turned_actions(env, played.moves, turn),
         weights=played.weights, policy_weight=played.policy_weight, value=value, reward=played.reward,
-        follows=jnp.where(end, 2, (jnp.roll(mover, -1, 1) != mover).astype(jnp.int32)),
+        to_play=jnp.where(end, 2, (jnp.roll(mover, -1, 1) != mover).astype(jnp.int32)),
         alive=jnp.cumsum(end, 1) - end == 0,
     )  # fmt: skip
 
