@@ -13,6 +13,7 @@ import envs
 from jaxzero import networks
 from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.networks import Network, Prediction
+from jaxzero.parallel import AXIS, make_mesh
 from jaxzero.search import Search, SearchResult
 from jaxzero.training import iteration, learner
 
@@ -109,9 +110,9 @@ def test_any_number_of_devices_makes_the_same_update(network):
     )
     results = []
     for devices in (1, 2, 4):
-        everywhere, split = PartitionSpec(), PartitionSpec(learner.AXIS)
+        everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
         update = jax.shard_map(
-            learner.make_update(net, config, optimizer), mesh=iteration.make_mesh(devices),
+            learner.make_update(net, config, optimizer), mesh=make_mesh(devices),
             in_specs=(everywhere, split, everywhere), out_specs=everywhere, check_vma=False,
         )  # fmt: skip
         results.append(host(jax.jit(update)(start, batch, jax.random.key(0))))

@@ -14,7 +14,8 @@ from jax.sharding import PartitionSpec
 import envs
 from jaxzero import networks
 from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SelfPlayConfig
-from jaxzero.training import iteration, learner
+from jaxzero.parallel import make_mesh
+from jaxzero.training import learner
 from jaxzero.training import replay as replay_lib
 from jaxzero.training.learner import Batch, TrainState
 from jaxzero.training.transitions import Transition, compact_policy
@@ -26,9 +27,7 @@ MLP = NetworkConfig(kind="mlp", sizes=(16,))
 def on_one_device(function):
     """The function jitted under a mesh axis of one device."""
     everywhere = PartitionSpec()
-    mapped = jax.shard_map(
-        function, mesh=iteration.make_mesh(1), in_specs=everywhere, out_specs=everywhere, check_vma=False
-    )
+    mapped = jax.shard_map(function, mesh=make_mesh(1), in_specs=everywhere, out_specs=everywhere, check_vma=False)
     return jax.jit(mapped)
 
 

@@ -12,17 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from envs import Env
 from jaxzero import models, networks, search
 from jaxzero.config.schema import Config
+from jaxzero.parallel import AXIS, LANES, REPLICATED, make_mesh
 from jaxzero.training import learner as learner_lib
 from jaxzero.training import replay as replay_lib
 from jaxzero.training import selfplay, statistics, targets
-from jaxzero.training.learner import AXIS
 
-REPLICATED, LANES, ROWS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
+ROWS = PartitionSpec(None, AXIS)
 INIT, PLAY, LEARN, EVALUATE, PROMOTE = range(5)  # streams of random keys
 IN_FLIGHT = 2
 """Iterations that may be queued on the devices. A CPU client takes 32 programs a device; queueing more blocks the very
@@ -86,10 +86,6 @@ def begin(config: Config, network: networks.Network, done: jax.Array | int = 0) 
     if config.promotion.rule != "off":
         part["best"] = Best(jax.tree.map(jnp.copy, variables), jnp.int32(0))
     return part
-
-
-def make_mesh(devices: int) -> Mesh:
-    return jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
 
 
 def make(config: Config, env: Env, network: networks.Network | None = None) -> Steps:

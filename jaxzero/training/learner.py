@@ -18,10 +18,9 @@ from envs import Env
 from jaxzero import models, search
 from jaxzero.config.schema import Config, LearnerConfig
 from jaxzero.networks import Network, Variables
+from jaxzero.parallel import AXIS, keys_by_index
 from jaxzero.training.losses import Window, alphazero_loss, by_depth, muzero_loss
 from jaxzero.training.transitions import Source, Transition, compact_policy
-
-AXIS = "devices"
 
 
 class TrainState(NamedTuple):
@@ -146,7 +145,7 @@ def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., 
     def reanalyse(variables: Variables, played: Transition, value: jax.Array, key: jax.Array):
         count, plies = round(config.learner.reanalyse * len(value)), value.shape[1]
         states = jax.tree.map(lambda x: x[:count].reshape(-1, *x.shape[2:]), played.state)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count * plies))
+        keys = keys_by_index(key, jnp.arange(count * plies))
         temperature = jnp.zeros(count * plies)
         found, _ = searcher.run(network.fold(variables), keys, states, searcher.init(states), temperature, True)
         _, weights = compact_policy(found.policy, jax.vmap(env.legal_actions)(states), env.max_legal)

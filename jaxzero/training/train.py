@@ -1,7 +1,6 @@
 """A whole run: a generator of rows of metrics that trains, evaluates, commits and exports. Wiring only."""
 
 import dataclasses
-import datetime
 import logging
 import math
 import time
@@ -16,6 +15,7 @@ import numpy as np
 from envs import Env
 from envs.contract import check_contract
 from jaxzero import evaluation, files, hardware, networks
+from jaxzero.clock import timestamp
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import Config, ConfigError, GameConfig
 from jaxzero.config.validation import validate
@@ -89,10 +89,6 @@ def run(
             if message := explained(error, folder):
                 raise ConfigError(message) from error
             raise
-
-
-def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def outlook(checkpoints: Checkpointer) -> str:
@@ -320,7 +316,7 @@ class Trainer:
         measured: Row = {}
         for measure in self.measures:
             measured |= measure(params, done)
-        evaluation.write_results(self.folder, done, results, now(), measured=measured)
+        evaluation.write_results(self.folder, done, results, timestamp(), measured=measured)
         row: Row = {"evaluation_s": time.perf_counter() - began, **measured}
         for name, result in results.items():
             row |= {f"eval/{name}/{key}": result[key] for key in ("score", "wins", "draws", "losses", "mean_length")}
