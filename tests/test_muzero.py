@@ -15,6 +15,7 @@ from envs.tic_tac_toe import TicTacToe
 from jaxzero import models, networks, search
 from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.networks import DynamicsOutput, Latent, Prediction, values
+from jaxzero.runs import table
 from jaxzero.search import Search, SearchResult
 from jaxzero.training import iteration, learner, losses, targets
 from jaxzero.training import replay as replay_lib
@@ -431,6 +432,7 @@ def test_iterations_learn_and_resume_exactly():
         "latent_norm",
     }
     assert terms <= set(row)
+    assert all(map(table.find, row))
     assert {f"unroll/value_error_{k}" for k in range(3)} <= set(row)
 
 

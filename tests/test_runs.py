@@ -22,7 +22,7 @@ from jaxzero.config.schema import Config, ConfigError
 from jaxzero.export.load import load
 from jaxzero.export.standalone import torch_module
 from jaxzero.runs import folder as folder_lib
-from jaxzero.runs import metrics
+from jaxzero.runs import metrics, table
 from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.training import train
 
@@ -227,6 +227,7 @@ def check_rows(folder: Path) -> None:
     assert [row["iteration"] for row in rows] == [1, 2, 3]
     assert not PROMISED - rows[-1].keys()
     assert "compile_s" in rows[0]
+    assert all(table.find(name) for row in rows for name in row)
     assert "checkpoint_s" in rows[1]
     last = rows[-1]
     assert {"eval/random/score", "evaluation_s"} <= last.keys()

@@ -36,7 +36,7 @@ replay = {capacity = 256, window = 64}
 learner = {batch = 16, reuse = 1.0, warmup = 2, schedule = "constant"}
 evaluation = {games = 2, opponents = ["random"], simulations = 2, final = false}
 checkpoint = {every = 1}
-log = {tensorboard = false, plot_every = 1000}
+log = {sinks = [], plot_every = 1000}
 export = {final = false}
 """
 MEASURED = {"seconds", "cpu_percent", "memory_mb", "device"}  # and what ends in _s: clock and machine decide
@@ -127,7 +127,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.mark.parametrize("changes", [
     [("evaluation.every", 2), ("evaluation.final", True)],
     [("export.final", True), ("evaluation.exhaustive", False)],
-    [("log.every", 4), ("log.tensorboard", True), ("log.plot_every", 1)],
+    [("log.every", 4), ("log.sinks", ("tensorboard",)), ("log.plot_every", 1)],
     [("checkpoint.every", 4)],
     [("checkpoint.every", 100), ("checkpoint.keep", 1), ("log.every", 100)],
 ])  # fmt: skip

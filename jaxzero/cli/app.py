@@ -23,6 +23,7 @@ from jaxzero.config.schema import ConfigError, GameConfig, Range
 from jaxzero.files import shortened
 from jaxzero.hardware import use_all_cores
 from jaxzero.runs.progress import Progress
+from jaxzero.runs.table import is_score
 
 app = App(
     name="jaxzero",
@@ -583,7 +584,7 @@ def compare(
         if skipped:
             print(skipped, file=sys.stderr)
     known = {name: None for run in rows.values() for row in run for name in row}
-    keys = key or [name for name in known if name.startswith("eval/") and name.endswith("/score")]
+    keys = key or [name for name in known if is_score(name)]
     if unknown := [name for name in keys if name not in known]:
         raise ConfigError(f"--key: {unknown[0]!r} is in none of these runs; {suggest(unknown[0], list(known))}")
     if not keys:

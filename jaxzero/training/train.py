@@ -27,7 +27,7 @@ from jaxzero.export.model import make as make_model
 from jaxzero.export.publish import export_run
 from jaxzero.interrupts import Interrupt
 from jaxzero.runs import folder as folder_lib
-from jaxzero.runs import metrics, plot, prechecks
+from jaxzero.runs import metrics, plot, prechecks, table
 from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.training import iteration, learner
 from jaxzero.training.dry_run import dry_run
@@ -181,7 +181,7 @@ class Trainer:
             _log.info("nothing to do: %s; raise iterations to go on", done)
             self.finish(state, start)
             return
-        with metrics.MetricsLog(self.folder, config.log.tensorboard) as log:
+        with metrics.MetricsLog(self.folder, config.log.sinks) as log:
             for row in self.iterate(state, start, log):
                 if row["iteration"] // config.log.every % config.log.plot_every == 0:
                     self.draw()
@@ -348,7 +348,7 @@ class Trainer:
     def commit(self, state: iteration.RunState, done: int, row: Row) -> Row:
         """What the next row tells of it."""
         began = time.perf_counter()
-        scores = [value for key, value in row.items() if key.startswith("eval/") and key.endswith("/score")]
+        scores = [value for name, value in row.items() if table.is_score(name)]
         info = {"totals": dict(self.totals), "versions": folder_lib.packages()}
         info |= {"init_from": self.init_from} if self.init_from else {}
         info |= {"promotions": self.promotions} if self.gate else {}
