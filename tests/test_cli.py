@@ -85,14 +85,14 @@ def test_train(run: Run, asked: Recorder):
 def test_train_options(run: Run, asked: Recorder):
     status, _, error = run(
         "train", "tic_tac_toe_test", "--search.simulations", "64", "--name", "mine", "--network.sizes", "8", "4",
-        "--from-step", "12", "--overwrite", "--allow-change", "learner.lr", "search", "--log.no-tensorboard",
+        "--from-step", "12", "--overwrite", "--allow-change", "learner.lr", "search", "--export.no-final",
         "--network.norm", "batch", "--learner.lr", "1e-3", "--evaluation.opponents", "minimax:3", "--seed=7",
     )  # fmt: skip
     assert (status, error) == (0, "")
     config = asked.config
     assert config is not None
     assert (config.search.simulations, config.name, config.network.sizes) == (64, "mine", (8, 4))
-    assert (config.log.tensorboard, config.network.norm, config.learner.lr) == (False, "batch", 1e-3)
+    assert (config.export.final, config.network.norm, config.learner.lr) == (False, "batch", 1e-3)
     assert (config.evaluation.opponents, config.seed) == (("minimax:3",), 7)
     assert asked.options == {"allow_change": ["learner.lr", "search"], "from_step": 12, "overwrite": True}
 
@@ -141,8 +141,8 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
         "network.norm (command line): unknown value 'bath'; did you mean 'batch'? known: batch, none",
     ),
     (
-        ["tic_tac_toe_test", "--log.tensorboard=maybe"],
-        'Invalid value for --log.tensorboard: unable to convert "maybe" into bool. '
+        ["tic_tac_toe_test", "--export.final=maybe"],
+        'Invalid value for --export.final: unable to convert "maybe" into bool. '
         "Add --help for the list of options.",
     ),
     (

@@ -256,6 +256,11 @@ def test_every_number_has_a_range():
     assert [name for name, field in fields.items() if any(x not in field.range for x in values[name])] == []
 
 
+def test_sinks_are_checked():
+    with pytest.raises(ConfigError, match=r"^log\.sinks: unknown sink 'tensorbord'; did you mean 'tensorboard'"):
+        validate(change(VALID, log__sinks=("tensorbord",)), TIC_TAC_TOE, 4)
+
+
 def test_opponents_are_checked():
     validate(change(VALID, evaluation__opponents=("random", "minimax:2")), TIC_TAC_TOE, 4)
     with pytest.raises(ConfigError, match=r"evaluation\.opponents: 'stockfish': no such player"):
@@ -320,7 +325,7 @@ def test_a_runs_own_settings_are_checked_when_it_is_loaded(tmp_path: Path, text:
     ("search.simulations = true", "search.simulations (FILE): expected a whole number, got True"),
     ("learner.lr = true", "learner.lr (FILE): expected a number, got True"),
     ('learner.lr = "0.1"', "learner.lr (FILE): expected a number, got '0.1'"),
-    ("log.tensorboard = 1", "log.tensorboard (FILE): expected true or false, got 1"),
+    ("export.final = 1", "export.final (FILE): expected true or false, got 1"),
     ("name = 5", "name (FILE): expected text in quotes, got 5"),
     ("network.sizes = 64", "network.sizes (FILE): expected a list, each a whole number, got 64"),
     ("network.sizes = [64, 6.5]", "network.sizes (FILE): expected a whole number, got 6.5"),
@@ -414,7 +419,7 @@ def test_whole_numbers_fit_float_fields(tmp_path: Path):
         "SEARCH_SIMULATIONS", "2.5",
         "search.simulations (JAXZERO_SEARCH_SIMULATIONS): expected a whole number, got '2.5'",
     ),
-    ("LOG_TENSORBOARD", "1", "log.tensorboard (JAXZERO_LOG_TENSORBOARD): expected true or false, got '1'"),
+    ("EXPORT_FINAL", "1", "export.final (JAXZERO_EXPORT_FINAL): expected true or false, got '1'"),
     ("NETWORK_SIZES", "64,x", "network.sizes (JAXZERO_NETWORK_SIZES): expected a whole number, got 'x'"),
     ("GAME_OPTIONS", "7", "game.options (JAXZERO_GAME_OPTIONS): expected a table of options, got '7'"),
     (
@@ -431,13 +436,13 @@ def test_environment_errors(key: str, text: str, message: str):
 
 def test_environment_types():
     config = settings.resolve("tic_tac_toe_test", {}, {
-        "JAXZERO_LEARNER_LR": "1e-4", "JAXZERO_NETWORK_SIZES": "32,16", "JAXZERO_LOG_TENSORBOARD": "false",
+        "JAXZERO_LEARNER_LR": "1e-4", "JAXZERO_NETWORK_SIZES": "32,16", "JAXZERO_EXPORT_FINAL": "false",
         "JAXZERO_EVALUATION_OPPONENTS": "random,minimax:3", "JAXZERO_GAME_OPTIONS_SIZE": "7",
         "JAXZERO_GAME_OPTIONS_RULES": "simple", "JAXZERO_GAME_OPTIONS_SWAP": "true", "PATH": "/bin",
     })  # fmt: skip
     assert config.learner.lr == 1e-4
     assert config.network.sizes == (32, 16)
-    assert config.log.tensorboard is False
+    assert config.export.final is False
     assert config.evaluation.opponents == ("random", "minimax:3")
     assert config.game.options == {"size": 7, "rules": "simple", "swap": True}
 

@@ -22,7 +22,7 @@ replay = {capacity = 256, window = 64}
 learner = {batch = 16, reuse = 1.0, warmup = 2}
 evaluation = {final = false}
 checkpoint = {every = 400}
-log = {every = 400, tensorboard = false}
+log = {every = 400, sinks = []}
 export = {final = false}
 """
 DRIVER = """

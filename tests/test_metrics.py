@@ -21,20 +21,20 @@ from tensorboardX.proto import event_pb2
 
 from jaxzero import files, hardware
 from jaxzero.config.schema import ConfigError
-from jaxzero.runs import metrics, plot
+from jaxzero.runs import metrics, plot, sinks, table
 from jaxzero.runs.progress import Progress, short_number
 
 # ---- metrics.jsonl
 
 
-def write(folder, rows, tensorboard=False):
-    with metrics.MetricsLog(folder, tensorboard) as log:
+def write(folder, rows, sinks=()):
+    with metrics.MetricsLog(folder, sinks) as log:
         for row in rows:
             log.write(row)
 
 
 def test_a_row_is_on_disk_when_write_returns(tmp_path):
-    log = metrics.MetricsLog(tmp_path, tensorboard=False)
+    log = metrics.MetricsLog(tmp_path, sinks=())
     log.write({"iteration": 1, "loss": np.float32(0.5), "own/key": 7, "note": "text"})
     assert metrics.read(tmp_path) == [{"iteration": 1, "loss": 0.5, "own/key": 7, "note": "text"}]
     log.close()
@@ -183,6 +183,16 @@ def test_cut_back_of_a_run_without_rows(tmp_path):
     assert metrics.read(tmp_path) == []
 
 
+# ---- The table
+
+
+def test_every_number_has_a_line():
+    assert table.find("policy_loss") == table.Metric("loss", "policy")
+    assert table.text("eval/minimax:2/score") == "minimax:2"
+    assert (table.text("game_length"), table.text("positions_per_s")) == ("game length, plies", "positions/s")
+    assert (table.find("new"), table.text("new"), table.tag("new")) == (None, "new", "other/new")
+
+
 # ---- TensorBoard
 
 
@@ -197,9 +207,9 @@ def events(folder):
 
 def test_tensorboard_scalars_are_grouped_and_purged_on_resume(tmp_path):
     row = {"loss": 1.5, "positions_per_s": 10, "eval/random/score": 0.75, "new": 3, "note": "x"}
-    write(tmp_path, [{"iteration": i, **row} for i in (1, 2, 3)], tensorboard=True)
+    write(tmp_path, [{"iteration": i, **row} for i in (1, 2, 3)], sinks=["tensorboard"])
     metrics.cut_back(tmp_path, 2)
-    write(tmp_path, [{"iteration": 3, "loss": 2.0}], tensorboard=True)
+    write(tmp_path, [{"iteration": 3, "loss": 2.0}], sinks=["tensorboard"])
     scalars, purged = [], []
     for event in events(tmp_path):
         scalars += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
@@ -219,6 +229,28 @@ def test_events_that_cannot_be_written_are_an_error_at_once(tmp_path, monkeypatc
         with pytest.raises(OSError, match="full"):
             log.write({"iteration": 2, "loss": 1.0})
     assert not [t for t in threading.enumerate() if "EventLogger" in type(t).__name__]
+
+
+class Lines:
+    """A sink from outside: a file of names and values."""
+
+    def __init__(self, folder, begin):
+        self.file = (folder / "lines.txt").open("a")
+        print("from", begin, file=self.file)
+
+    def write(self, row):
+        print(row, file=self.file)
+
+    def close(self):
+        self.file.close()
+
+
+def test_a_new_sink_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sinks.SINKS, "lines", Lines)
+    write(tmp_path, [{"iteration": 1}, {"iteration": 2, "loss": 1.0}], ["lines"])
+    write(tmp_path, [{"iteration": 3}], ["lines"])
+    lines = ["from 0", "{'iteration': 1}", "{'iteration': 2, 'loss': 1.0}", "from 3", "{'iteration': 3}"]
+    assert (tmp_path / "lines.txt").read_text().splitlines() == lines
 
 
 # ---- run.log

@@ -18,7 +18,7 @@ from jaxzero.evaluation import oracles
 from jaxzero.evaluation.oracles.chess import FILE
 from jaxzero.evaluation.oracles.judged import Judged, compare
 from jaxzero.networks import Network, Prediction
-from jaxzero.runs import metrics
+from jaxzero.runs import metrics, table
 
 tiny, quick = whole.tiny, whole.quick
 TIC_TAC_TOE = envs.make("tic_tac_toe")
@@ -166,6 +166,7 @@ def test_measures_of_a_run_change_nothing(tiny, tmp_path):
     whole.assert_same(whole.state_of(measured), whole.state_of(plain))
     assert [row["iteration"] for row in rows] == [2, 4, 6]
     for row in rows:
+        assert all(map(table.find, row))
         assert all(0 <= row[f"oracle/{player}_{what}"] <= 2 for player in ("policy", "search") for what in
                    ("moves", "value_error"))  # fmt: skip
     assert [row.get("metric/iteration") for row in rows] == [2, None, 6]

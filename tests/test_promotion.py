@@ -14,6 +14,7 @@ from jaxzero.config.schema import ConfigError, PromotionConfig
 from jaxzero.evaluation import promotion
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.runs import folder as folder_lib
+from jaxzero.runs import table
 
 tiny, quick = whole.tiny, whole.quick
 ALWAYS = (("promotion.rule", "threshold"), ("promotion.every", 1), ("promotion.games", 8), ("promotion.threshold", 0.0),
@@ -84,8 +85,9 @@ def test_promoted_at_once_a_run_is_as_without_promotion(tiny):
     whole.assert_same((step, got), wanted)
     assert int(best.pop("[0]['best'].iteration")) == 6
     for name, array in best.items():
-        assert array.tobytes() == got[name.replace("['best'].variables", "['learned'].average")].tobytes()
+        assert array.tobytes() == got[name.replace("['best'].variables", "['train_state'].ema")].tobytes()
     assert [row["promotion/best"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert all(map(table.find, rows[-1]))
 
 
 def test_self_play_is_by_best(tiny):

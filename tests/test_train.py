@@ -36,7 +36,7 @@ replay = {capacity = 256, window = 64}
 learner = {batch = 16, reuse = 1.0, warmup = 2, schedule = "constant"}
 evaluation = {games = 2, opponents = ["random"], simulations = 2, final = false}
 checkpoint = {every = 1}
-log = {tensorboard = false, plot_every = 1000}
+log = {sinks = [], plot_every = 1000}
 export = {final = false}
 """
 MEASURED = {"seconds", "cpu_percent", "memory_mb", "device"}  # and what ends in _s: clock and machine decide
@@ -127,7 +127,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.mark.parametrize("changes", [
     [("evaluation.every", 2), ("evaluation.final", True)],
     [("export.final", True), ("evaluation.exhaustive", False)],
-    [("log.every", 4), ("log.tensorboard", True), ("log.plot_every", 1)],
+    [("log.every", 4), ("log.sinks", ("tensorboard",)), ("log.plot_every", 1)],
     [("checkpoint.every", 4)],
     [("checkpoint.every", 100), ("checkpoint.keep", 1), ("log.every", 100)],
 ])  # fmt: skip
@@ -253,7 +253,7 @@ def test_absurd_learning_rate_stops_before_a_bad_commit(tiny: Changed):
     assert "\n" not in str(caught.value)
     step, arrays = state_of(wild)
     assert int(str(caught.value).partition(":")[0].removeprefix("iteration ")) == step + 1
-    assert all(np.isfinite(a).all() for name, a in arrays.items() if "learned" in name)
+    assert all(np.isfinite(a).all() for name, a in arrays.items() if "train_state" in name)
     assert train.load(folder_of(wild)).step == step
     assert f"it goes on from iteration {step}" in str(caught.value)
 

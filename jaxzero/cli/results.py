@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from envs import suggest
 from jaxzero.cli.options import Seed, Simulations, Step, compiles, whole
 from jaxzero.config.schema import ConfigError
+from jaxzero.runs.table import is_score
 
 
 @compiles
@@ -89,7 +90,7 @@ def compare(
         if skipped:
             print(skipped, file=sys.stderr)
     known = {name: None for run in rows.values() for row in run for name in row}
-    keys = key or [name for name in known if name.startswith("eval/") and name.endswith("/score")]
+    keys = key or [name for name in known if is_score(name)]
     if unknown := [name for name in keys if name not in known]:
         raise ConfigError(f"--key: {unknown[0]!r} is in none of these runs; {suggest(unknown[0], list(known))}")
     if not keys:

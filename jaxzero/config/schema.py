@@ -293,8 +293,8 @@ class CheckpointConfig:
 class LogConfig:
     every: Count = 1
     """Iterations between rows of metrics.jsonl (one wait for the device each)."""
-    tensorboard: bool = True
-    """Write TensorBoard event files."""
+    sinks: tuple[str, ...] = ("tensorboard",)
+    """Where rows go beside metrics.jsonl: tensorboard."""
     plot_every: Count = 10
     """Rows between redraws of learning_curve.png."""
 

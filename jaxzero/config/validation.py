@@ -10,6 +10,7 @@ from jaxzero.config.schema import Config, ConfigError, PromotionConfig, SearchCo
 from jaxzero.evaluation import oracles
 from jaxzero.evaluation.players import make_device_player
 from jaxzero.networks import NETWORKS
+from jaxzero.runs.sinks import SINKS
 from jaxzero.search import SEARCHES, minimax
 from jaxzero.training import footprint
 from jaxzero.training.replay import rows
@@ -25,6 +26,7 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
     validate_network(config, env)
     validate_folder(config)
     validate_counters(config)
+    validate_sinks(config)
     validate_sharding(config, num_devices)
     validate_openings(config, env)
     validate_replay(config, env)
@@ -86,6 +88,12 @@ def validate_counters(config: Config) -> None:
 def validate_game(env: Env) -> None:
     if env.num_players not in (1, 2):
         raise ConfigError(f"game: {env.name} has {env.num_players} players; games of 1 or 2 players can be trained")
+
+
+def validate_sinks(config: Config) -> None:
+    for name in config.log.sinks:
+        if name not in SINKS:
+            raise ConfigError(f"log.sinks: unknown sink {settings.quoted(name)}; {suggest(name, list(SINKS))}")
 
 
 def validate_choices(config: Config, env: Env) -> None:

@@ -38,7 +38,7 @@ learner = {{batch = 16, reuse = 1.0, warmup = 2, schedule = "constant"}}
 evaluation = {{games = 2, opponents = ["random"], simulations = 2, every = 2, final = false}}
 promotion = {{rule = "threshold", every = 1, games = 2, threshold = 0.0, simulations = 0}}
 checkpoint = {{every = 1, keep = 2}}
-log = {{tensorboard = false, plot_every = 1000}}
+log = {{sinks = [], plot_every = 1000}}
 export = {{final = false}}
 """
 

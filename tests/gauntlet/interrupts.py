@@ -33,7 +33,7 @@ replay = {capacity = 256, window = 64}
 learner = {batch = 16, reuse = 1.0, warmup = 2, schedule = "constant"}
 evaluation = {games = 2, opponents = ["random"], simulations = 2, final = false}
 checkpoint = {every = 7}
-log = {tensorboard = false, every = 5, plot_every = 1000}
+log = {sinks = [], every = 5, plot_every = 1000}
 export = {final = false}
 """
 ENGINE = """
