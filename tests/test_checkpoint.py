@@ -440,7 +440,6 @@ def test_full_disk_is_one_line_at_the_next_save(tmp_path):
 FEW_DESCRIPTORS = """
 import pathlib, resource, sys
 import numpy as np
-from jaxzero import checkpoint
 from jaxzero.runs import checkpoint
 from jaxzero.runs.checkpoint import Checkpointer, CheckpointError
 
