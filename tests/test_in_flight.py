@@ -27,7 +27,8 @@ export = {final = false}
 """
 DRIVER = """
 import pathlib, sys
-from jaxzero import settings, train
+from jaxzero.config import settings
+from jaxzero.training import train
 print([row["iteration"] for row in train.run(settings.load(pathlib.Path(sys.argv[1])))])
 """
 
