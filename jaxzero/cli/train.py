@@ -55,9 +55,9 @@ def train(
     env = make_env(config.game)
     # Late: mistakes above are reported before the slow imports.
     from jaxzero.config.validation import validate
-    from jaxzero.training import train as train_lib
 
     validate(config, env, jax.local_device_count())
+    from jaxzero.training import train as train_lib
 
     if dry_run:
         print(train_lib.dry_run(config, env), end="")

@@ -6,6 +6,7 @@ In the run's folder `exports/`: `<job>_stepXXXXXX.<format>`, beside each `<file>
 
 import contextlib
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -57,6 +58,13 @@ def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8:
     if refused := [name for name, module in modules.items() if int8 and not hasattr(module, "quantize")]:
         raise ExportError(f"--int8: there is no int8 form of {', '.join(refused)}; use --format onnx")
     return list(modules.values())
+
+
+def check_final(config: NetworkConfig) -> None:
+    """`check(["pt"], config)` without importing PyTorch, which takes seconds. ExportError."""
+    find_kind(config)
+    if importlib.util.find_spec("torch") is None:
+        raise ExportError(".pt files need torch: pip install 'jaxzero[export]'")
 
 
 def export_run(
