@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxzero.config.schema import ConfigError
+from jaxzero.config.fields import ConfigError
 
 MOST_BYTES = 1 << 26  # of a file of JSON
 MOST_WHOLE = 1 << 63  # a whole number of JSON is smaller

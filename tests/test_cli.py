@@ -20,8 +20,10 @@ import jaxzero
 import jaxzero.config.validation  # before the evaluation that it needs is replaced
 import jaxzero.training
 from jaxzero import interrupts
-from jaxzero.config import settings
+from jaxzero.config import catalog, settings
+from jaxzero.config import presets as presets_lib
 from jaxzero.config.schema import Config, ConfigError
+from jaxzero.config.values import toml
 from jaxzero.export import publish
 from jaxzero.training import dry_run, iteration
 
@@ -63,7 +65,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     monkeypatch.setitem(sys.modules, "jaxzero.training.train", module)
     monkeypatch.setattr(jaxzero.training, "train", module, raising=False)
     players = types.ModuleType("jaxzero.evaluation.players")
-    vars(players)["make_device_player"] = lambda name, env, field: None
+    vars(players)["check_device_player"] = lambda name, env, field: None
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation", types.ModuleType("jaxzero.evaluation"))
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation.players", players)
     return recorder
@@ -73,7 +75,7 @@ def test_train(run: Run, asked: Recorder):
     status, text, error = run("train", "tic_tac_toe_test")
     assert (status, error) == (0, "")
     assert text.startswith("iteration 0/3 ")
-    preset = settings.load(settings.presets()["tic_tac_toe_test"])
+    preset = settings.load(presets_lib.files()["tic_tac_toe_test"])
     assert asked.config == dataclasses.replace(preset, name="tic_tac_toe_test")
     assert asked.env == envs.make("tic_tac_toe")
     assert asked.options == {"allow_change": (), "from_step": None, "overwrite": False}
@@ -82,15 +84,15 @@ def test_train(run: Run, asked: Recorder):
 
 def test_train_options(run: Run, asked: Recorder):
     status, _, error = run(
-        "train", "tic_tac_toe_test", "--search.simulations", "64", "--name", "mine", "--network.sizes", "8", "4",
+        "train", "tic_tac_toe_test", "--search.simulations", "64", "--name", "mine", "--search.schedule", "8", "4",
         "--from-step", "12", "--overwrite", "--allow-change", "learner.lr", "search", "--log.no-tensorboard",
-        "--network.norm", "batch", "--learner.lr", "1e-3", "--evaluation.opponents", "minimax:3", "--seed=7",
+        "--network.dtype", "bfloat16", "--learner.lr", "1e-3", "--evaluation.opponents", "minimax:3", "--seed=7",
     )  # fmt: skip
     assert (status, error) == (0, "")
     config = asked.config
     assert config is not None
-    assert (config.search.simulations, config.name, config.network.sizes) == (64, "mine", (8, 4))
-    assert (config.log.tensorboard, config.network.norm, config.learner.lr) == (False, "batch", 1e-3)
+    assert (config.search.simulations, config.name, config.search.schedule) == (64, "mine", (8, 4))
+    assert (config.log.tensorboard, config.network.dtype, config.learner.lr) == (False, "bfloat16", 1e-3)
     assert (config.evaluation.opponents, config.seed) == (("minimax:3",), 7)
     assert asked.options == {"allow_change": ["learner.lr", "search"], "from_step": 12, "overwrite": True}
 
@@ -131,12 +133,12 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
         "learner.lr (command line): expected a number, got 'fast'",
     ),
     (
-        ["tic_tac_toe_test", "--network.sizes", "64", "6.5"],
-        "network.sizes (command line): expected a whole number, got '6.5'",
+        ["tic_tac_toe_test", "--search.schedule", "64", "6.5"],
+        "search.schedule (command line): expected a whole number, got '6.5'",
     ),
     (
-        ["tic_tac_toe_test", "--network.norm", "bath"],
-        "network.norm (command line): unknown value 'bath'; did you mean 'batch'? known: batch, none",
+        ["tic_tac_toe_test", "--network.dtype", "float33"],
+        "network.dtype (command line): unknown value 'float33'; did you mean 'float32'? known: auto, float32, bfloat16",
     ),
     (
         ["tic_tac_toe_test", "--log.tensorboard=maybe"],
@@ -231,7 +233,7 @@ def test_a_run_that_is_stopped_is_no_success(run: Run, monkeypatch: pytest.Monke
 
 
 def test_a_command_that_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(settings, "presets", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(presets_lib, "files", lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert run("presets") == (143, "", "interrupted\n")
 
 
@@ -239,12 +241,12 @@ def test_help_lists_every_setting(run: Run):
     status, text, _ = run("train", "--help")
     assert status == 0
     lines = "".join(text.replace("│", " ").split())
-    for name, field in settings.fields().items():
+    for name, field in catalog.fields().items():
         assert f"--{name}" in lines, name
         assert "".join(field.help.split()) in lines, name
         if field.hint is not bool:
-            assert "".join(f"[default:{settings.toml(field.default)}]".split()) in lines, name
-    order = [text.index(f"─ {section} ─") for section in ("run", *settings.sections())]
+            assert "".join(f"[default:{toml(field.default)}]".split()) in lines, name
+    order = [text.index(f"─ {section} ─") for section in ("run", *catalog.sections())]
     assert order == sorted(order)
 
 
@@ -271,10 +273,10 @@ def test_version(run: Run):
 def test_presets(run: Run):
     status, text, _ = run("presets")
     assert status == 0
-    for name, path in settings.presets().items():
+    for name, path in presets_lib.files().items():
         [line] = [line for line in text.splitlines() if f" {name} " in line]
         assert f" {settings.load(path).game.name} " in line
-        assert settings.header(path)["strength"] in line
+        assert presets_lib.header(path)["strength"] in line
 
 
 # A game from a file

@@ -15,25 +15,26 @@ from hypothesis import strategies as st
 
 import envs
 import jaxzero
-from jaxzero import hardware
-from jaxzero.config import settings
-from jaxzero.config.schema import Config, ConfigError, GameConfig, NetworkConfig
+from jaxzero import hardware, networks, search
+from jaxzero.config import catalog, settings
+from jaxzero.config import presets as presets_lib
+from jaxzero.config.fields import Field, Range
+from jaxzero.config.resume import check_resume
+from jaxzero.config.schema import Config, ConfigError, GameConfig
 from jaxzero.config.validation import validate
+from jaxzero.config.values import ENTRIES
+from jaxzero.networks import NETWORKS, MlpConfig, MuZeroConvConfig, NetworkConfig, ResNetConfig
 from jaxzero.runs import folder as folder_lib
-from jaxzero.training import footprint, iteration
+from jaxzero.search import SEARCHES, SearchConfig
+from jaxzero.training import footprint, iteration, optimizers
+from jaxzero.training.optimizers import OPTIMIZERS, OptimizerConfig
 
 TIC_TAC_TOE = envs.make("tic_tac_toe")
 
 
 def change(config: Config, **values: Any) -> Config:
     """`config` with dotted fields (dots written `__`) replaced."""
-    for key, value in values.items():
-        section, _, field = key.rpartition("__")
-        inner = {field: value}
-        config = dataclasses.replace(
-            config, **({section: dataclasses.replace(getattr(config, section), **inner)} if section else inner)
-        )
-    return config
+    return catalog.with_values(config, {key.replace("__", "."): value for key, value in values.items()})
 
 
 VALID = change(Config(name="trial"), evaluation__opponents=())
@@ -71,16 +72,8 @@ def test_valid_configuration():
     ({"search__epsilon": -0.1}, "search.epsilon: must be from 0 to 1, got -0.1"),
     ({"learner__ema": 1.0}, "learner.ema: must be from 0 to 0.999999, got 1.0"),
     (
-        {"network__kind": "resnett"},
-        "network.kind: unknown kind 'resnett'; did you mean 'resnet'? known: resnet, mlp, muzero_mlp, muzero_conv",
-    ),
-    (
-        {"network__kind": "muzero_mlp", "network__dropout": 0.5},
-        "network.dropout: muzero_mlp has none, as one network serves every depth; leave it out",
-    ),
-    (
-        {"network__kind": "muzero_mlp", "search__reuse": True},
-        "search.reuse: a subtree of a learned model holds illegal moves; leave it out",
+        {"network__kind": "muzero_mlp", "search__reuse_tree": True},
+        "search.reuse_tree: a subtree of a learned model holds illegal moves; leave it out",
     ),
     (
         {"network__kind": "muzero_mlp", "learner__consistency_weight": 1.0},
@@ -89,7 +82,7 @@ def test_valid_configuration():
     ),
     (
         {"network__kind": "muzero_conv", "network__codes": 8, "search__engine": "mctx"},
-        'network.codes: outcomes of chance need search.engine = "tree"; set it, or leave them out',
+        'network.codes: chance outcomes need search.engine = "tree"; set it, or leave them out',
     ),
     (
         {"learner__reanalyse": 0.5, "learner__td_steps": 5},
@@ -103,12 +96,7 @@ def test_valid_configuration():
         {"search__engine": "mctx", "search__rounds": True},
         'search.rounds: stock mctx cannot do this; set search.engine = "tree", or leave it out',
     ),
-    (
-        {"search__kind": "puct", "search__rounds": True},
-        'search.rounds: puct has no rounds; set search.kind = "gumbel", or leave it out',
-    ),
     ({"search__slots": -1}, "search.slots: must be from 0 to 65536, got -1"),
-    ({"search__kind": "pucd"}, "search.kind: unknown kind 'pucd'; did you mean 'puct'? known: gumbel, puct, minimax"),
     (
         {"network__kind": "mlp", "network__sizes": ()},
         "network.sizes: mlp needs one or more sizes, got []",
@@ -154,7 +142,7 @@ def test_valid_configuration():
     ),
     ({"network__blocks": 100_000}, "network.blocks: must be from 1 to 64, got 100000"),
     ({"network__support": 10**9}, "network.support: must be from 1 to 10000, got 1000000000"),
-    ({"learner__reuse": 1e300}, "learner.reuse: must be from 1e-06 to 10000, got 1e+300"),
+    ({"learner__replay_ratio": 1e300}, "learner.replay_ratio: must be from 1e-06 to 10000, got 1e+300"),
     ({"search__max_depth": 2**31}, "search.max_depth: must be from 0 to 1000000, got 2147483648"),
     ({"search__temperature": 1e-40}, "search.temperature: must be 0, or from 0.001 to 100, got 1e-40"),
     (
@@ -170,7 +158,7 @@ def test_valid_configuration():
         "search.widths: [9, 9, 9, 9, 9, 9] look at 531441 positions a move, and 32768 are the most; use fewer or "
         "smaller ones",
     ),
-    ({"search__widths": (1,) * 33}, "search.widths: no more than 32 fit into a list, got 33"),
+    ({"search__schedule": (1,) * 33}, "search.schedule: no more than 32 fit into a list, got 33"),
     ({"network__norm": "bath"}, "network.norm: unknown value 'bath'; did you mean 'batch'? known: batch, none"),
     ({"iterations": "5"}, "iterations: expected a whole number, got '5'"),
     ({"name": "-x"}, "name: '-x' is not a folder name; give one without path separators, such as --name trial"),
@@ -196,7 +184,7 @@ def test_simulations_grow_in_equal_parts_of_the_run():
     (OddGame(num_players=3), {}, "game: odd has 3 players; games of 1 or 2 players can be trained"),
     (
         envs.make("ur"),
-        {"search__engine": "mctx"},
+        {"network__kind": "mlp", "search__engine": "mctx"},
         "search.engine: stock mctx cannot search ur, a game with chance; use tree",
     ),
     (
@@ -248,7 +236,7 @@ def test_smallest_capacity_is_exact():
 def test_every_number_has_a_range():
     """And its default lies in it."""
     numbers = (int, float, tuple[int, ...])
-    fields = {name: field for name, field in settings.fields().items() if field.hint in numbers}
+    fields = {name: field for name, field in catalog.fields().items() if field.hint in numbers}
     assert [name for name, field in fields.items() if field.range is None] == []
     values = {
         name: field.default if isinstance(field.default, tuple) else [field.default] for name, field in fields.items()
@@ -300,8 +288,8 @@ def test_what_the_disk_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch):
 
 @pytest.mark.parametrize(("text", "message"), [
     ("network.blocks = 100000", "network.blocks (FILE): must be from 1 to 64, got 100000"),
-    ('network.kind = "nope"', "network.kind: unknown kind 'nope'; known: "),
-    ('search.kind = "nope"', "search.kind: unknown kind 'nope'; known: "),
+    ('network.kind = "nope"', "network.kind (FILE): unknown value 'nope'; known: resnet, mlp, "),
+    ('search.kind = "nope"', "search.kind (FILE): unknown value 'nope'; known: gumbel, "),
     ('network.kind = "mlp"\nnetwork.sizes = []', "network.sizes: mlp needs one or more sizes, got []"),
 ])  # fmt: skip
 def test_a_runs_own_settings_are_checked_when_it_is_loaded(tmp_path: Path, text: str, message: str):
@@ -322,8 +310,8 @@ def test_a_runs_own_settings_are_checked_when_it_is_loaded(tmp_path: Path, text:
     ('learner.lr = "0.1"', "learner.lr (FILE): expected a number, got '0.1'"),
     ("log.tensorboard = 1", "log.tensorboard (FILE): expected true or false, got 1"),
     ("name = 5", "name (FILE): expected text in quotes, got 5"),
-    ("network.sizes = 64", "network.sizes (FILE): expected a list, each a whole number, got 64"),
-    ("network.sizes = [64, 6.5]", "network.sizes (FILE): expected a whole number, got 6.5"),
+    ("search.schedule = 64", "search.schedule (FILE): expected a list, each a whole number, got 64"),
+    ("search.schedule = [64, 6.5]", "search.schedule (FILE): expected a whole number, got 6.5"),
     ('network.norm = "bath"', "network.norm (FILE): unknown value 'bath'; did you mean 'batch'? known: batch, none"),
     ("network.norm = [1]", "network.norm (FILE): unknown value [1]; known: batch, none"),
     ("game.options = 7", "game.options (FILE): expected a table of options, got 7"),
@@ -415,7 +403,7 @@ def test_whole_numbers_fit_float_fields(tmp_path: Path):
         "search.simulations (JAXZERO_SEARCH_SIMULATIONS): expected a whole number, got '2.5'",
     ),
     ("LOG_TENSORBOARD", "1", "log.tensorboard (JAXZERO_LOG_TENSORBOARD): expected true or false, got '1'"),
-    ("NETWORK_SIZES", "64,x", "network.sizes (JAXZERO_NETWORK_SIZES): expected a whole number, got 'x'"),
+    ("SEARCH_SCHEDULE", "64,x", "search.schedule (JAXZERO_SEARCH_SCHEDULE): expected a whole number, got 'x'"),
     ("GAME_OPTIONS", "7", "game.options (JAXZERO_GAME_OPTIONS): expected a table of options, got '7'"),
     (
         "SERCH_SIMULATIONS", "4",
@@ -431,19 +419,19 @@ def test_environment_errors(key: str, text: str, message: str):
 
 def test_environment_types():
     config = settings.resolve("tic_tac_toe_test", {}, {
-        "JAXZERO_LEARNER_LR": "1e-4", "JAXZERO_NETWORK_SIZES": "32,16", "JAXZERO_LOG_TENSORBOARD": "false",
+        "JAXZERO_LEARNER_LR": "1e-4", "JAXZERO_SEARCH_SCHEDULE": "32,16", "JAXZERO_LOG_TENSORBOARD": "false",
         "JAXZERO_EVALUATION_OPPONENTS": "random,minimax:3", "JAXZERO_GAME_OPTIONS_SIZE": "7",
         "JAXZERO_GAME_OPTIONS_RULES": "simple", "JAXZERO_GAME_OPTIONS_SWAP": "true", "PATH": "/bin",
     })  # fmt: skip
     assert config.learner.lr == 1e-4
-    assert config.network.sizes == (32, 16)
+    assert config.search.schedule == (32, 16)
     assert config.log.tensorboard is False
     assert config.evaluation.opponents == ("random", "minimax:3")
     assert config.game.options == {"size": 7, "rules": "simple", "swap": True}
 
 
 def test_environment_variables_are_distinct():
-    names = [settings.variable(name) for name in settings.fields()]
+    names = [settings.variable(name) for name in catalog.fields()]
     assert len(set(names)) == len(names)
 
 
@@ -480,13 +468,155 @@ def test_a_games_file_is_found_beside_the_configuration(tmp_path: Path, monkeypa
     assert settings.resolve(str(path), {"game.name": "hex"}, {}).game == GameConfig("hex")
 
 
+# Kinds
+
+
+def resolved(tmp_path: Path, text: str, options: dict[str, str] | None = None, **environ: str) -> Config:
+    (tmp_path / "mine.toml").write_text(text)
+    variables = {f"JAXZERO_{name}": value for name, value in environ.items()}
+    return settings.resolve(str(tmp_path / "mine.toml"), options or {}, variables)
+
+
+@pytest.mark.parametrize(("text", "options", "environ", "expected"), [
+    ('network = {kind = "mlp", sizes = [8]}', {}, {}, MlpConfig(sizes=(8,))),
+    # The kind of a higher layer decides: what only the former kind has falls away, what both have stays.
+    ('network = {channels = 8, value = "wdl"}', {"network.kind": "mlp"}, {}, MlpConfig(value="wdl")),
+    ("network = {channels = 8, norm = 'batch'}", {"network.kind": "muzero_conv"}, {}, MuZeroConvConfig(channels=8)),
+    ("network.channels = 8", {"network.sizes": "8 4"}, {"NETWORK_KIND": "mlp"}, MlpConfig(sizes=(8, 4))),
+    ("", {"network.kind": "mlp"}, {"NETWORK_CHANNELS": "8"}, MlpConfig()),
+    ("", {"network.kind": "resnet"}, {"NETWORK_KIND": "mlp", "NETWORK_SIZES": "8"}, ResNetConfig()),
+    # A setting may come before the kind that has it.
+    ("network.sizes = [8]", {"network.kind": "mlp"}, {}, MlpConfig(sizes=(8,))),
+    ("network.kind = 'mlp'", {"network.channels": "8"}, {"NETWORK_KIND": "resnet"}, ResNetConfig(channels=8)),
+])  # fmt: skip
+def test_kinds_of_layers(tmp_path: Path, text: str, options: dict, environ: dict, expected: NetworkConfig):
+    assert resolved(tmp_path, text, options, **environ).network == expected
+
+
+@pytest.mark.parametrize(("text", "options", "environ", "message"), [
+    (
+        "network.sizes = [8]", {}, {},
+        'network.sizes (FILE): resnet has no sizes (mlp has); leave it out, or set network.kind = "mlp"',
+    ),
+    (
+        "network.kind = 'mlp'\nnetwork.channels = 8", {}, {},
+        "network.channels (FILE): mlp has no channels (resnet, muzero_conv have); leave it out, or set network.kind = "
+        '"resnet"',
+    ),
+    (
+        "network.channels = 8", {"network.kind": "mlp", "network.channels": "8"}, {},
+        "network.channels (command line): mlp has no channels (resnet, muzero_conv have); leave it out, or set "
+        'network.kind = "resnet"',
+    ),
+    (
+        "", {"network.channels": "8"}, {"NETWORK_KIND": "mlp"},
+        "network.channels (command line): mlp has no channels (resnet, muzero_conv have); leave it out, or set "
+        'network.kind = "resnet"',
+    ),
+    (
+        "search.kind = 'minimax'", {}, {"SEARCH_ENGINE": "mctx"},
+        "search.engine (JAXZERO_SEARCH_ENGINE): minimax has no engine (gumbel, puct have); leave it out, or set "
+        'search.kind = "gumbel"',
+    ),
+    (
+        "", {"learner.momentum": "0.5"}, {},
+        "learner.momentum (command line): adam has no momentum (sgd, muon have); leave it out, or set "
+        'learner.optimizer = "sgd"',
+    ),
+    # Also what falls away is checked.
+    ("network.channels = 0", {"network.kind": "mlp"}, {}, "network.channels (FILE): must be from 1 to 4096, got 0"),
+    ("", {"network.kind": "mpl"}, {}, "network.kind (command line): unknown value 'mpl'; did you mean 'mlp'? known: "
+     "resnet, mlp, muzero_mlp, muzero_conv"),
+])  # fmt: skip
+def test_settings_of_another_kind_are_refused(tmp_path: Path, text: str, options: dict, environ: dict, message: str):
+    with pytest.raises(ConfigError) as raised:
+        resolved(tmp_path, text, options, **environ)
+    assert str(raised.value) == message.replace("FILE", str(tmp_path / "mine.toml"))
+
+
+@pytest.mark.parametrize(("old", "new"), settings.RENAMED.items())
+def test_old_names_are_told_the_new_ones(tmp_path: Path, old: str, new: str):
+    assert old not in catalog.every()
+    assert new in catalog.every()
+    for where, arguments in (
+        (str(tmp_path / "mine.toml"), (f"network.sizes = [8]\n{old} = 2", {}, {})),
+        (settings.variable(old), ("", {}, {settings.variable(old).removeprefix("JAXZERO_"): "2"})),
+        (f"--{old}", ("", {old: "2"}, {})),
+    ):
+        text, options, environ = arguments
+        with pytest.raises(ConfigError) as raised:
+            resolved(tmp_path, text, options, **environ)
+        assert str(raised.value) == f"{where}: {old} is now called {new}; use that name"
+
+
+def test_settings_of_one_name_have_one_type():
+    """The command line parses them before their kind is known."""
+    hints: dict[str, set[Any]] = {}
+    for choice in catalog.CHOICES:
+        for kind, (cls, *_) in choice.registry.items():
+            assert kind == cls.kind
+            for name, field in catalog.fields(catalog.defaults({choice.name: kind})).items():
+                hints.setdefault(name, set()).add(field.hint)
+    assert [name for name, found in hints.items() if len(found) > 1] == []
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyNetworkConfig(NetworkConfig):
+    """Nothing but biases."""
+
+    kind: typing.ClassVar[str] = "toy"
+    scale: typing.Annotated[float, Range(0, 9)] = 2.0
+    """Factor of the logits."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ToySearchConfig(SearchConfig):
+    """No search."""
+
+    kind: typing.ClassVar[str] = "toy_search"
+    depth: typing.Annotated[int, Range(1, 9)] = 3
+    """Plies."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyOptimizerConfig(OptimizerConfig):
+    """No steps."""
+
+    kind: typing.ClassVar[str] = "toy_steps"
+    damping: typing.Annotated[float, Range(0, 1)] = 0.5
+    """Share of each step."""
+
+
+def test_a_network_search_and_optimizer_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """One entry in a dict each: its settings are then read, checked, kept, refused elsewhere, and reach its maker."""
+    monkeypatch.setitem(NETWORKS, "toy", (ToyNetworkConfig, lambda config, env: (config, env)))
+    monkeypatch.setitem(SEARCHES, "toy_search", (ToySearchConfig, lambda *arguments: arguments))
+    monkeypatch.setitem(OPTIMIZERS, "toy_steps", (ToyOptimizerConfig, lambda config: config))
+    text = 'network = {kind = "toy", scale = 3.0}\nsearch.kind = "toy_search"\nlearner.optimizer = "toy_steps"'
+    config = resolved(tmp_path, text, {"learner.damping": "0.25"}, SEARCH_DEPTH="5")
+    assert (config.network, config.search) == (ToyNetworkConfig(scale=3.0), ToySearchConfig(depth=5))
+    assert config.learner.optimizer == ToyOptimizerConfig(damping=0.25)
+    assert networks.make(config.network, TIC_TAC_TOE) == (config.network, TIC_TAC_TOE)
+    model: Any = None
+    assert search.make(config.search, TIC_TAC_TOE, model) == (config.search, TIC_TAC_TOE, None, 16)
+    assert optimizers.make(config.learner.optimizer) == config.learner.optimizer
+    assert resolved(tmp_path, settings.dump(config)) == dataclasses.replace(config, name="mine")
+    assert catalog.every()["learner.damping"].help == "Share of each step."
+    assert "toy (Nothing but biases)" in catalog.every()["network.kind"].help
+    for name in ("network.scale", "search.depth", "learner.damping"):
+        with pytest.raises(ConfigError, match=rf"^{name} \(.*\): .* has no {name.partition('.')[2]} \(toy.* has\); "):
+            resolved(tmp_path, f"{name} = 1")
+    with pytest.raises(ConfigError, match=r"^search\.depth \(command line\): must be from 1 to 9, got 10$"):
+        resolved(tmp_path, text, {"search.depth": "10"})
+
+
 # TOML
 
 
 TEXT = st.text("aé😀\"'\\#=[]{} ", max_size=6)
 
 
-def values_of(field: settings.Field) -> st.SearchStrategy[Any]:
+def values_of(field: Field) -> st.SearchStrategy[Any]:
     scalars: dict[Any, st.SearchStrategy[Any]] = {
         int: st.integers(-(2**63), 2**63 - 1), float: st.floats(-1e18, 1e18), bool: st.booleans(), str: TEXT
     }  # fmt: skip
@@ -496,7 +626,7 @@ def values_of(field: settings.Field) -> st.SearchStrategy[Any]:
     if field.hint in scalars:
         return scalars[field.hint]
     if typing.get_origin(field.hint) is tuple:
-        return st.lists(scalars[typing.get_args(field.hint)[0]], max_size=settings.ENTRIES).map(tuple)
+        return st.lists(scalars[typing.get_args(field.hint)[0]], max_size=ENTRIES).map(tuple)
     if typing.get_origin(field.hint) is dict:
         anything = st.one_of(*scalars.values())
         return st.dictionaries(TEXT, anything | st.lists(anything).map(tuple), max_size=3)
@@ -506,9 +636,11 @@ def values_of(field: settings.Field) -> st.SearchStrategy[Any]:
 @hypothesis.settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.data())
 def test_toml_round_trip(data: st.DataObject):
-    chosen = data.draw(st.sets(st.sampled_from(sorted(settings.fields())), max_size=6))
-    drawn = {name.replace(".", "__"): data.draw(values_of(settings.fields()[name])) for name in chosen}
-    config = change(Config(), **drawn)
+    kinds = {choice.name: data.draw(st.sampled_from(sorted(choice.registry))) for choice in catalog.CHOICES}
+    config = catalog.with_values(Config(), kinds)
+    known = {name: field for name, field in catalog.fields(config).items() if name not in kinds}
+    chosen = data.draw(st.sets(st.sampled_from(sorted(known)), max_size=6))
+    config = catalog.with_values(config, {name: data.draw(values_of(known[name])) for name in chosen})
     assert settings.build(settings.read_tree(tomllib.loads(settings.dump(config)), "text")) == config
 
 
@@ -539,7 +671,7 @@ FREE = [
 @pytest.mark.parametrize("values", FREE)
 def test_resume_free(values: dict[str, Any]):
     name = next(iter(values)).replace("__", ".")
-    [recorded] = settings.check_resume(VALID, change(VALID, **values))
+    [recorded] = check_resume(VALID, change(VALID, **values))
     assert recorded.startswith(f"{name}: ")
 
 
@@ -547,52 +679,52 @@ def test_resume_free(values: dict[str, Any]):
 def test_resume_on_request(values: dict[str, Any]):
     name = next(iter(values)).replace("__", ".")
     new = change(VALID, **values)
-    old_value, new_value = settings.value_of(VALID, name), settings.value_of(new, name)
+    old_value, new_value = catalog.values(VALID)[name], catalog.values(new)[name]
     with pytest.raises(ConfigError) as raised:
-        settings.check_resume(VALID, new, ["learner.batch"])
+        check_resume(VALID, new, ["learner.batch"])
     assert str(raised.value) == (
         f"{name}: {old_value} -> {new_value} changes a run; use --allow-change {name} to go on, "
         "--overwrite to start again, or another --name"
     )
     for allowed in (name, name.partition(".")[0]):
-        assert settings.check_resume(VALID, new, [allowed]) == [f"{name}: {old_value} -> {new_value}"]
+        assert check_resume(VALID, new, [allowed]) == [f"{name}: {old_value} -> {new_value}"]
 
 
 @pytest.mark.parametrize("values", NEVER)
 def test_resume_never(values: dict[str, Any]):
     name = next(iter(values)).replace("__", ".")
     with pytest.raises(ConfigError, match="--overwrite to start again, or another --name") as raised:
-        settings.check_resume(VALID, change(VALID, **values), [name])
+        check_resume(VALID, change(VALID, **values), [name])
     assert str(raised.value).startswith(f"{name}: ")
     assert "--allow-change" not in str(raised.value)
 
 
 def test_every_field_has_a_resume_rule():
     sections = {name for values in FREE + ON_REQUEST + NEVER for name in [next(iter(values)).partition("__")[0]]}
-    assert {name.partition(".")[0] for name in settings.fields()} - {"name"} == sections
+    assert {name.partition(".")[0] for name in catalog.fields()} - {"name"} == sections
 
 
 def test_resume_unchanged():
-    assert settings.check_resume(VALID, VALID) == []
+    assert check_resume(VALID, VALID) == []
 
 
 def test_resume_permission_for_nothing():
     with pytest.raises(ConfigError) as raised:
-        settings.check_resume(VALID, VALID, ["learner.lrr"])
+        check_resume(VALID, VALID, ["learner.lrr"])
     assert str(raised.value) == "--allow-change learner.lrr: unknown field; did you mean 'learner.lr'?"
 
 
 # Presets
 
 
-@pytest.mark.parametrize("name", list(settings.presets()))
+@pytest.mark.parametrize("name", list(presets_lib.files()))
 def test_presets_are_valid(name: str, monkeypatch: pytest.MonkeyPatch):
     config = settings.resolve(name, {}, {})
     assert config.name == name
     assert name.startswith(config.game.name)
     monkeypatch.setattr(hardware, "device_memory", lambda: 24 * 10**9)  # of a laptop
     validate(change(config, evaluation__opponents=()), envs.make(config.game.name, **config.game.options), 1)
-    header = settings.header(settings.presets()[name])
+    header = presets_lib.header(presets_lib.files()[name])
     assert list(header) == ["command", "hardware", "time", "memory", "strength"]
     assert header["command"] == f"jaxzero train {name}"
 
@@ -600,14 +732,14 @@ def test_presets_are_valid(name: str, monkeypatch: pytest.MonkeyPatch):
 def test_presets_of_every_size():
     sizes = ("test", "fast", "standard", "production")
     games = [game for game in envs.GAMES if game not in ("2048", "treasure")]
-    assert set(settings.presets()) >= {f"{game}_{size}" for game in games for size in sizes}
+    assert set(presets_lib.files()) >= {f"{game}_{size}" for game in games for size in sizes}
 
 
 def test_presets_of_an_installed_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "only.toml").write_text("")
-    monkeypatch.setattr(settings, "__file__", str(tmp_path / "config" / "settings.py"))
-    assert list(settings.presets()) == ["only"]
+    monkeypatch.setattr(presets_lib, "__file__", str(tmp_path / "config" / "presets.py"))
+    assert list(presets_lib.files()) == ["only"]
 
 
 def test_version_is_the_projects():
@@ -616,6 +748,6 @@ def test_version_is_the_projects():
 
 
 def test_every_field_has_help():
-    assert all(field.help for field in settings.fields().values())
-    assert settings.fields()["network.sizes"].help == "mlp: hidden layer sizes."
-    assert settings.fields()["network.sizes"].default == NetworkConfig().sizes
+    assert all(field.help for field in catalog.every().values())
+    assert catalog.every()["network.sizes"].help == "Widths of the hidden layers."
+    assert catalog.every()["network.sizes"].default == MlpConfig().sizes

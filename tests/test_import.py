@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from exports import CASES, MLP, fold, model_of, scrambled
+from exports import CASES, MLP, RESNET, fold, model_of, scrambled
 from safetensors.numpy import save_file
 
 import envs
@@ -406,7 +406,7 @@ def test_refusals_say_what_to_change(tmp_path):
             dataclasses.replace(MLP, sizes=(24, 8)),
             r"sizes is \[24, 16\], this run has \[24, 8\]; set network.sizes",
         ),
-        (dataclasses.replace(MLP, kind="resnet"), r"network.kind is mlp, this run has resnet; set network.kind"),
+        (RESNET, r"network.kind is mlp, this run has resnet; set network.kind"),
     ):
         with pytest.raises(ConfigError, match=message):
             load(path, TIC_TAC_TOE, config)

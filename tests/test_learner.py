@@ -13,14 +13,16 @@ from jax.sharding import PartitionSpec
 
 import envs
 from jaxzero import networks
-from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.networks import MlpConfig
 from jaxzero.training import iteration, learner
 from jaxzero.training import replay as replay_lib
 from jaxzero.training.learner import Batch, Learned
+from jaxzero.training.optimizers import MuonConfig, SgdConfig
 from jaxzero.training.transitions import Transition, compact_policy
 
 ENV = envs.make("tic_tac_toe")
-MLP = NetworkConfig(kind="mlp", sizes=(16,))
+MLP = MlpConfig(sizes=(16,))
 
 
 def on_one_device(function):
@@ -143,7 +145,9 @@ def test_muon_steps_are_orthogonal_and_as_large_as_those_of_adam():
         outputs = shape[-1]
         u, _, v = np.linalg.svd(rng.normal(size=(math.prod(shape[:-1]), outputs)), full_matrices=False)
         gradient = {"kernel": jnp.float32((u * np.geomspace(1, 30, outputs)) @ v).reshape(shape), "bias": ONES["bias"]}
-        chain = learner.optimizer(LearnerConfig(optimizer="muon", lr=0.1, warmup=0, weight_decay=0.0, clip=0.0), 100)
+        chain = learner.optimizer(
+            LearnerConfig(optimizer=MuonConfig(), lr=0.1, warmup=0, weight_decay=0.0, clip=0.0), 100
+        )
         params = jax.tree.map(jnp.zeros_like, gradient)
         change: Any = chain.update(gradient, chain.init(params), params)[0]
         towards = -u.T @ np.asarray(change["kernel"]).reshape(-1, outputs) @ v.T
@@ -207,7 +211,7 @@ def test_learning_rate(settings, values):
 
 
 def test_two_accumulated_batches_are_one_step_of_their_mean():
-    config = LearnerConfig(warmup=0, ema=0.0, weight_decay=0.1, optimizer="sgd", lr=0.1, clip=0.0)
+    config = LearnerConfig(warmup=0, ema=0.0, weight_decay=0.1, optimizer=SgdConfig(), lr=0.1, clip=0.0)
     first, second = random_batch(0, 8), random_batch(1, 8)
     both = jax.tree.map(lambda *x: jnp.concatenate(x), first, second)
     start, update = setup(dataclasses.replace(config, accumulate=2), total_updates=200)
@@ -222,7 +226,7 @@ def test_two_accumulated_batches_are_one_step_of_their_mean():
 
 
 def test_a_position_counts_as_much_as_it_weighs():
-    start, update = setup(LearnerConfig(warmup=0, optimizer="sgd", lr=0.1, clip=0.0))
+    start, update = setup(LearnerConfig(warmup=0, optimizer=SgdConfig(), lr=0.1, clip=0.0))
     both, key = random_batch(0, 8), jax.random.key(0)
     few = jax.tree.map(lambda x: x[:4], both)
     weighed, metrics = update(start, both, key, jnp.repeat(jnp.array([2.0, 0.0]), 4))
@@ -282,7 +286,7 @@ CONFIG = Config(
     network=MLP,
     selfplay=SelfPlayConfig(games=4, plies=4),
     replay=ReplayConfig(capacity=64, window=32, growth=0.0),
-    learner=LearnerConfig(batch=8, reuse=1.0, warmup=0),
+    learner=LearnerConfig(batch=8, replay_ratio=1.0, warmup=0),
 )
 
 

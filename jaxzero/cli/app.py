@@ -17,9 +17,13 @@ from rich.table import Column, Table
 import jaxzero
 from envs import GAMES, suggest
 from jaxzero import interrupts, streams
-from jaxzero.config import settings
+from jaxzero.config import catalog, settings
+from jaxzero.config import presets as presets_lib
+from jaxzero.config.fields import Field
 from jaxzero.config.games import make_env
+from jaxzero.config.resume import check_allowed
 from jaxzero.config.schema import ConfigError, GameConfig, Range
+from jaxzero.config.values import toml, whole_number
 from jaxzero.files import shortened
 from jaxzero.hardware import use_all_cores
 from jaxzero.runs.progress import Progress
@@ -73,7 +77,7 @@ def whole(low: int, high: int) -> Parameter:
 
     def convert(hint: Any, tokens: Sequence[Any]) -> int:
         try:
-            return settings.whole_number(tokens[0].value, bounds)
+            return whole_number(tokens[0].value, bounds)
         except ValueError as error:
             raise ValueError(f"{error}.") from None
 
@@ -88,13 +92,13 @@ Simulations = Annotated[int | None, whole(0, 32_766)]
 Seed = whole(0, 2**32 - 1)
 
 
-def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
+def option(name: str, field: Field, group: Group) -> inspect.Parameter:
     """A setting as an option of the command line, None unless given."""
     kind = get_origin(field.hint) or field.hint
     parameter = Parameter(
         name=[f"--{name}", *ALIASES.get(name, ())],
         help=f"{field.help} {field.range.sentence}" if field.range else field.help,
-        show_default=settings.toml(field.default),
+        show_default=toml(field.default),
         group=group,
         converter={bool: None, dict: None, tuple: raw_texts}.get(kind, raw_text),
         consume_multiple=kind is tuple,
@@ -111,10 +115,10 @@ def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
 
 def with_settings(command: Callable[..., int | None]) -> Callable[..., int | None]:
     """Gives a command an option for every setting in place of its `**options`."""
-    groups = {section: Group.create_ordered(section or "run") for section in ("", *settings.sections())}
+    groups = {section: Group.create_ordered(section or "run") for section in ("", *catalog.sections())}
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    options = [option(name, field, groups[field.section]) for name, field in settings.fields().items()]
+    options = [option(name, field, groups[field.section]) for name, field in catalog.fields().items()]
     command.__signature__ = signature.replace(parameters=own + options)  # pyright: ignore[reportFunctionMemberAccess]
     return command
 
@@ -152,7 +156,7 @@ def train(
     allow_change
         Settings or sections that a resume may change, such as learner.lr.
     """
-    settings.check_allowed(allow_change or ())
+    check_allowed(allow_change or ())
     given = {key.replace("__", "."): value for key, value in options.items()}
     config = settings.resolve(preset, given, os.environ)
     env = make_env(config.game)
@@ -600,7 +604,7 @@ def presets() -> None:
     """List the presets and what they were measured to reach."""
     facts = ("hardware", "time", "strength")
     table = Table(*(Column(name, no_wrap=True) for name in ("preset", "game")), *facts)
-    for name, path in settings.presets().items():
-        header = settings.header(path)
+    for name, path in presets_lib.files().items():
+        header = presets_lib.header(path)
         table.add_row(name, settings.load(path).game.name, *(header.get(fact, "") for fact in facts))
     rich.print(table)

@@ -22,6 +22,7 @@ from jaxzero import files
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import ConfigError, GameConfig
+from jaxzero.config.values import quoted
 from jaxzero.evaluation import books, host, matches
 from jaxzero.evaluation.base import Contestant, HostPlayer
 from jaxzero.evaluation.matches import MatchResult
@@ -182,7 +183,7 @@ def game_of(game: str, options: dict[str, str], players: Sequence[str]) -> GameC
     for player in players:
         with contextlib.suppress(ConfigError):
             return settings.load(folder_lib.find(re.split("[@:]", player)[0]) / folder_lib.CONFIG).game
-    neither = " nor ".join(map(settings.quoted, players))
+    neither = " nor ".join(map(quoted, players))
     raise ConfigError(f"game: neither {neither} is a run whose game it could be; give --game")
 
 
@@ -234,7 +235,7 @@ def evaluate(
     except ConfigError:
         raise
     except ValueError:
-        raise ConfigError(f"iteration: {settings.quoted(iteration)} is not latest, best or a number") from None
+        raise ConfigError(f"iteration: {quoted(iteration)} is not latest, best or a number") from None
     loaded = folder_lib.load(folder, step)
     check_opening(loaded.env, match.opening_plies)
     agent = search_agent(loaded.env, loaded.network, loaded.config, simulations)

@@ -44,7 +44,7 @@ class Kind(NamedTuple):
     """A network that can leave: what rebuilds it in `torch_module.KINDS`, and its functions by name, which are methods
     of the PyTorch network."""
 
-    describe: Callable[[NetworkConfig], dict[str, Any]]
+    describe: Callable[[Any], dict[str, Any]]
     functions: Callable[[Network], dict[str, Function]]
 
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from envs import Env
 from jaxzero import files
-from jaxzero.config import settings
+from jaxzero.config import catalog, settings
 from jaxzero.config.schema import Config, ConfigError, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity
 from jaxzero.export.formats import Format
@@ -105,7 +105,7 @@ def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dic
     if skipped:
         _log.warning(skipped)
     row = next((row for row in reversed(rows) if row["iteration"] == step), {})
-    layer = {name: settings.value_of(config, name) for name in settings.fields() if name not in PRIVATE}
+    layer = {name: catalog.values(config)[name] for name in catalog.fields() if name not in PRIVATE}
     return {"iteration": step, **info, "elo": rating(folder, step), "metrics": row, "config": layer}
 
 

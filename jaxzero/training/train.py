@@ -77,13 +77,15 @@ def run(
     origin = None
     if config.init_from and (overwrite or not folder_lib.has_checkpoint(config)):  # before anything is deleted
         origin = initial_weights(config, env)
+    opponents = evaluation.opponents(env, config)  # before anything is deleted, too
     with folder_lib.opened(config, allow_change, overwrite) as (folder, changes):
         try:
             metrics.open_log(folder)
             precheck(env, folder)
             with Interrupt() as interrupt, Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
                 interrupt.outlook = lambda: outlook(checkpoints)
-                yield from Trainer(config, env, folder, checkpoints, interrupt, origin).rows(changes, from_step)
+                trainer = Trainer(config, env, folder, checkpoints, interrupt, opponents, origin)
+                yield from trainer.rows(changes, from_step)
         except Exception as error:
             _log.exception("the run ended with an error")
             if message := explained(error, folder):
@@ -142,6 +144,7 @@ class Trainer:
         folder: Path,
         checkpoints: Checkpointer,
         interrupt: Interrupt,
+        opponents: evaluation.Opponents,
         origin: Origin | None = None,
     ):
         self.config, self.env, self.folder = config, env, folder
@@ -155,7 +158,7 @@ class Trainer:
         self.sampler = hardware.Sampler()
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
         self.promotions: list[promotion.Entry] | None = []
-        self.evaluators = evaluation.make(env, self.network, config)
+        self.evaluators = evaluation.make(env, self.network, config, opponents)
         self.measures = measures.make(env, self.network, config)
         self.gate = None
         if config.promotion.rule != "off":
