@@ -121,6 +121,19 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
         "Unknown option: --search.simulatons. Did you mean --search.simulations? Add --help for the list of options.",
     ),
     (
+        ["tic_tac_toe_test", "--network.channels", "3"],
+        "network.channels (command line): mlp has no channels (resnet, muzero_conv have); leave it out, or set "
+        'network.kind = "resnet"',
+    ),
+    (
+        ["tic_tac_toe_test", "--learner.reuse", "3"],
+        "--learner.reuse: learner.reuse is now called learner.replay_ratio; use that name",
+    ),
+    (
+        ["tic_tac_toe_test", "--search.reuse"],
+        "--search.reuse: search.reuse is now called search.reuse_tree; use that name",
+    ),
+    (
         ["tic_tac_toe_test", "--search.simulations"],
         'Command "train" parameter --search.simulations requires an argument. Add --help for the list of options.',
     ),
@@ -237,17 +250,37 @@ def test_a_command_that_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch
     assert run("presets") == (143, "", "interrupted\n")
 
 
-def test_help_lists_every_setting(run: Run):
-    status, text, _ = run("train", "--help")
+def test_long_help_lists_every_setting_of_every_kind(run: Run):
+    status, text, _ = run("train", "--help-all")
     assert status == 0
     lines = "".join(text.replace("│", " ").split())
-    for name, field in catalog.fields().items():
+    assert "(resnet,muzero_conv)Channelsofthetrunk" in lines
+    for name, field in catalog.every().items():
         assert f"--{name}" in lines, name
         assert "".join(field.help.split()) in lines, name
         if field.hint is not bool:
             assert "".join(f"[default:{toml(field.default)}]".split()) in lines, name
     order = [text.index(f"─ {section} ─") for section in ("run", *catalog.sections())]
     assert order == sorted(order)
+
+
+def test_short_help_is_that_of_the_presets_kinds(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    status, text, _ = run("train", "tic_tac_toe_fast", "--help")
+    assert status == 0
+    preset = settings.resolve("tic_tac_toe_fast", {}, {})
+    common = {name for name, field in catalog.fields(preset).items() if field.common}
+    assert {name for name in catalog.every() if f"│ --{name} " in text} == common >= {"network.sizes", "learner.lr"}
+    assert len(text.splitlines()) < 80
+    assert text.index("─ network ─") < text.index("─ search ─") < text.index("─ run ─")
+    assert f"Peak learning rate. [default: {preset.learner.lr}]" in text
+    assert "--help-all" in text.splitlines()[-1]
+
+    for tokens in (["--network.kind", "resnet"], ["--network.kind=resnet"]):
+        text = run("train", "tic_tac_toe_fast", *tokens, "--help")[1]
+        assert ("--network.channels " in text, "--network.sizes " in text) == (True, False)
+    assert "--network.dropout " in run("train", "tic_tac_toe_fast", "--help-all")[1]
+    assert run("train", "tic_tac_to_fast", "--help")[2].startswith("error: unknown preset 'tic_tac_to_fast', and")
 
 
 def test_dry_run(run: Run, asked: Recorder, tmp_path: Path):

@@ -602,7 +602,7 @@ def test_a_network_search_and_optimizer_from_outside(tmp_path: Path, monkeypatch
     assert optimizers.make(config.learner.optimizer) == config.learner.optimizer
     assert resolved(tmp_path, settings.dump(config)) == dataclasses.replace(config, name="mine")
     assert catalog.every()["learner.damping"].help == "Share of each step."
-    assert "toy (Nothing but biases)" in catalog.every()["network.kind"].help
+    assert "toy: Nothing but biases." in catalog.every()["network.kind"].help
     for name in ("network.scale", "search.depth", "learner.damping"):
         with pytest.raises(ConfigError, match=rf"^{name} \(.*\): .* has no {name.partition('.')[2]} \(toy.* has\); "):
             resolved(tmp_path, f"{name} = 1")

@@ -22,8 +22,8 @@ class Choice(NamedTuple):
 
     def field(self, default: str) -> Field:
         section, _, name = self.name.rpartition(".")
-        texts = [f"{kind} ({(cls.__doc__ or '').strip().splitlines()[0]})" for kind, (cls, *_) in self.registry.items()]
-        text = f"{self.what}: {', '.join(texts)}.".replace(".)", ")")
+        texts = [f"{kind}: {(cls.__doc__ or '').strip().splitlines()[0]}" for kind, (cls, *_) in self.registry.items()]
+        text = " ".join([f"{self.what}.", *texts])
         return Field(section, name, (*self.path, "kind"), Literal[*self.registry], default, text, common=True)
 
 

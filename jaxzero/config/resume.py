@@ -6,7 +6,7 @@ from jaxzero.config import catalog
 from jaxzero.config.fields import ConfigError
 from jaxzero.config.schema import Config
 from jaxzero.config.values import nearest, toml
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 
 FREE = ("name", "root", "iterations", "log", "checkpoint", "evaluation", "export")
 ON_REQUEST = ("learner", "search", "selfplay.opening_plies", "devices", "promotion")

@@ -68,8 +68,8 @@ class LearnerConfig:
     accumulate: Annotated[int, Range(1, 10**6)] = 1
     """Batches whose gradients are averaged into one optimizer step."""
     value_loss: Annotated[Literal["mse", "huber", "wdl", "categorical"], COMMON] = "mse"
-    """mse and huber are for a value head of one number; wdl and categorical are the cross-entropy of the value head of
-    that name (network.value)."""
+    """Value loss. mse and huber are for a value head of one number; wdl and categorical are the cross-entropy of the
+    value head of that name (network.value)."""
     policy_loss: Literal["cross_entropy", "kl"] = "cross_entropy"
     """Both have the same gradients; kl subtracts the target's entropy, so that 0 is perfect."""
     value_weight: Weight = 1.0
@@ -136,8 +136,8 @@ class EvaluationConfig:
     games: Matches = 100
     """Games against each opponent, half of them from each side."""
     opponents: Annotated[tuple[str, ...], COMMON] = ("random", "minimax:2")
-    """random, greedy, minimax:DEPTH (expectiminimax in games of chance), mcts:SIMULATIONS, or another run:
-    RUN[@STEP][:SIMULATIONS]."""
+    """Opponents in evaluation. random, greedy, minimax:DEPTH (expectiminimax in games of chance), mcts:SIMULATIONS, or
+    another run: RUN[@STEP][:SIMULATIONS]."""
     simulations: Annotated[Simulations, COMMON] = 32
     """Simulations per move in evaluation."""
     opening_plies: Plies = 2

@@ -18,7 +18,7 @@ from jaxzero.config.catalog import CHOICES, Kinds
 from jaxzero.config.fields import ConfigError
 from jaxzero.config.schema import Config, GameConfig
 from jaxzero.config.values import TEXT, coerce, nearest, option, parse, quoted, toml, unshowable
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 
 PREFIX = "JAXZERO_"
 LARGEST = 1 << 16  # bytes of a TOML file

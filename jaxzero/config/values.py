@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from envs import suggest
 from jaxzero.config.fields import ConfigError, Field, Range
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 
 ENTRIES, TEXT = 32, 1000  # of a list; characters of a text
 

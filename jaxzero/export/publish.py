@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from envs import Env
-from jaxzero import files
+from jaxzero import files, messages
 from jaxzero.config import catalog, settings
 from jaxzero.config.schema import Config, ConfigError, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity
@@ -230,7 +230,7 @@ def unless_full(path: Path) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        if (trouble := files.trouble(error)) is None:
+        if (trouble := messages.trouble(error)) is None:
             raise
         raise ExportError(f"{path}: {trouble[0]}; nothing was written: {trouble[1]}") from error
 

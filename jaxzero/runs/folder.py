@@ -23,7 +23,7 @@ from jaxzero.config.games import make_env
 from jaxzero.config.resume import check_resume
 from jaxzero.config.schema import Config, ConfigError
 from jaxzero.config.values import TEXT
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 from jaxzero.runs.checkpoint import Checkpointer, check_writable, reported
 
 CONFIG, RATINGS, VERSIONS, CHANGES = "config.toml", "ratings.json", "versions.json", "changes.jsonl"

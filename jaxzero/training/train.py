@@ -15,7 +15,7 @@ import numpy as np
 
 from envs import Env
 from envs.contract import check_contract
-from jaxzero import evaluation, files, hardware, networks
+from jaxzero import evaluation, files, hardware, messages, networks
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import Config, ConfigError, GameConfig
 from jaxzero.config.validation import validate
@@ -127,7 +127,7 @@ def explained(error: Exception, folder: Path) -> str | None:
     """An error of the machine as one line that says what to do; None for others."""
     if isinstance(error, ConfigError):
         return None
-    if trouble := files.trouble(error):
+    if trouble := messages.trouble(error):
         return f"{folder}: {trouble[0]}; {trouble[1]}, then run again"
     if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
         return "out of device memory: lower selfplay.games, learner.batch or replay.capacity"
