@@ -20,7 +20,8 @@ class Choice(NamedTuple):
     registry: Mapping[str, tuple[type, Any]]  # kind -> its configuration class, and more
     what: str
 
-    def field(self, default: str) -> Field:
+    def field(self) -> Field:
+        default = value_at(Config(), self.path).kind
         section, _, name = self.name.rpartition(".")
         texts = [f"{kind}: {(cls.__doc__ or '').strip().splitlines()[0]}" for kind, (cls, *_) in self.registry.items()]
         text = " ".join([f"{self.what}.", *texts])
@@ -87,7 +88,7 @@ def fields_in(part: Any, section: str, path: tuple[str, ...]) -> Iterator[Field]
     """The settings of a part, those of the parts within it that have no section of their own included."""
     choices = {choice.path: choice for choice in CHOICES}
     if path in choices:
-        yield choices[path].field(part.kind)
+        yield choices[path].field()
     for field in fields_of(type(part), section, path):
         inner = getattr(part, field.name)
         if not dataclasses.is_dataclass(inner):

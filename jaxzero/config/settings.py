@@ -194,7 +194,7 @@ def chosen_kinds(layers: Sequence[Layer]) -> list[Kinds]:
     for layer in layers:
         for choice in CHOICES:
             if choice.name in layer:
-                kinds = kinds | {choice.name: value_of(layer[choice.name], choice.field(""))}
+                kinds = kinds | {choice.name: value_of(layer[choice.name], choice.field())}
         found.append(kinds)
     return found
 

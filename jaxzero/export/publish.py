@@ -105,7 +105,7 @@ def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dic
     if skipped:
         _log.warning(skipped)
     row = next((row for row in reversed(rows) if row["iteration"] == step), {})
-    layer = {name: catalog.values(config)[name] for name in catalog.fields() if name not in PRIVATE}
+    layer = {name: value for name, value in catalog.values(config).items() if name not in PRIVATE}
     return {"iteration": step, **info, "elo": rating(folder, step), "metrics": row, "config": layer}
 
 

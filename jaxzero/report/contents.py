@@ -142,7 +142,7 @@ def changed_settings(config: Config) -> list[tuple[str, str, str]]:
     """Name, value and default of the settings that are not the default."""
     return [
         (name, toml(value), toml(field.default))
-        for name, field in catalog.fields().items()
+        for name, field in catalog.fields(config).items()
         if name not in ("name", "root") and (value := catalog.values(config)[name]) != field.default
     ]
 

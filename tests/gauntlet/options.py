@@ -147,7 +147,7 @@ def judged(what: object, run: Any, *arguments: Any, refused: str | None = None) 
 
 
 def alone(random: random.Random) -> Case:
-    name, field = random.choice(list(catalog.fields().items()))
+    name, field = random.choice(list(catalog.every().items()))
     setting = draw(random, name, field)
     named = name if len(setting.text) < 4300 else ""  # TOML itself refuses longer numbers
     return judged(setting, carry_in, [setting], refused=named if outside(setting, field) else None)
@@ -163,7 +163,7 @@ def outside(setting: Setting, field: Field) -> bool:
 
 
 def together(random: random.Random) -> Case:
-    fields = list(catalog.fields().items())
+    fields = list(catalog.every().items())
     chosen = [draw(random, *random.choice(fields)) for _ in range(random.randint(2, 6))]
     chosen = list({setting.name: setting for setting in chosen}.values())
     return judged(chosen, carry_in, chosen)
@@ -199,7 +199,7 @@ def other_command(random: random.Random) -> Case:
 
 def of_a_run(random: random.Random) -> Case:
     """A run's own config.toml with a hostile value in it, or a hostile name of a run."""
-    name, field = random.choice(list(catalog.fields().items()))
+    name, field = random.choice(list(catalog.every().items()))
     setting = draw(random, name, field)._replace(way="file")
     content = f"{name} = {random.choice((toml(setting.text, field.hint), random.choice(TREES)))}\n"
     Path("runs/run/config.toml").write_bytes(content.encode(errors="surrogateescape"))
