@@ -55,6 +55,7 @@ from benchmarks import kernels
 from benchmarks.timing import interleave, row
 from envs.core import random_opening
 from jaxzero import networks, search
+from jaxzero.config import catalog
 from jaxzero.evaluation import matches, players
 from jaxzero.models import Model, simulator
 from jaxzero.networks import ResNetConfig
@@ -266,7 +267,8 @@ def measure_memory(args: argparse.Namespace) -> None:
 
 def measure_matches(args: argparse.Namespace) -> None:
     run = load(args.run)
-    settings = dataclasses.replace(run.config.search, simulations=args.simulations, kind="gumbel")
+    wanted = {"search.kind": "gumbel", "search.simulations": args.simulations}
+    settings = catalog.with_values(run.config, wanted).search
 
     def player(**changes: Any) -> Player:
         model = simulator.make(run.env, run.network.infer)

@@ -14,7 +14,7 @@ from jax.sharding import PartitionSpec
 import envs
 from jaxzero import networks
 from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
-from jaxzero.networks import MlpConfig
+from jaxzero.networks import MlpConfig, ResNetConfig
 from jaxzero.training import iteration, learner
 from jaxzero.training import replay as replay_lib
 from jaxzero.training.learner import Batch, Learned
@@ -159,7 +159,7 @@ def test_muon_steps_are_orthogonal_and_as_large_as_those_of_adam():
 
 
 def test_muon_decays_kernels_at_the_learning_rate():
-    for change in steps([ZERO, ZERO], weight_decay=0.5, optimizer="muon"):
+    for change in steps([ZERO, ZERO], weight_decay=0.5, optimizer=MuonConfig()):
         np.testing.assert_allclose(change["kernel"], -0.05 * PARAMS["kernel"], rtol=1e-5)
         assert not change["bias"].any()
 
@@ -177,8 +177,8 @@ def test_l2_decay_is_part_of_the_gradient():
 
 
 def test_momentum_gathers_l2_decay_only():
-    _, decoupled = steps([ONES, ONES], optimizer="sgd", weight_decay=0.5)
-    _, l2 = steps([ONES, ONES], optimizer="sgd", weight_decay=0.5, decay="l2")
+    _, decoupled = steps([ONES, ONES], optimizer=SgdConfig(), weight_decay=0.5)
+    _, l2 = steps([ONES, ONES], optimizer=SgdConfig(), weight_decay=0.5, decay="l2")
     np.testing.assert_allclose(decoupled["kernel"], -0.1 * (1.9 + 0.5 * PARAMS["kernel"]), rtol=1e-6)
     np.testing.assert_allclose(l2["kernel"], -0.1 * 1.9 * (1 + 0.5 * PARAMS["kernel"]), rtol=1e-6)
     np.testing.assert_allclose(decoupled["bias"], [-0.19, -0.19], rtol=1e-6)
@@ -186,8 +186,8 @@ def test_momentum_gathers_l2_decay_only():
 
 def test_clipping_by_the_global_norm():
     gradient = jax.tree.map(lambda x: 10 * x, ONES)  # norm 10 · √6
-    (clipped,), (free,) = steps([gradient], optimizer="sgd", clip=1.0), steps([gradient], optimizer="sgd")
-    (small,) = steps([ONES], optimizer="sgd", clip=3.0)
+    (clipped,), (free,) = steps([gradient], optimizer=SgdConfig(), clip=1.0), steps([gradient], optimizer=SgdConfig())
+    (small,) = steps([ONES], optimizer=SgdConfig(), clip=3.0)
     close(clipped, jax.tree.map(lambda x: -0.1 * x / np.sqrt(6), ONES), rtol=1e-6)
     close(free, jax.tree.map(lambda x: -x, ONES), rtol=1e-6)
     close(small, jax.tree.map(lambda x: -0.1 * x, ONES), rtol=1e-6)
@@ -250,19 +250,22 @@ def test_average_of_parameters(ema):
 
 
 @pytest.mark.parametrize(("network", "settings"), [
-    ({"value": "wdl"}, {"value_loss": "wdl", "policy_loss": "kl", "optimizer": "sgd", "decay": "l2"}),
-    ({"dropout": 0.5, "shared": False}, {"value_loss": "huber", "clip": 0.0, "schedule": "constant"}),
-    ({"kind": "resnet", "norm": "batch", "channels": 4, "blocks": 1}, {"accumulate": 2}),
-    ({"kind": "resnet", "channels": 4, "blocks": 1}, {"accumulate": 2, "optimizer": "muon"}),
+    (
+        MlpConfig(sizes=(16,), value="wdl"),
+        {"value_loss": "wdl", "policy_loss": "kl", "optimizer": SgdConfig(), "decay": "l2"},
+    ),
+    (MlpConfig(sizes=(16,), dropout=0.5, shared=False), {"value_loss": "huber", "clip": 0.0, "schedule": "constant"}),
+    (ResNetConfig(channels=4, blocks=1, norm="batch"), {"accumulate": 2}),
+    (ResNetConfig(channels=4, blocks=1), {"accumulate": 2, "optimizer": MuonConfig()}),
 ])  # fmt: skip
 def test_every_loss_and_optimizer_runs(network, settings):
-    learned, update = setup(LearnerConfig(warmup=0, **settings), dataclasses.replace(MLP, **network))
+    learned, update = setup(LearnerConfig(warmup=0, **settings), network)
     start = learned
     for i in range(2):
         learned, metrics = update(learned, random_batch(0, 8), jax.random.key(i))
         assert all(np.isfinite(value) and value > 0 for value in jax.tree.leaves(metrics)), metrics
     assert not equal(learned.variables["params"], start.variables["params"])
-    assert network.get("norm") != "batch" or not equal(learned.variables["stats"], start.variables["stats"])
+    assert vars(network).get("norm") != "batch" or not equal(learned.variables["stats"], start.variables["stats"])
 
 
 def test_overfits_a_fixed_batch():
