@@ -23,10 +23,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation import search_agent
 from jaxzero.evaluation.base import Player
 from jaxzero.evaluation.oracles.connect_four import FILE, HALVES, LAST_PLY, Positions, read
+from jaxzero.messages import ConfigError
 from jaxzero.runs.folder import Loaded, load
 
 FIRST_PLY = 4

@@ -22,9 +22,12 @@ import jaxzero.config.validation  # before the evaluation that it needs is repla
 import jaxzero.training
 from jaxzero import compiled, interrupts
 from jaxzero.cli import app
-from jaxzero.config import settings
-from jaxzero.config.schema import Config, ConfigError
+from jaxzero.config import catalog, settings
+from jaxzero.config import presets as presets_lib
+from jaxzero.config.schema import Config
+from jaxzero.config.values import toml
 from jaxzero.export import publish
+from jaxzero.messages import ConfigError
 from jaxzero.training import dry_run, iteration
 
 Run = Callable[..., tuple[int, str, str]]
@@ -65,7 +68,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     monkeypatch.setitem(sys.modules, "jaxzero.training.train", module)
     monkeypatch.setattr(jaxzero.training, "train", module, raising=False)
     players = types.ModuleType("jaxzero.evaluation.players")
-    vars(players)["make_device_player"] = lambda name, env, field: None
+    vars(players)["check_device_player"] = lambda name, env, field: None
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation", types.ModuleType("jaxzero.evaluation"))
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation.players", players)
     return recorder
@@ -75,7 +78,7 @@ def test_train(run: Run, asked: Recorder):
     status, text, error = run("train", "tic_tac_toe_test")
     assert (status, error) == (0, "")
     assert text.startswith("iteration 0/3 ")
-    preset = settings.load(settings.presets()["tic_tac_toe_test"])
+    preset = settings.load(presets_lib.files()["tic_tac_toe_test"])
     assert asked.config == dataclasses.replace(preset, name="tic_tac_toe_test")
     assert asked.env == envs.make("tic_tac_toe")
     assert asked.options == {"allow_change": (), "from_step": None, "overwrite": False}
@@ -84,15 +87,15 @@ def test_train(run: Run, asked: Recorder):
 
 def test_train_options(run: Run, asked: Recorder):
     status, _, error = run(
-        "train", "tic_tac_toe_test", "--search.simulations", "64", "--name", "mine", "--network.sizes", "8", "4",
+        "train", "tic_tac_toe_test", "--search.simulations", "64", "--name", "mine", "--search.schedule", "8", "4",
         "--from-step", "12", "--overwrite", "--allow-change", "learner.lr", "search", "--export.no-final",
-        "--network.norm", "batch", "--learner.lr", "1e-3", "--evaluation.opponents", "minimax:3", "--seed=7",
+        "--network.dtype", "bfloat16", "--learner.lr", "1e-3", "--evaluation.opponents", "minimax:3", "--seed=7",
     )  # fmt: skip
     assert (status, error) == (0, "")
     config = asked.config
     assert config is not None
-    assert (config.search.simulations, config.name, config.network.sizes) == (64, "mine", (8, 4))
-    assert (config.export.final, config.network.norm, config.learner.lr) == (False, "batch", 1e-3)
+    assert (config.search.simulations, config.name, config.search.schedule) == (64, "mine", (8, 4))
+    assert (config.export.final, config.network.dtype, config.learner.lr) == (False, "bfloat16", 1e-3)
     assert (config.evaluation.opponents, config.seed) == (("minimax:3",), 7)
     assert asked.options == {"allow_change": ["learner.lr", "search"], "from_step": 12, "overwrite": True}
 
@@ -121,6 +124,19 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
         "Unknown option: --search.simulatons. Did you mean --search.simulations? Add --help for the list of options.",
     ),
     (
+        ["tic_tac_toe_test", "--network.channels", "3"],
+        "network.channels (command line): mlp has no channels (resnet, muzero_conv have); leave it out, or set "
+        'network.kind = "resnet"',
+    ),
+    (
+        ["tic_tac_toe_test", "--learner.reuse", "3"],
+        "--learner.reuse: learner.reuse is now called learner.replay_ratio; use that name",
+    ),
+    (
+        ["tic_tac_toe_test", "--search.reuse"],
+        "--search.reuse: search.reuse is now called search.reuse_tree; use that name",
+    ),
+    (
         ["tic_tac_toe_test", "--search.simulations"],
         'Command "train" parameter --search.simulations requires an argument. Add --help for the list of options.',
     ),
@@ -133,12 +149,12 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
         "learner.lr (command line): expected a number, got 'fast'",
     ),
     (
-        ["tic_tac_toe_test", "--network.sizes", "64", "6.5"],
-        "network.sizes (command line): expected a whole number, got '6.5'",
+        ["tic_tac_toe_test", "--search.schedule", "64", "6.5"],
+        "search.schedule (command line): expected a whole number, got '6.5'",
     ),
     (
-        ["tic_tac_toe_test", "--network.norm", "bath"],
-        "network.norm (command line): unknown value 'bath'; did you mean 'batch'? known: batch, none",
+        ["tic_tac_toe_test", "--network.dtype", "float33"],
+        "network.dtype (command line): unknown value 'float33'; did you mean 'float32'? known: auto, float32, bfloat16",
     ),
     (
         ["tic_tac_toe_test", "--export.final=maybe"],
@@ -233,21 +249,41 @@ def test_a_run_that_is_stopped_is_no_success(run: Run, monkeypatch: pytest.Monke
 
 
 def test_a_command_that_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(settings, "presets", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(presets_lib, "files", lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert run("presets") == (143, "", "interrupted\n")
 
 
-def test_help_lists_every_setting(run: Run):
-    status, text, _ = run("train", "--help")
+def test_long_help_lists_every_setting_of_every_kind(run: Run):
+    status, text, _ = run("train", "--help-all")
     assert status == 0
     lines = "".join(text.replace("│", " ").split())
-    for name, field in settings.fields().items():
+    assert "(resnet,muzero_conv)Channelsofthetrunk" in lines
+    for name, field in catalog.every().items():
         assert f"--{name}" in lines, name
         assert "".join(field.help.split()) in lines, name
         if field.hint is not bool:
-            assert "".join(f"[default:{settings.toml(field.default)}]".split()) in lines, name
-    order = [text.index(f"─ {section} ─") for section in ("run", *settings.sections())]
+            assert "".join(f"[default:{toml(field.default)}]".split()) in lines, name
+    order = [text.index(f"─ {section} ─") for section in ("run", *catalog.sections())]
     assert order == sorted(order)
+
+
+def test_short_help_is_that_of_the_presets_kinds(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    status, text, _ = run("train", "tic_tac_toe_fast", "--help")
+    assert status == 0
+    preset = settings.resolve("tic_tac_toe_fast", {}, {})
+    common = {name for name, field in catalog.fields(preset).items() if field.common}
+    assert {name for name in catalog.every() if f"│ --{name} " in text} == common >= {"network.sizes", "learner.lr"}
+    assert len(text.splitlines()) < 80
+    assert text.index("─ network ─") < text.index("─ search ─") < text.index("─ run ─")
+    assert f"Peak learning rate. [default: {preset.learner.lr}]" in text
+    assert "--help-all" in text.splitlines()[-1]
+
+    for tokens in (["--network.kind", "resnet"], ["--network.kind=resnet"]):
+        text = run("train", "tic_tac_toe_fast", *tokens, "--help")[1]
+        assert ("--network.channels " in text, "--network.sizes " in text) == (True, False)
+    assert "--network.dropout " in run("train", "tic_tac_toe_fast", "--help-all")[1]
+    assert run("train", "tic_tac_to_fast", "--help")[2].startswith("error: unknown preset 'tic_tac_to_fast', and")
 
 
 def test_dry_run(run: Run, asked: Recorder, tmp_path: Path):
@@ -298,10 +334,10 @@ def test_compile_cache(run: Run, monkeypatch: pytest.MonkeyPatch):
 def test_presets(run: Run):
     status, text, _ = run("presets")
     assert status == 0
-    for name, path in settings.presets().items():
+    for name, path in presets_lib.files().items():
         [line] = [line for line in text.splitlines() if f" {name} " in line]
         assert f" {settings.load(path).game.name} " in line
-        assert settings.header(path)["strength"] in line
+        assert presets_lib.header(path)["strength"] in line
 
 
 # A game from a file

@@ -8,24 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
+from tables import search_config
 
 import envs
 from jaxzero import networks
-from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
-from jaxzero.networks import Network, Prediction
+from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.networks import MlpConfig, Network, Prediction, ResNetConfig
 from jaxzero.parallel import AXIS, make_mesh
-from jaxzero.search import Search, SearchResult
+from jaxzero.search import GumbelConfig, Search, SearchResult
 from jaxzero.training import iteration, learner
+from jaxzero.training.optimizers import SgdConfig
 
 ENV = envs.make("tic_tac_toe")
 CONFIG = Config(
     iterations=3,
     devices=1,
-    network=NetworkConfig(kind="mlp", sizes=(8,)),
-    search=SearchConfig(simulations=4),
+    network=MlpConfig(sizes=(8,)),
+    search=GumbelConfig(simulations=4),
     selfplay=SelfPlayConfig(games=8, plies=6, opening_plies=1),
     replay=ReplayConfig(capacity=8 * 24, window=64),
-    learner=LearnerConfig(batch=16, reuse=1.0, warmup=0),
+    learner=LearnerConfig(batch=16, replay_ratio=1.0, warmup=0),
 )
 
 
@@ -73,7 +75,7 @@ def run(steps, state, iterations):
 def test_any_number_of_devices_plays_the_same_games(kind):
     results = []
     for devices in (1, 2, 4):
-        config = dataclasses.replace(CONFIG, devices=devices, search=SearchConfig(kind=kind, simulations=4))
+        config = dataclasses.replace(CONFIG, devices=devices, search=search_config(kind, simulations=4))
         steps = iteration.make(config, ENV, lookup_network(ENV))
         state = steps.init(np.int32(0))
         assert state.games.plies.sharding.num_devices == devices
@@ -92,11 +94,11 @@ def test_any_number_of_devices_plays_the_same_games(kind):
 
 
 @pytest.mark.parametrize("network", [
-    NetworkConfig(kind="mlp", sizes=(16,)), NetworkConfig(channels=4, blocks=1, norm="batch")
+    MlpConfig(sizes=(16,)), ResNetConfig(channels=4, blocks=1, norm="batch")
 ], ids=["mlp", "batch norm"])  # fmt: skip
 def test_any_number_of_devices_makes_the_same_update(network):
     net = networks.make(network, ENV)
-    config = LearnerConfig(warmup=0, ema=0.5, optimizer="sgd", lr=0.1)
+    config = LearnerConfig(warmup=0, ema=0.5, optimizer=SgdConfig(), lr=0.1)
     optimizer = learner.optimizer(config, 100)
     variables = jax.jit(net.init)(jax.random.key(0))
     start = learner.TrainState(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
@@ -155,11 +157,11 @@ def test_runs_repeat_resume_compile_once_and_donate():
 
 def test_simulations_follow_the_schedule():
     """Each iteration plays what a run with that many simulations throughout would play from there."""
-    growing = dataclasses.replace(CONFIG, search=SearchConfig(schedule=(2, 9)))
+    growing = dataclasses.replace(CONFIG, search=GumbelConfig(schedule=(2, 9)))
     network = lookup_network(ENV)
     steps = iteration.make(growing, ENV, network)
     constant = {
-        n: iteration.make(dataclasses.replace(CONFIG, search=SearchConfig(simulations=n)), ENV, network) for n in (2, 9)
+        n: iteration.make(dataclasses.replace(CONFIG, search=GumbelConfig(simulations=n)), ENV, network) for n in (2, 9)
     }
     state = steps.init(np.int32(0))
     for done in range(4):
@@ -189,7 +191,7 @@ def test_no_ply_and_no_update_uses_a_key_again(monkeypatch):
         return SearchResult(jnp.argmax(legal, -1), even, value, jnp.ones_like(value), even, even), carry
 
     monkeypatch.setattr(iteration.search, "make", lambda *_: Search(lambda states: (), run_search))
-    config = dataclasses.replace(CONFIG, learner=LearnerConfig(batch=16, reuse=1 / 3, ema=0.0))
+    config = dataclasses.replace(CONFIG, learner=LearnerConfig(batch=16, replay_ratio=1 / 3, ema=0.0))
     assert config.updates == 1
     steps = iteration.make(config, ENV, lookup_network(ENV))
     state = steps.init(np.int32(0))

@@ -13,15 +13,17 @@ from jax.sharding import PartitionSpec
 
 import envs
 from jaxzero import networks
-from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.networks import MlpConfig, ResNetConfig
 from jaxzero.parallel import make_mesh
 from jaxzero.training import learner
 from jaxzero.training import replay as replay_lib
 from jaxzero.training.learner import Batch, TrainState
+from jaxzero.training.optimizers import MuonConfig, SgdConfig
 from jaxzero.training.transitions import Transition, compact_policy
 
 ENV = envs.make("tic_tac_toe")
-MLP = NetworkConfig(kind="mlp", sizes=(16,))
+MLP = MlpConfig(sizes=(16,))
 
 
 def on_one_device(function):
@@ -142,7 +144,9 @@ def test_muon_steps_are_orthogonal_and_as_large_as_those_of_adam():
         outputs = shape[-1]
         u, _, v = np.linalg.svd(rng.normal(size=(math.prod(shape[:-1]), outputs)), full_matrices=False)
         gradient = {"kernel": jnp.float32((u * np.geomspace(1, 30, outputs)) @ v).reshape(shape), "bias": ONES["bias"]}
-        chain = learner.optimizer(LearnerConfig(optimizer="muon", lr=0.1, warmup=0, weight_decay=0.0, clip=0.0), 100)
+        chain = learner.optimizer(
+            LearnerConfig(optimizer=MuonConfig(), lr=0.1, warmup=0, weight_decay=0.0, clip=0.0), 100
+        )
         params = jax.tree.map(jnp.zeros_like, gradient)
         change: Any = chain.update(gradient, chain.init(params), params)[0]
         towards = -u.T @ np.asarray(change["kernel"]).reshape(-1, outputs) @ v.T
@@ -154,7 +158,7 @@ def test_muon_steps_are_orthogonal_and_as_large_as_those_of_adam():
 
 
 def test_muon_decays_kernels_at_the_learning_rate():
-    for change in steps([ZERO, ZERO], weight_decay=0.5, optimizer="muon"):
+    for change in steps([ZERO, ZERO], weight_decay=0.5, optimizer=MuonConfig()):
         np.testing.assert_allclose(change["kernel"], -0.05 * PARAMS["kernel"], rtol=1e-5)
         assert not change["bias"].any()
 
@@ -172,8 +176,8 @@ def test_l2_decay_is_part_of_the_gradient():
 
 
 def test_momentum_gathers_l2_decay_only():
-    _, decoupled = steps([ONES, ONES], optimizer="sgd", weight_decay=0.5)
-    _, l2 = steps([ONES, ONES], optimizer="sgd", weight_decay=0.5, decay="l2")
+    _, decoupled = steps([ONES, ONES], optimizer=SgdConfig(), weight_decay=0.5)
+    _, l2 = steps([ONES, ONES], optimizer=SgdConfig(), weight_decay=0.5, decay="l2")
     np.testing.assert_allclose(decoupled["kernel"], -0.1 * (1.9 + 0.5 * PARAMS["kernel"]), rtol=1e-6)
     np.testing.assert_allclose(l2["kernel"], -0.1 * 1.9 * (1 + 0.5 * PARAMS["kernel"]), rtol=1e-6)
     np.testing.assert_allclose(decoupled["bias"], [-0.19, -0.19], rtol=1e-6)
@@ -181,8 +185,8 @@ def test_momentum_gathers_l2_decay_only():
 
 def test_clipping_by_the_global_norm():
     gradient = jax.tree.map(lambda x: 10 * x, ONES)  # norm 10 · √6
-    (clipped,), (free,) = steps([gradient], optimizer="sgd", clip=1.0), steps([gradient], optimizer="sgd")
-    (small,) = steps([ONES], optimizer="sgd", clip=3.0)
+    (clipped,), (free,) = steps([gradient], optimizer=SgdConfig(), clip=1.0), steps([gradient], optimizer=SgdConfig())
+    (small,) = steps([ONES], optimizer=SgdConfig(), clip=3.0)
     close(clipped, jax.tree.map(lambda x: -0.1 * x / np.sqrt(6), ONES), rtol=1e-6)
     close(free, jax.tree.map(lambda x: -x, ONES), rtol=1e-6)
     close(small, jax.tree.map(lambda x: -0.1 * x, ONES), rtol=1e-6)
@@ -206,7 +210,7 @@ def test_learning_rate(settings, values):
 
 
 def test_two_accumulated_batches_are_one_step_of_their_mean():
-    config = LearnerConfig(warmup=0, ema=0.0, weight_decay=0.1, optimizer="sgd", lr=0.1, clip=0.0)
+    config = LearnerConfig(warmup=0, ema=0.0, weight_decay=0.1, optimizer=SgdConfig(), lr=0.1, clip=0.0)
     first, second = random_batch(0, 8), random_batch(1, 8)
     both = jax.tree.map(lambda *x: jnp.concatenate(x), first, second)
     start, update = setup(dataclasses.replace(config, accumulate=2), total_updates=200)
@@ -221,7 +225,7 @@ def test_two_accumulated_batches_are_one_step_of_their_mean():
 
 
 def test_a_position_counts_as_much_as_it_weighs():
-    start, update = setup(LearnerConfig(warmup=0, optimizer="sgd", lr=0.1, clip=0.0))
+    start, update = setup(LearnerConfig(warmup=0, optimizer=SgdConfig(), lr=0.1, clip=0.0))
     both, key = random_batch(0, 8), jax.random.key(0)
     few = jax.tree.map(lambda x: x[:4], both)
     weighed, metrics = update(start, both, key, jnp.repeat(jnp.array([2.0, 0.0]), 4))
@@ -245,19 +249,22 @@ def test_ema_of_parameters(ema):
 
 
 @pytest.mark.parametrize(("network", "settings"), [
-    ({"value": "wdl"}, {"value_loss": "wdl", "policy_loss": "kl", "optimizer": "sgd", "decay": "l2"}),
-    ({"dropout": 0.5, "shared": False}, {"value_loss": "huber", "clip": 0.0, "schedule": "constant"}),
-    ({"kind": "resnet", "norm": "batch", "channels": 4, "blocks": 1}, {"accumulate": 2}),
-    ({"kind": "resnet", "channels": 4, "blocks": 1}, {"accumulate": 2, "optimizer": "muon"}),
+    (
+        MlpConfig(sizes=(16,), value="wdl"),
+        {"value_loss": "wdl", "policy_loss": "kl", "optimizer": SgdConfig(), "decay": "l2"},
+    ),
+    (MlpConfig(sizes=(16,), dropout=0.5, shared=False), {"value_loss": "huber", "clip": 0.0, "schedule": "constant"}),
+    (ResNetConfig(channels=4, blocks=1, norm="batch"), {"accumulate": 2}),
+    (ResNetConfig(channels=4, blocks=1), {"accumulate": 2, "optimizer": MuonConfig()}),
 ])  # fmt: skip
 def test_every_loss_and_optimizer_runs(network, settings):
-    state, update = setup(LearnerConfig(warmup=0, **settings), dataclasses.replace(MLP, **network))
+    state, update = setup(LearnerConfig(warmup=0, **settings), network)
     start = state
     for i in range(2):
         state, metrics = update(state, random_batch(0, 8), jax.random.key(i))
         assert all(np.isfinite(value) and value > 0 for value in jax.tree.leaves(metrics)), metrics
     assert not equal(state.variables["params"], start.variables["params"])
-    assert network.get("norm") != "batch" or not equal(state.variables["stats"], start.variables["stats"])
+    assert vars(network).get("norm") != "batch" or not equal(state.variables["stats"], start.variables["stats"])
 
 
 def test_overfits_a_fixed_batch():
@@ -281,7 +288,7 @@ CONFIG = Config(
     network=MLP,
     selfplay=SelfPlayConfig(games=4, plies=4),
     replay=ReplayConfig(capacity=64, window=32, growth=0.0),
-    learner=LearnerConfig(batch=8, reuse=1.0, warmup=0),
+    learner=LearnerConfig(batch=8, replay_ratio=1.0, warmup=0),
 )
 
 

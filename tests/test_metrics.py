@@ -20,7 +20,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
 from jaxzero import files, hardware
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 from jaxzero.runs import metrics, plot, sinks, table
 from jaxzero.runs.progress import Progress, short_number
 

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tables import search_config
 
 import envs
 from envs.core import random_opening
 from envs.tic_tac_toe import TicTacToe
 from jaxzero import models, networks, search
-from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
-from jaxzero.networks import DynamicsOutput, Latent, Prediction, values
+from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.networks import DynamicsOutput, Latent, MuZeroConvConfig, MuZeroMlpConfig, Prediction, values
 from jaxzero.runs import table
-from jaxzero.search import Search, SearchResult
+from jaxzero.search import GumbelConfig, Search, SearchResult
 from jaxzero.training import iteration, learner, losses, targets
 from jaxzero.training import replay as replay_lib
 from jaxzero.training.losses import Window, muzero_loss
@@ -24,8 +25,8 @@ from jaxzero.training.transitions import Transition, compact_policy
 
 ENV = envs.make("tic_tac_toe")
 FORMS = {
-    "mlp": NetworkConfig(kind="muzero_mlp", hidden_dim=16, latent_dim=8, value="wdl", projection=4),
-    "conv": NetworkConfig(kind="muzero_conv", channels=4, blocks=1, value="categorical", support=2, projection=4),
+    "mlp": MuZeroMlpConfig(hidden_dim=16, latent_dim=8, value="wdl", projection=4),
+    "conv": MuZeroConvConfig(channels=4, blocks=1, value="categorical", support=2, projection=4),
 }
 
 
@@ -189,7 +190,7 @@ def test_loss_of_an_unroll_by_hand():
         value=jnp.float32([[0.5, -1.0, 7.0, 7.0]]), reward=jnp.float32([[0.0, 1.0, 5.0, 5.0]]),
         to_play=jnp.int32([[1, 2, 0, 0]]), alive=jnp.array([[True, True, False, False]]),
     )  # fmt: skip
-    config = LearnerConfig(value_weight=0.25, reward_weight=2.0, follows_weight=0.5)
+    config = LearnerConfig(value_weight=0.25, reward_weight=2.0, to_play_weight=0.5)
     result = jax.jit(lambda params: muzero_loss(config, scripted(), params, window))(params)
 
     def cross_entropy(logits, target):
@@ -318,7 +319,7 @@ def test_the_tree_asks_no_rules(kind, engine):
         sealed.asked.clear()
         return jax.eval_shape(lambda params: made.run(params, keys, states, (), jnp.ones(4), True)[0], params)
 
-    config = SearchConfig(kind=kind, engine=engine)
+    config = search_config(kind, engine=engine)
     run(search.make(config, sealed, models.make(sealed, network), 8))
     assert sorted(sealed.asked) == ["legal", "seen"]
     with pytest.raises(AssertionError, match="rules were asked"):
@@ -332,7 +333,7 @@ def test_our_tree_agrees_with_mctx_and_masks_the_root(kind):
     states, keys = some_states(), jax.random.split(jax.random.key(0), 4)
     results = []
     for engine in ("tree", "mctx"):
-        made = search.make(SearchConfig(kind=kind, engine=engine), ENV, models.make(ENV, network), 12)
+        made = search.make(search_config(kind, engine=engine), ENV, models.make(ENV, network), 12)
         run = jax.jit(lambda params, made=made: made.run(params, keys, states, (), jnp.zeros(4), False)[0])
         results.append(run(params))
     ours, theirs = results
@@ -369,10 +370,10 @@ def test_whose_value_a_learned_child_has(to_play, expected):
 # Reanalyse and whole iterations
 
 CONFIG = Config(
-    iterations=3, devices=1, network=FORMS["mlp"], search=SearchConfig(simulations=4),
+    iterations=3, devices=1, network=FORMS["mlp"], search=GumbelConfig(simulations=4),
     selfplay=SelfPlayConfig(games=8, plies=6, opening_plies=1), replay=ReplayConfig(capacity=8 * 24, window=64),
     learner=LearnerConfig(
-        batch=16, reuse=1.0, warmup=0, unroll=2, value_loss="wdl", consistency_weight=0.5, reanalyse=0.25
+        batch=16, replay_ratio=1.0, warmup=0, unroll=2, value_loss="wdl", consistency_weight=0.5, reanalyse=0.25
     ),
 )  # fmt: skip
 
@@ -466,7 +467,7 @@ def test_a_model_of_one_game_is_learned():
 
 # Chance
 
-CHANCE = NetworkConfig(kind="muzero_mlp", hidden_dim=8, latent_dim=4, value="categorical", support=3, codes=5)
+CHANCE = MuZeroMlpConfig(hidden_dim=8, latent_dim=4, value="categorical", support=3, codes=5)
 
 
 def test_codes_of_a_window_are_learned_where_something_was_seen():
@@ -531,7 +532,7 @@ def test_search_with_learned_chance_is_an_expectation():
     text = "    .     .     .     .\n" * 3 + "    2     .     .     .\nply 0"
     state = jax.tree.map(lambda x: x[None], env.from_text(text))
     made = search.make(
-        SearchConfig(simulations=6, max_considered=1, max_depth=2), _Nine(), models.make(_Nine(), network)
+        GumbelConfig(simulations=6, max_considered=1, max_depth=2), _Nine(), models.make(_Nine(), network)
     )
     found, _ = jax.jit(lambda: made.run((), jax.random.split(jax.random.key(0), 1), state, (), jnp.zeros(1), False))()
     assert float(found.value[0]) == pytest.approx(0.5 + 0.75 * 8 - 0.25 * 4)

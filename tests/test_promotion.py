@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 import test_train as whole
 
-from jaxzero.config.schema import ConfigError, PromotionConfig
+from jaxzero.config.schema import PromotionConfig
 from jaxzero.evaluation import promotion
 from jaxzero.evaluation.matches import MatchResult
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import table
 

@@ -18,9 +18,10 @@ import numpy as np
 import pytest
 
 from jaxzero.config import settings
-from jaxzero.config.schema import Config, ConfigError
+from jaxzero.config.schema import Config
 from jaxzero.export.load import load
 from jaxzero.export.standalone import torch_module
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import metrics, table
 from jaxzero.runs.checkpoint import Checkpointer
@@ -197,7 +198,7 @@ def test_run_begins_with_weights_from_a_file(run: Run, tmp_path: Path):
 
     origin = load(weights, loaded.env, loaded.config.network)
     with train.Interrupt() as interrupt, Checkpointer(tmp_path / "none") as checkpoints:
-        trainer = train.Trainer(loaded.config, loaded.env, tmp_path, checkpoints, interrupt, origin)
+        trainer = train.Trainer(loaded.config, loaded.env, tmp_path, checkpoints, interrupt, {}, origin)
         train_state = trainer.begin(trainer.steps.init(np.int32(0))).train_state
     jax.tree.map(np.testing.assert_array_equal, trainer.fold(train_state.ema), origin.params)
     jax.tree.map(np.testing.assert_array_equal, trainer.fold(train_state.variables), origin.params)

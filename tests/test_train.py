@@ -20,8 +20,9 @@ import benchmarks.connect_four_oracle as oracle
 from envs.connect_four import ConnectFour
 from envs.tic_tac_toe import TicTacToe
 from jaxzero import evaluation, hardware, interrupts
-from jaxzero.config import settings
-from jaxzero.config.schema import Config, ConfigError
+from jaxzero.config import catalog, settings
+from jaxzero.config.schema import Config
+from jaxzero.messages import ConfigError
 from jaxzero.runs import metrics
 from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.training import iteration, train
@@ -33,7 +34,7 @@ network = {kind = "mlp", sizes = [8]}
 search = {simulations = 2, max_considered = 2}
 selfplay = {games = 8, plies = 8}
 replay = {capacity = 256, window = 64}
-learner = {batch = 16, reuse = 1.0, warmup = 2, schedule = "constant"}
+learner = {batch = 16, replay_ratio = 1.0, warmup = 2, schedule = "constant"}
 evaluation = {games = 2, opponents = ["random"], simulations = 2, final = false}
 checkpoint = {every = 1}
 log = {sinks = [], plot_every = 1000}
@@ -66,8 +67,7 @@ def tiny(tmp_path: Path) -> Changed:
 
     def changed(*changes: tuple[str, Any], name: str = "run") -> Config:
         config = settings.build(settings.read_tree(settings.tomllib.loads(TINY), "TINY"))
-        layer = {field: settings.value_of(config, field) for field in settings.fields()}
-        return settings.build(layer, {"name": name, "root": str(tmp_path)}, dict(changes))
+        return catalog.with_values(config, {"name": name, "root": str(tmp_path), **dict(changes)})
 
     return changed
 
@@ -115,8 +115,8 @@ def log_of(config: Config) -> str:
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> Config:
     """The uninterrupted run that others are compared with."""
-    layer = settings.read_tree(settings.tomllib.loads(TINY), "TINY")
-    config = settings.build(layer, {"name": "plain", "root": str(tmp_path_factory.mktemp("runs"))})
+    config = settings.build(settings.read_tree(settings.tomllib.loads(TINY), "TINY"))
+    config = catalog.with_values(config, {"name": "plain", "root": str(tmp_path_factory.mktemp("runs"))})
     drain(config)
     return config
 

@@ -53,9 +53,14 @@ def make_app(asked: str = "") -> App:
 def main(tokens: Sequence[str] | None = None) -> int:
     """Runs a command line -> exit status. A mistake of the user is one line on stderr and status 2; SIGINT, SIGTERM and
     SIGHUP are one line and status 128 + the signal's number."""
-    tokens = sys.argv[1:] if tokens is None else tokens
+    tokens = sys.argv[1:] if tokens is None else list(tokens)
     try:
         with interrupts.Interrupt():
+            if tokens[:1] == ["train"] and {"--help", "-h", "--help-all"} & set(tokens):
+                from jaxzero.cli import settings_help, train  # late: they import JAX
+
+                settings_help.show(train.train, tokens[1:])
+                return 0
             app = make_app(*tokens[:1])
             status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
         if status is not None or not (problem := streams.lost(sys.stdout)):

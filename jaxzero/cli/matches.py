@@ -9,7 +9,7 @@ from rich.table import Column, Table
 
 from jaxzero.cli.notices import notices
 from jaxzero.cli.options import Games, Plies, Seed, Simulations, compiles, whole
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 
 
 @compiles

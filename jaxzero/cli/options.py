@@ -8,8 +8,9 @@ from typing import Annotated, Any, get_origin
 from cyclopts import Group, Parameter
 
 from jaxzero import compiled, hardware
-from jaxzero.config import settings
-from jaxzero.config.schema import Range
+from jaxzero.config import catalog, settings
+from jaxzero.config.fields import Field, Range
+from jaxzero.config.values import toml, whole_number
 
 
 def raw_text(hint: Any, tokens: Sequence[Any]) -> str:
@@ -27,7 +28,7 @@ def whole(low: int, high: int) -> Parameter:
 
     def convert(hint: Any, tokens: Sequence[Any]) -> int:
         try:
-            return settings.whole_number(tokens[0].value, bounds)
+            return whole_number(tokens[0].value, bounds)
         except ValueError as error:
             raise ValueError(f"{error}.") from None
 
@@ -42,13 +43,15 @@ Simulations = Annotated[int | None, whole(0, 32_766)]
 Seed = whole(0, 2**32 - 1)
 
 
-def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
-    """A setting as an option of the command line, None unless given."""
+def option(name: str, field: Field, text: str = "", value: Any = None, group: Group | None = None) -> inspect.Parameter:
+    """A setting as an option of the command line, None unless given; the help has `text` and says that the default is
+    `value`."""
     kind = get_origin(field.hint) or field.hint
     parameter = Parameter(
         name=[f"--{name}", *ALIASES.get(name, ())],
-        help=f"{field.help} {field.range.sentence}" if field.range else field.help,
-        show_default=settings.toml(field.default),
+        help=text,
+        show=bool(text),
+        show_default=toml(value),
         group=group,
         converter={bool: None, dict: None, tuple: raw_texts}.get(kind, raw_text),
         consume_multiple=kind is tuple,
@@ -63,14 +66,28 @@ def option(name: str, field: settings.Field, group: Group) -> inspect.Parameter:
     )
 
 
-def with_settings(command: Callable[..., int | None]) -> Callable[..., int | None]:
-    """Gives a command an option for every setting in place of its `**options`."""
-    groups = {section: Group.create_ordered(section or "run") for section in ("", *settings.sections())}
+def with_options(command: Callable[..., int | None], options: Sequence[inspect.Parameter]) -> Callable[..., int | None]:
+    """The command with these options in place of its `**options`."""
     signature = inspect.signature(command, eval_str=True)
     own = [p for p in signature.parameters.values() if p.kind is not inspect.Parameter.VAR_KEYWORD]
-    options = [option(name, field, groups[field.section]) for name, field in settings.fields().items()]
-    command.__signature__ = signature.replace(parameters=own + options)  # pyright: ignore[reportFunctionMemberAccess]
-    return command
+
+    @functools.wraps(command)
+    def wrapper(*arguments: Any, **given: Any) -> int | None:
+        return command(*arguments, **given)
+
+    wrapper.__signature__ = signature.replace(parameters=[*own, *options])  # pyright: ignore[reportAttributeAccessIssue]
+    return wrapper
+
+
+def with_settings(command: Callable[..., int | None]) -> Callable[..., int | None]:
+    """The command with an option for every setting of every kind, and for old names, in place of its `**options`.
+
+    Its help, which depends on the preset, is written by `settings_help`.
+    """
+    known = catalog.every()
+    options = [option(name, field) for name, field in known.items()]
+    options += [option(old, known[new]) for old, new in settings.RENAMED.items()]
+    return with_options(command, options)
 
 
 def compiles(command: Callable[..., int | None]) -> Callable[..., int | None]:
@@ -93,5 +110,6 @@ def compiles(command: Callable[..., int | None]) -> Callable[..., int | None]:
     )
     signature = inspect.signature(command, eval_str=True)
     parameters = [*signature.parameters.values(), option]
+    parameters.sort(key=lambda parameter: parameter.kind)  # options by name come last
     prepared.__signature__ = signature.replace(parameters=parameters)  # pyright: ignore[reportAttributeAccessIssue]
     return prepared

@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from envs import suggest
 from jaxzero.cli.options import Seed, Simulations, Step, compiles, whole
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 from jaxzero.runs.table import is_score
 
 

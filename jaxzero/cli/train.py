@@ -11,13 +11,15 @@ from rich.table import Column, Table
 from jaxzero import interrupts
 from jaxzero.cli.notices import shown
 from jaxzero.cli.options import Step, compiles, with_settings
+from jaxzero.config import presets as presets_lib
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
+from jaxzero.config.resume import check_allowed
 from jaxzero.runs.progress import Progress
 
 
-@compiles
 @with_settings
+@compiles
 def train(
     preset: str,
     /,
@@ -33,8 +35,8 @@ def train(
     Ctrl-C, SIGTERM and SIGHUP let it finish the iteration under way and save it; a second Ctrl-C stops it at once. The
     exit status is then 130, 143 or 129, and the same command goes on.
 
-    Every setting below is an option; it overrides the environment (JAXZERO_SEARCH_SIMULATIONS=64,
-    JAXZERO_NETWORK_SIZES=64,64), which overrides the preset, which overrides the defaults shown.
+    Every setting is an option. It overrides the environment (JAXZERO_SEARCH_SIMULATIONS=64,
+    JAXZERO_EVALUATION_OPPONENTS=random,greedy), which overrides the preset, which overrides the defaults.
 
     Parameters
     ----------
@@ -49,7 +51,7 @@ def train(
     allow_change
         Settings or sections that a resume may change, such as learner.lr.
     """
-    settings.check_allowed(allow_change or ())
+    check_allowed(allow_change or ())
     given = {key.replace("__", "."): value for key, value in options.items()}
     config = settings.resolve(preset, given, os.environ)
     env = make_env(config.game)
@@ -75,7 +77,7 @@ def presets() -> None:
     """List the presets and what they were measured to reach."""
     facts = ("hardware", "time", "strength")
     table = Table(*(Column(name, no_wrap=True) for name in ("preset", "game")), *facts)
-    for name, path in settings.presets().items():
-        header = settings.header(path)
+    for name, path in presets_lib.files().items():
+        header = presets_lib.header(path)
         table.add_row(name, settings.load(path).game.name, *(header.get(fact, "") for fact in facts))
     rich.print(table)

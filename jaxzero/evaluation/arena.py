@@ -22,12 +22,14 @@ from jaxzero import messages
 from jaxzero.clock import timestamp
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import ConfigError, GameConfig
+from jaxzero.config.schema import GameConfig
+from jaxzero.config.values import quoted
 from jaxzero.evaluation import books, host, matches
 from jaxzero.evaluation.base import Contestant, HostPlayer
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import checkpoint_step, make_player, search_agent
 from jaxzero.evaluation.sprt import Sprt, pair_counts
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs.checkpoint import check_writable
 from jaxzero.runs.progress import Watch
@@ -183,7 +185,7 @@ def game_of(game: str, options: dict[str, str], players: Sequence[str]) -> GameC
     for player in players:
         with contextlib.suppress(ConfigError):
             return settings.load(folder_lib.find(re.split("[@:]", player)[0]) / folder_lib.CONFIG).game
-    neither = " nor ".join(map(settings.quoted, players))
+    neither = " nor ".join(map(quoted, players))
     raise ConfigError(f"game: neither {neither} is a run whose game it could be; give --game")
 
 
@@ -235,7 +237,7 @@ def evaluate(
     except ConfigError:
         raise
     except ValueError:
-        raise ConfigError(f"iteration: {settings.quoted(iteration)} is not latest, best or a number") from None
+        raise ConfigError(f"iteration: {quoted(iteration)} is not latest, best or a number") from None
     loaded = folder_lib.load(folder, step)
     check_opening(loaded.env, match.opening_plies)
     agent = search_agent(loaded.env, loaded.network, loaded.config, simulations)

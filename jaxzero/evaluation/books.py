@@ -16,8 +16,9 @@ import numpy as np
 from envs.core import begins_alike
 from jaxzero import files, messages, records
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import ConfigError, GameConfig
+from jaxzero.config.schema import GameConfig
 from jaxzero.evaluation.matches import MatchResult
+from jaxzero.messages import ConfigError
 from jaxzero.runs.checkpoint import check_writable
 
 _log = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ import numpy as np
 
 from envs import Env
 from envs.host import legal_actions_of_all, step_all
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.players import require_deterministic
+from jaxzero.messages import ConfigError
 
 BATCH = 256  # positions in one call, always, so that nothing is traced twice
 

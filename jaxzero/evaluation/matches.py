@@ -18,8 +18,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from envs import Env
 from envs.core import advance_and_tell, opening_moves
 from jaxzero import files
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.base import Player
+from jaxzero.messages import ConfigError
 from jaxzero.parallel import AXIS, keys_by_index, make_mesh
 
 LANES = {"cpu": 128}

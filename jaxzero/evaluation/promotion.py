@@ -15,12 +15,13 @@ import jax
 
 from envs import Env
 from jaxzero import files
-from jaxzero.config.schema import Config, ConfigError, PromotionConfig
+from jaxzero.config.schema import Config, PromotionConfig
 from jaxzero.evaluation import arena, books, matches
 from jaxzero.evaluation.base import Contestant, Player
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import search_agent
 from jaxzero.evaluation.sprt import Sprt, pair_counts
+from jaxzero.messages import ConfigError
 from jaxzero.networks import Network
 
 METADATA = "metadata.json"

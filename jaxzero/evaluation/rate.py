@@ -22,10 +22,11 @@ import numpy as np
 from envs import Env
 from jaxzero import files, messages
 from jaxzero.clock import timestamp
-from jaxzero.config.schema import Config, ConfigError
+from jaxzero.config.schema import Config
 from jaxzero.evaluation import arena, host, matches, players, rating
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player
 from jaxzero.evaluation.sprt import SCORES, pair_counts
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import plot
 from jaxzero.runs.checkpoint import Checkpointer, check_writable

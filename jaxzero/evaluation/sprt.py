@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 
 SCORES = np.array([0.0, 0.25, 0.5, 0.75, 1.0])  # of a pair, for the agent
 UNSEEN = 1e-3  # counted for a score that has not been seen, so that it stays possible

@@ -19,11 +19,12 @@ from typing import Any, NamedTuple
 from envs import Env
 from jaxzero import files, messages
 from jaxzero.clock import timestamp
-from jaxzero.config import settings
-from jaxzero.config.schema import Config, ConfigError, NetworkConfig
+from jaxzero.config import catalog, settings
+from jaxzero.config.schema import Config, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity
 from jaxzero.export.formats import Format
 from jaxzero.export.model import ExportError, Model, find_kind, make
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import metrics
 from jaxzero.runs.checkpoint import check_writable
@@ -113,7 +114,7 @@ def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dic
     if skipped:
         _log.warning(skipped)
     row = next((row for row in reversed(rows) if row["iteration"] == step), {})
-    layer = {name: settings.value_of(config, name) for name in settings.fields() if name not in PRIVATE}
+    layer = {name: value for name, value in catalog.values(config).items() if name not in PRIVATE}
     return {"iteration": step, **info, "elo": rating(folder, step), "metrics": row, "config": layer}
 
 

@@ -18,10 +18,11 @@ from envs.chess import Chess
 from envs.core import begins_alike
 from jaxzero import records
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import ConfigError, GameConfig
+from jaxzero.config.schema import GameConfig
 from jaxzero.evaluation import analysis, arena, players
 from jaxzero.evaluation.analysis import Analysis
 from jaxzero.evaluation.base import Contestant, HostPlayer, Positions
+from jaxzero.messages import ConfigError
 from jaxzero.records import Game, san
 from jaxzero.runs import folder as folder_lib
 

@@ -8,8 +8,9 @@ import numpy as np
 
 from envs import Env
 from jaxzero import files
-from jaxzero.config import settings
+from jaxzero.config import catalog
 from jaxzero.config.schema import Config, GameConfig
+from jaxzero.config.values import toml
 from jaxzero.report.samples import RANDOM, Ply, Sample
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs.curves import NOISY, RATED, Rows, elo_lines, known, series, smooth, thin
@@ -129,9 +130,9 @@ def count(number: float | None) -> str | None:
 def changed_settings(config: Config) -> list[tuple[str, str, str]]:
     """Name, value and default of the settings that are not the default."""
     return [
-        (name, settings.toml(value), settings.toml(field.default))
-        for name, field in settings.fields().items()
-        if name not in ("name", "root") and (value := settings.value_of(config, name)) != field.default
+        (name, toml(value), toml(field.default))
+        for name, field in catalog.fields(config).items()
+        if name not in ("name", "root") and (value := catalog.values(config)[name]) != field.default
     ]
 
 

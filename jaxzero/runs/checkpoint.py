@@ -34,7 +34,7 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from jaxzero import files, messages
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 
 LAYOUT = 2  # of the arrays' names; raise it when they change, so that older runs are refused in one line
 _log = logging.getLogger(__name__)

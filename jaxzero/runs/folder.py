@@ -20,8 +20,10 @@ from envs import Env, suggest
 from jaxzero import files, networks
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import Config, ConfigError
-from jaxzero.messages import shortened
+from jaxzero.config.resume import check_resume
+from jaxzero.config.schema import Config
+from jaxzero.config.values import TEXT
+from jaxzero.messages import ConfigError, shortened
 from jaxzero.runs.checkpoint import Checkpointer, check_writable, reported
 
 CONFIG, RATINGS, VERSIONS, CHANGES = "config.toml", "ratings.json", "versions.json", "changes.jsonl"
@@ -60,7 +62,7 @@ def opened(config: Config, allow_change: Sequence[str], overwrite: bool) -> Iter
         raise ConfigError(f"{folder}: exists and is not a run; choose another --name or --root")
     changes = []
     if known and not overwrite:
-        changes = settings.check_resume(settings.load(folder / CONFIG), config, allow_change)
+        changes = check_resume(settings.load(folder / CONFIG), config, allow_change)
     check_writable(folder)
     Checkpointer(folder / "checkpoints").close()  # refused before anything is deleted
     with contextlib.ExitStack() as held:
@@ -149,13 +151,13 @@ def find(run: str) -> Path:
     Raises:
         ConfigError: there is no such run.
     """
-    root = Path(settings.read_environment(os.environ).get("root", Config.root))
+    root = settings.root(os.environ)
     with contextlib.suppress(OSError, ValueError):  # a name that no file can have
         for folder in (Path(run), root / run):
             if (folder / CONFIG).is_file():
                 return folder
     known = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}"))
-    near = shortened(suggest(run[: settings.TEXT], known), 200) if known else "none yet"
+    near = shortened(suggest(run[:TEXT], known), 200) if known else "none yet"
     raise ConfigError(f"{shortened(run)}: no run there or in {shortened(str(root))} (no {CONFIG}); {near}")
 
 

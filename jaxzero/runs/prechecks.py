@@ -16,7 +16,7 @@ from envs.contract import check_contract
 from envs.judges import NoJudgeError, compare, judge_of
 from envs.perft import KNOWN, perft
 from jaxzero import files
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 
 FILE = "prechecks.json"
 QUICK_LINES, LINES = 10_000, 1_000_000  # longest count of lines, quick and full

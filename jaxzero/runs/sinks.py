@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 from jaxzero.runs import table
 
 

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 
 from envs import Env
 from envs.core import random_action, where
-from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model, Params, Root
 from jaxzero.models.simulator import legal_in
 from jaxzero.search import reuse
+from jaxzero.search.config import SearchConfig
 from jaxzero.search.tree import Layout, Tree, plant
 
 

@@ -5,20 +5,19 @@ Letters: N samples on this device, K plies that a model is unrolled over.
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import optax.contrib
 
 from envs import Env
 from jaxzero import models, search
 from jaxzero.config.schema import Config, LearnerConfig
 from jaxzero.networks import Network, Variables
 from jaxzero.parallel import AXIS, keys_by_index
+from jaxzero.training import optimizers
 from jaxzero.training.losses import Window, alphazero_loss, by_depth, muzero_loss
 from jaxzero.training.transitions import Source, Transition, compact_policy
 
@@ -51,26 +50,10 @@ def learning_rate(config: LearnerConfig, total_updates: int) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(0.0, config.lr, warmup, max(steps, warmup + 1), 0.01 * config.lr)
 
 
-def muon() -> optax.GradientTransformation:
-    """Muon (Jordan et al. 2024) for the kernels, whose last axis is their output, and Adam with Nesterov's momentum for
-    the rest.
-
-    Steps have the root mean square of Adam's (Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2), so
-    that both take the same learning rate.
-    """
-
-    def kernels(tree: Any) -> Any:
-        numbers = optax.contrib.MuonDimensionNumbers
-        return jax.tree.map(lambda x: numbers(tuple(range(x.ndim - 1)), x.ndim - 1) if x.ndim > 1 else None, tree)
-
-    # The learning rate comes after the decay of the weights; -1 leaves the sign as it is elsewhere in the chain.
-    return optax.contrib.muon(-1.0, muon_weight_dimension_numbers=kernels, consistent_rms=0.2)
-
-
 def optimizer(config: LearnerConfig, total_updates: int) -> optax.GradientTransformation:
-    """Clipping, decay of the weights (kernels, not biases) and Adam, SGD with momentum or Muon."""
+    """Clipping, decay of the weights (kernels, not biases) and the optimizer's steps."""
     decay = optax.add_decayed_weights(config.weight_decay, lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree))
-    step = {"adam": optax.scale_by_adam, "sgd": partial(optax.trace, decay=0.9), "muon": muon}[config.optimizer]()
+    step = optimizers.make(config.optimizer)
     # Something in its place without clipping too, so that a resumed run may change it.
     parts = [optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()]
     parts += [decay, step] if config.decay == "l2" else [step, decay]
@@ -139,7 +122,7 @@ def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., 
     A λ-return is linear in the root values, so that what a new value changes is added; those of plies beyond the window
     stay as they were.
     """
-    searcher = search.make(dataclasses.replace(config.search, reuse=False), env, models.make(env, network))
+    searcher = search.make(config.search.afresh(), env, models.make(env, network))
     td_lambda = config.learner.td_lambda
 
     def reanalyse(variables: Variables, played: Transition, value: jax.Array, key: jax.Array):

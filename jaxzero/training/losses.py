@@ -162,7 +162,7 @@ def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Win
     }
     weights = {
         "policy_loss": 1.0, "value_loss": config.value_weight, "reward_loss": config.reward_weight,
-        "to_play_loss": config.follows_weight,
+        "to_play_loss": config.to_play_weight,
     }  # fmt: skip
     if codes is not None and moved.codes is not None:
         # Nobody has seen what came after the end.

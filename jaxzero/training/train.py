@@ -17,7 +17,7 @@ from envs.contract import check_contract
 from jaxzero import evaluation, files, hardware, messages, networks
 from jaxzero.clock import timestamp
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import Config, ConfigError, GameConfig
+from jaxzero.config.schema import Config, GameConfig
 from jaxzero.config.validation import validate
 from jaxzero.evaluation import measures, promotion
 from jaxzero.export import parity, publish
@@ -26,12 +26,9 @@ from jaxzero.export.load import initial_weights
 from jaxzero.export.model import make as make_model
 from jaxzero.export.publish import export_run
 from jaxzero.interrupts import Interrupt
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
-<<<<<<< HEAD
-from jaxzero.runs import metrics, plot, prechecks, table
-=======
-from jaxzero.runs import metrics, prechecks
->>>>>>> cli
+from jaxzero.runs import metrics, prechecks, table
 from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.training import iteration, learner
 from jaxzero.training.dry_run import dry_run
@@ -82,13 +79,15 @@ def run(
     origin = None
     if config.init_from and (overwrite or not folder_lib.has_checkpoint(config)):  # before anything is deleted
         origin = initial_weights(config, env)
+    opponents = evaluation.opponents(env, config)  # before anything is deleted, too
     with folder_lib.opened(config, allow_change, overwrite) as (folder, changes):
         try:
             metrics.open_log(folder)
             precheck(env, folder)
             with Interrupt() as interrupt, Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
                 interrupt.outlook = lambda: outlook(checkpoints)
-                yield from Trainer(config, env, folder, checkpoints, interrupt, origin).rows(changes, from_step)
+                trainer = Trainer(config, env, folder, checkpoints, interrupt, opponents, origin)
+                yield from trainer.rows(changes, from_step)
         except Exception as error:
             _log.exception("the run ended with an error")
             if message := explained(error, folder):
@@ -143,6 +142,7 @@ class Trainer:
         folder: Path,
         checkpoints: Checkpointer,
         interrupt: Interrupt,
+        opponents: evaluation.Opponents,
         origin: Origin | None = None,
     ):
         self.config, self.env, self.folder = config, env, folder
@@ -157,7 +157,7 @@ class Trainer:
         self.draw_after = 0.0  # by time.monotonic
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
         self.promotions: list[promotion.Entry] | None = []
-        self.evaluators = evaluation.make(env, self.network, config)
+        self.evaluators = evaluation.make(env, self.network, config, opponents)
         self.measures = measures.make(env, self.network, config)
         self.gate = None
         if config.promotion.rule != "off":

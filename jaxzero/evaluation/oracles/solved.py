@@ -9,9 +9,9 @@ from envs import Env
 from envs.core import random_opening
 from envs.host import legal_actions_of_all, step_all
 from jaxzero import solvers
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.exhaustive import BATCH, batched, merge, take
 from jaxzero.evaluation.oracles.judged import Judged
+from jaxzero.messages import ConfigError
 
 DRAWN = 2_000  # random positions drawn; equal ones count once
 
