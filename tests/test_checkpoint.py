@@ -28,7 +28,8 @@ from jax.sharding import PartitionSpec
 
 from jaxzero import files
 from jaxzero.runs import checkpoint
-from jaxzero.runs.checkpoint import Checkpointer, CheckpointError, _host_copies
+from jaxzero.runs.arrays import host_copies
+from jaxzero.runs.checkpoint import Checkpointer, CheckpointError
 
 
 def test_dtypes_shapes_and_structure_round_trip(tmp_path):
@@ -72,7 +73,7 @@ def test_donated_right_after_save(tmp_path):
 
 def test_save_copies_before_it_returns(tmp_path):
     arrays = [jnp.arange(64.0), np.arange(64.0)]
-    copies = _host_copies("learner", arrays).values()
+    copies = host_copies("learner", arrays).values()
     assert not any(np.shares_memory(np.asarray(x), y) for x, y in zip(arrays, copies, strict=True))
     with Checkpointer(tmp_path) as checkpointer:
         checkpointer.save(1, arrays, None, {})
