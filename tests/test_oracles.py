@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_train as whole
+import tiny_runs as whole
 from test_evaluation import PythonTicTacToe, move_values
 
 import envs

@@ -8,14 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-import test_train as whole
+import tiny_runs as whole
 
 from jaxzero.config.schema import PromotionConfig
 from jaxzero.evaluation import promotion
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
-from jaxzero.runs import table
+from jaxzero.runs import metrics, table
 
 tiny, quick = whole.tiny, whole.quick
 ALWAYS = (("promotion.rule", "threshold"), ("promotion.every", 1), ("promotion.games", 8), ("promotion.threshold", 0.0),
@@ -186,7 +186,7 @@ def test_a_run_whose_books_are_damaged_goes_on(tiny):
     )
     assert told + "dropped; the file as it was is metrics.jsonl.old; rows of iterations 2 are missing" in log
     assert "learning_curve.png: not drawn: " in log
-    assert [row["iteration"] for row in whole.metrics.read(folder)] == [1, 3, 4]
+    assert [row["iteration"] for row in metrics.read(folder)] == [1, 3, 4]
 
 
 def test_what_cannot_work_is_refused(tiny):

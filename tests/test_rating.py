@@ -6,7 +6,7 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_train as whole
+import tiny_runs as whole
 from scipy.optimize import minimize
 
 from jaxzero.evaluation import rate, rating

@@ -1,4 +1,4 @@
-"""What a network is: pure functions over one tree of variables, made from a flax module.
+"""The type of a network: pure functions over one tree of variables, made from a flax module.
 
 Letters: B batch, A actions.
 """
@@ -72,7 +72,7 @@ class Prediction(NamedTuple):
 
 
 class DynamicsOutput(NamedTuple):
-    """What a learned model says of an action."""
+    """Outputs of a learned model for an action."""
 
     latent: jax.Array  # f32[B, ...]  in [0, 1]
     reward: jax.Array  # f32[B]  to the player who acted

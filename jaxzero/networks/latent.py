@@ -84,7 +84,7 @@ class Dense(nnx.Module):
 
 
 class LatentModule(nnx.Module):
-    """What both forms share: their parts are `encoder`, `mover`, with codes `settler` and `coder`, and the heads by
+    """Base of both forms. A form sets `encoder`, `mover`, with codes `settler` and `coder`, and the heads by
     name."""
 
     projector: Any
@@ -130,11 +130,11 @@ class LatentModule(nnx.Module):
         raise NotImplementedError
 
     def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
-        """What an action changes; f32[B, A], one-hot."""
+        """The change of the latent by an action f32[B, A], one-hot."""
         raise NotImplementedError
 
     def happen(self, latent: jax.Array, code: jax.Array) -> jax.Array:
-        """What an outcome of chance changes; f32[B, M], one-hot."""
+        """The change of the latent by an outcome of chance f32[B, M], one-hot."""
         raise NotImplementedError
 
     def read(self, head: Any, latent: jax.Array) -> jax.Array:
@@ -217,7 +217,7 @@ class ConvModel(LatentModule):
 
 
 def coder(env: Env, codes: int, hidden_dim: int, types: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """What tells from two observations which code happened between them, where there are codes."""
+    """The encoder of codes: from two observations, which code happened between them. Empty without codes."""
     if not codes:
         return {}
     inputs, sizes = 2 * math.prod(env.observation_shape), (hidden_dim,) * 2

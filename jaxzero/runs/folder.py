@@ -41,7 +41,7 @@ class Loaded(NamedTuple):
     params: Any
     config: Config
     step: int  # iterations trained
-    info: dict[str, Any]  # what the checkpoint says of itself
+    info: dict[str, Any]  # of the checkpoint: totals, versions
 
 
 def folder_of(config: Config) -> Path:

@@ -1,4 +1,4 @@
-"""What is checked of a game before networks learn from it: `jaxzero check`, and a quick form before every run."""
+"""Checks of a game before training: `jaxzero check`, and a quick form before every run."""
 
 import contextlib
 import json

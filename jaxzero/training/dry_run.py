@@ -1,4 +1,4 @@
-"""What a run would be, without compiling anything."""
+"""A dry run: configuration, sizes and memory, without compiling anything."""
 
 import math
 from pathlib import Path

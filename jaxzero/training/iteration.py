@@ -33,7 +33,7 @@ busy machine."""
 
 
 class Best(NamedTuple):
-    """The network that plays where it takes a match to be promoted."""
+    """The network that plays self-play games when promotion is on."""
 
     variables: networks.Variables  # EMA of the iteration below
     iteration: jax.Array  # i32[]
@@ -42,7 +42,7 @@ class Best(NamedTuple):
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class RunState:
-    """All that a resumed run needs."""
+    """All that a resumed run needs on the devices; a checkpoint's `info` holds the totals of the host."""
 
     iteration: jax.Array  # i32[]  iterations finished
     key: jax.Array  # u32[2]  the run's key; never changes, streams are folded in
@@ -164,13 +164,13 @@ def promoted(state: RunState) -> RunState:
 
 
 def learner_part(state: RunState) -> dict[str, Any]:
-    """What every checkpoint keeps."""
+    """The part of a state that every checkpoint keeps."""
     part = {"iteration": state.iteration, "key": state.key, "train_state": state.train_state}
     return part | ({"best": state.best} if state.best else {})
 
 
 def data_part(state: RunState) -> dict[str, Any]:
-    """What only the newest checkpoints keep."""
+    """The part that only the newest checkpoints keep."""
     return {"games": state.games, "replay": state.replay}
 
 
@@ -181,7 +181,7 @@ def abstract_state(config: Config, env: Env) -> tuple[dict[str, Any], dict[str, 
 
 
 def averages(config: Config, sums: dict[str, Any], metrics: dict[str, Any]) -> dict[str, float]:
-    """The row of numbers that people read, from host values of `self_play`'s sums and `learn`'s metrics."""
+    """The numbers of a row of metrics, from host values of `self_play`'s sums and `learn`'s metrics."""
     positions = config.selfplay.games * config.selfplay.plies
     row = {"policy_entropy": float(sums["entropy"]) / positions}
     if games := float(sums["games"]):

@@ -63,7 +63,7 @@ def optimizer(config: LearnerConfig, total_updates: int) -> optax.GradientTransf
 
 
 def make_batch(env: Env, config: LearnerConfig, played: Transition, value: jax.Array, key: jax.Array) -> Batch:
-    """What N plies and their value targets f32[N] teach, each turned by a random symmetry if `config.augment`."""
+    """A batch of N plies with value targets f32[N], each under a random symmetry if `config.augment`."""
     turn = draw_symmetries(env, config, key, len(value))
     observation = turned(env, jax.vmap(env.observe)(played.state), turn)
     return Batch(observation, turned_actions(env, played.moves, turn), played.weights, played.policy_weight, value)
@@ -72,8 +72,8 @@ def make_batch(env: Env, config: LearnerConfig, played: Transition, value: jax.A
 def make_window(
     env: Env, config: LearnerConfig, played: Transition, value: jax.Array, key: jax.Array, seen: bool = False
 ) -> Window:
-    """The same of N positions and the K plies after each, [N, K + 1], for a model to be unrolled over; without `seen`
-    only the first of them is shown."""
+    """A window of N positions and the K plies after each, [N, K + 1], to unroll a model over. With `seen` it holds the
+    observations of all K + 1 positions, else of the first only."""
     count, plies = value.shape
     turn = draw_symmetries(env, config, key, count)
     shown = plies if seen else 1
@@ -91,7 +91,7 @@ def make_window(
 
 
 def draw_symmetries(env: Env, config: LearnerConfig, key: jax.Array, count: int) -> jax.Array | None:
-    """i32[N] into `env.symmetries`; None: nothing is turned."""
+    """Indices i32[N] into `env.symmetries`; None if there is nothing to choose."""
     if not config.augment or len(env.symmetries) == 1:
         return None
     return jax.random.randint(key, (count,), 0, len(env.symmetries))
@@ -116,7 +116,7 @@ def turned_actions(env: Env, actions: jax.Array, turn: jax.Array | None) -> jax.
 
 def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., Any]:
     """The function `reanalyse(variables, played, value, key) -> (played, value)` on [N, K + 1]: the first
-    `learner.reanalyse` of the N get the policies and root values that the latest network finds in their positions
+    `learner.reanalyse` of the N get new policies and root values from a search with the latest network
     (Schrittwieser et al. 2021, "Online and offline reinforcement learning by planning with a learned model").
 
     A λ-return is linear in the root values, so that what a new value changes is added; those of plies beyond the window
@@ -161,13 +161,13 @@ def make_update(network: Network, config: LearnerConfig, optimizer: optax.Gradie
     """The function `update(state, batch, key, weight=1) -> (state, metrics)`, to be run under the mesh axis `AXIS`:
     each device holds N positions, which weigh f32[N]; gradients and statistics are those of the whole batch."""
 
-    def modelled(params, stats, window: Window, weight, key):
+    def muzero(params, stats, window: Window, weight, key):
         assert network.latent is not None
         losses = muzero_loss(config, network.latent, params, window)
         total = (weight * losses.pop("loss")).mean()
         return total, (stats, {"loss": total} | by_depth(losses, window.alive))
 
-    def judged(params, stats, batch: Batch, weight, key):
+    def alphazero(params, stats, batch: Batch, weight, key):
         prediction, stats = network.predict(
             {"params": params, "stats": stats}, batch.observation, train=True, key=key, axis_name=AXIS
         )
@@ -175,7 +175,7 @@ def make_update(network: Network, config: LearnerConfig, optimizer: optax.Gradie
         means = {name: (weight * values).mean() for name, values in losses.items()}
         return means["loss"], (stats, means)
 
-    loss = modelled if network.latent else judged
+    loss = muzero if network.latent else alphazero
 
     def update(state: TrainState, batch: Batch | Window, key: jax.Array, weight: Any = 1.0):
         variables = state.variables
@@ -207,7 +207,7 @@ def make_learn(
     steps = config.learner.unroll if network.latent else 0
 
     def batch_of(state: TrainState, source: Source, key: jax.Array, turning: jax.Array, count: int):
-        """A batch to judge, or to unroll a model over, and its weights [N]."""
+        """A `Batch`, or a `Window` for a network with a model, and its weights f32[N]."""
         drawn, looked = jax.random.split(key)
         played, value, weight = source.draw(drawn, count, steps)
         if reanalyse:

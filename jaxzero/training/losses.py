@@ -73,7 +73,7 @@ def alphazero_loss(
 
 
 class Window(NamedTuple):
-    """A position and the K plies after it. What is beyond the end of the game is not `alive` and counts nothing: no
+    """A position and the K plies after it. Plies beyond the end of the game are not `alive`: they have no loss, so no
     reward, value or policy is invented there."""
 
     observation: jax.Array  # f32[N, K + 1, …]
@@ -91,7 +91,7 @@ COMMITMENT = 0.1  # weight of the encoder's distance from its codes, and of thei
 
 
 class Outcomes(NamedTuple):
-    """What chance did between the positions of a window."""
+    """Outcomes of chance between the positions of a window, as codes."""
 
     happened: jax.Array  # f32[K, N, M]  one-hot, without gradient
     code: jax.Array  # f32[K, N, M]  the same with the gradient of the probabilities (straight through)
@@ -117,8 +117,8 @@ def outcomes(network: Latent, params: Any, observation: jax.Array, seen: jax.Arr
 
 
 def unroll(network: Latent, params: Any, window: Window) -> tuple[Prediction, DynamicsOutput, Outcomes | None]:
-    """What the model says of the K + 1 positions, of the K actions and, if it knows chance, of what happened after
-    each. Half of the gradient goes on from each step to the one before."""
+    """Unrolls the model: predictions of the K + 1 positions, outputs for the K actions and, with codes, the outcomes of
+    chance after them. Each step passes half of its gradient to the one before (appendix G)."""
     action = jnp.moveaxis(window.action[:, :-1], 1, 0).astype(jnp.int32)
     latent = network.represent(params, window.observation[:, 0])
     codes = outcomes(network, params, window.observation, window.alive) if network.num_codes else None

@@ -1,4 +1,4 @@
-"""Self-play: many games at once, one search a ply; finished games start anew. What it gives is a chunk of play.
+"""Self-play: many games in parallel, one search a ply. A finished game is replaced by a new one. Returns chunks.
 
 Letters: B games (lanes) on this device, n plies of a chunk.
 """
@@ -43,7 +43,7 @@ def start(env: Env, search: Search, key: jax.Array, lanes: jax.Array, opening_pl
 
 
 def find_moves(search: Search, cheap: Search | None, share: float, key: jax.Array, *games: Any) -> tuple[Any, Any]:
-    """What is found about the games of one ply (playout cap randomisation: Wu 2019, section 3.1): `(result, carry)`.
+    """Searches every game for one ply (playout cap randomisation: Wu 2019, section 3.1): `(result, carry)`.
 
     With probability `share` they are searched in full and with noise, else by the cheap search without noise, and the
     policy is not trained on. All games share the draw, as a batch of both would cost as much as the larger."""
@@ -64,7 +64,7 @@ def find_moves(search: Search, cheap: Search | None, share: float, key: jax.Arra
 def make_play(env: Env, search: Search, config: Config, cheap: Search | None = None) -> Play:
     """The function that plays n plies of every game; `cheap` searches the plies beyond `search.full_share`.
 
-    Of the configuration it uses the parts about search and self-play alone.
+    It reads the sections `search` and `selfplay` of the configuration only.
     """
     settings, share = config.selfplay, config.search.full_share
 

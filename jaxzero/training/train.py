@@ -96,7 +96,7 @@ def run(
 
 
 def outlook(checkpoints: Checkpointer) -> str:
-    """What an interrupted run says of itself."""
+    """One line for an interrupted run: what is saved."""
     newest = max(checkpoints.steps(), default=0)
     return f"saved up to iteration {newest}; the same command goes on" if newest else "nothing is saved yet"
 
@@ -330,7 +330,8 @@ class Trainer:
         return row
 
     def promote(self, state: iteration.RunState, done: int) -> tuple[iteration.RunState, Row]:
-        """The latest network against the best one, which it may replace."""
+        """Plays the latest network against the best one and replaces that if it is beaten. Returns the state and
+        numbers for the row."""
         assert self.gate is not None
         assert state.best is not None
         assert self.promotions is not None
@@ -342,18 +343,18 @@ class Trainer:
             state = iteration.promoted(state)
         verb = "is now" if decision.promoted else "does not replace"
         _log.info("iteration %d %s best (of iteration %d): %s", done, verb, against, decision.reason)
-        facts = promotion.record(
+        match = promotion.record(
             self.folder, self.config, self.gate.agent, done, against, decision, seconds, self.promotions
         )
         return state, {
             "promotion_s": seconds,
-            "promotion/score": facts["score"],
-            "promotion/games": facts["games"],
+            "promotion/score": match["score"],
+            "promotion/games": match["games"],
             "promotion/best": done if decision.promoted else against,
         }
 
     def commit(self, state: iteration.RunState, done: int, row: Row) -> Row:
-        """What the next row tells of it."""
+        """Saves a checkpoint. Returns its seconds, for the next row."""
         began = time.perf_counter()
         scores = [value for name, value in row.items() if table.is_score(name)]
         info = {"totals": dict(self.totals), "versions": folder_lib.packages()}
@@ -377,7 +378,7 @@ class Trainer:
         self.draw_after = now + DRAWING * (now - began)
 
     def finish(self, state: iteration.RunState, done: int) -> None:
-        """What a complete run hands over: proof, curve, weights, and one line that says where they are."""
+        """Ends a complete run: writes proof, curve and weights, and logs where they are in one line."""
         config, params = self.config, self.fold(state.train_state.ema)
         self.checkpoints.wait()
         self.interrupt.unsaved = ""

@@ -1,4 +1,4 @@
-"""What goes from self-play to learning, as values: a ply, a chunk of plies of many games, a source of batches.
+"""The values between self-play and learning: a transition, a chunk of transitions, a source of batches.
 
 Letters: B lanes (games at once), n plies of a chunk, A actions, L legal-move slots (`env.max_legal`), N samples, K
 plies after each of them.
@@ -18,7 +18,7 @@ from jaxzero.search.slots import compact
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Transition:
-    """One ply; leading axes [n, B] in a chunk, [T, B] in the replay, [N, K + 1] in a sample."""
+    """One ply of a game. Leading axes are [n, B] in a chunk, [T, B] in the replay, [N, K + 1] in a sample."""
 
     state: State  # compact game state before the action
     action: jax.Array  # i16[]
@@ -36,7 +36,7 @@ class Transition:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """n plies of every lane, in order. A lane goes on with a new game where one has ended."""
+    """n plies of every lane, in order. When a game ends, its lane starts a new one."""
 
     transitions: Transition  # [n, B]
     game: jax.Array  # i32[n, B]  which game of its lane, from 0
@@ -44,7 +44,7 @@ class Chunk:
 
 
 class Source(NamedTuple):
-    """Where this device's batches come from: the replay, or any other store of finished play."""
+    """Finished play to draw batches from on this device: the replay, or another store."""
 
     available: jax.Array  # i32[]  positions that may be drawn
     draw: Callable[[jax.Array, int, int], tuple[Transition, jax.Array, jax.Array]]
