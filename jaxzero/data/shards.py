@@ -164,26 +164,58 @@ class Open:
         self.close()
 
 
-def write(path: Path, games: pa.Table) -> Path:
-    """Writes a finished shard, whole or not at all: zstd, page checksums, row groups of `ROW_GROUP` games.
+class Writer:
+    """Writes a finished shard as its games come, whole or not at all: zstd, page checksums, row groups of `ROW_GROUP`
+    games, of which one is held. A context manager; what it has not finished is left out.
 
     Raises:
         ConfigError: it cannot be written.
     """
-    draft = files.draft_of(path)
-    with files.reported(path):
-        try:
-            pq.write_table(
-                games.cast(SCHEMA), draft, row_group_size=ROW_GROUP, compression="zstd", write_page_checksum=True,
-            )  # fmt: skip
-            facts = {"games": len(games), "bytes": draft.stat().st_size, "digest": digest(draft)}
-            files.write(path.with_suffix(".json"), json.dumps(facts) + "\n")
-            os.replace(draft, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                draft.unlink()
-            raise
-    return path
+
+    def __init__(self, path: Path):
+        self.path, self.games = path, 0
+        self._draft = files.draft_of(path)
+        self._held = SCHEMA.empty_table()
+        with files.reported(path):
+            self._file = pq.ParquetWriter(self._draft, SCHEMA, compression="zstd", write_page_checksum=True)
+
+    def append(self, games: pa.Table) -> None:
+        self.games += len(games)
+        # One piece, so that the file does not depend on the sizes of what comes.
+        self._held = pa.concat_tables([self._held, games.select(SCHEMA.names).cast(SCHEMA)]).combine_chunks()
+        while len(self._held) >= ROW_GROUP:
+            self._write(self._held.slice(0, ROW_GROUP))
+            self._held = self._held.slice(ROW_GROUP)
+
+    def _write(self, games: pa.Table) -> None:
+        with files.reported(self.path):
+            self._file.write_table(games, ROW_GROUP)
+
+    def finish(self) -> Path:
+        if len(self._held):
+            self._write(self._held)
+        with files.reported(self.path):
+            self._file.close()
+            facts = {"games": self.games, "bytes": self._draft.stat().st_size, "digest": digest(self._draft)}
+            files.write(self.path.with_suffix(".json"), json.dumps(facts) + "\n")
+            os.replace(self._draft, self.path)
+        return self.path
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(Exception):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._draft.unlink()
+
+
+def write(path: Path, games: pa.Table) -> Path:
+    """Writes a finished shard of these games (see `Writer`)."""
+    with Writer(path) as writer:
+        writer.append(games)
+        return writer.finish()
 
 
 # Reading
