@@ -31,6 +31,7 @@ app = App(
     help_format="plaintext",
     suppress_keyboard_interrupt=False,
 )
+app.command("jaxzero.cli.data:data", name="data", help="Games and positions on disk, stage by stage.")
 
 
 def main(tokens: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ Letters: G games, T plies, P players.
 """
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -43,18 +44,29 @@ class Replayed(NamedTuple):
     rewards: np.ndarray  # f32[G, P]  summed over the moves played
 
 
-def replay(env: envs.Env, games: pa.Table) -> Replayed:
+def replay_table(env: envs.Env, games: pa.Table) -> Replayed:
     """Replays the games of a table with the columns `start`, `actions`, `outcomes`.
 
     Raises:
         ValueError: a first position that is none.
     """
-    actions, outcomes = ragged(games.column("actions")), ragged(games.column("outcomes"))
-    starts = games.column("start").to_pylist()
     known = games.column("outcomes").null_count < len(games)
-    found = Replayed(
-        np.zeros(len(games), np.int32), np.zeros(len(games), bool), np.zeros((len(games), env.num_players), np.float32)
-    )
+    outcomes = ragged(games.column("outcomes")) if known else None
+    return replay(env, ragged(games.column("actions")), outcomes, games.column("start").to_pylist())
+
+
+def replay(
+    env: envs.Env, actions: Ragged, outcomes: Ragged | None = None, starts: Sequence[str | None] = ()
+) -> Replayed:
+    """Plays games from new games, or from positions in the words of `env.to_text`, with the outcomes of chance after
+    each move.
+
+    Raises:
+        ValueError: a first position that is none.
+    """
+    count = len(actions.lengths)
+    starts = starts or [None] * count
+    found = Replayed(np.zeros(count, np.int32), np.zeros(count, bool), np.zeros((count, env.num_players), np.float32))
     loose, numbers = loosened(env)
     order = np.argsort(actions.lengths, kind="stable")  # alike in length, so that few plies are idle
     most = largest(env)
@@ -67,10 +79,11 @@ def replay(env: envs.Env, games: pa.Table) -> Replayed:
         longest = int(min(env.max_plies, actions.lengths[chosen[-1]])) + 1
         plies = 1 << max(8, longest.bit_length())  # few lengths, as each is compiled
         moves = matrix(actions, chosen, plies, size, env.num_actions, -1)
-        chance = matrix(outcomes, chosen, plies, size, env.num_outcomes, env.num_outcomes) if known else None
+        chance = np.full((plies, size), -1, np.int32)
+        if outcomes:
+            chance = matrix(outcomes, chosen, plies, size, env.num_outcomes, env.num_outcomes)
         options = {name: np.full(size, value, np.float32) for name, value in numbers.items()}
         states = first_states(env, [starts[i] for i in chosen], size)
-        chance = np.full((plies, size), -1, np.int32) if chance is None else chance
         result = jax.device_get(follow(loose, options, states, moves, chance, longest))
         for whole, part in zip(found, result, strict=True):
             whole[chosen] = part[: len(chosen)]

@@ -325,8 +325,20 @@ def _placed_batches(path: Path) -> Iterator[tuple[pa.RecordBatch, int]]:
 
 # Rows
 
+UNKNOWN = {"player": "", "step": -1, "digest": "", "seed": -1, "index": -1, "opening": 0, "headers": []}
+
 
 def rows(games: Sequence[dict[str, Any]]) -> pa.Table:
     """A table of games given as dicts of columns; those left out are unknown (see `SCHEMA`)."""
-    unknown = {"player": "", "step": -1, "digest": "", "seed": -1, "index": -1, "opening": 0, "headers": []}
-    return pa.Table.from_pylist([unknown | game for game in games], SCHEMA)
+    return pa.Table.from_pylist([UNKNOWN | game for game in games], SCHEMA)
+
+
+def table(columns: dict[str, pa.Array]) -> pa.Table:
+    """A table of games given as columns; those left out are unknown (see `SCHEMA`)."""
+    count = len(next(iter(columns.values())))
+    unknown = {
+        field.name: pa.repeat(pa.scalar(UNKNOWN.get(field.name), field.type), count)
+        for field in SCHEMA
+        if field.name not in columns
+    }
+    return pa.table(unknown | columns).select(SCHEMA.names).cast(SCHEMA)

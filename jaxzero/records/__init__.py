@@ -12,8 +12,8 @@ from jaxzero.records import jsonl, pgn, sgf, trmph
 from jaxzero.records.game import LINES, Game, Problem, Replayed, replay, replay_games, sift
 
 __all__ = [
-    "FORMATS", "Format", "Game", "Problem", "Replayed", "format_of", "read", "replay", "replay_games", "suffixes",
-    "write",
+    "FORMATS", "Format", "Game", "Problem", "Replayed", "examine", "format_of", "parse", "read", "replay",
+    "replay_games", "suffixes", "write",
 ]  # fmt: skip
 
 
@@ -80,9 +80,17 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Game], list[Problem]]:
     return parse(form, [(str(path), 1, text.replace("\r\n", "\n").replace("\r", "\n"))])
 
 
-def parse(form: Format, texts: Iterable[tuple[str, int, str]], **given: Any) -> tuple[list[Game], list[Problem]]:
+def parse(form: Format, texts: Iterable[tuple[str, int, str]]) -> tuple[list[Game], list[Problem]]:
     """The sound records of texts, each given with its file and the number of its first line, and what is wrong with
-    the others, both in order; `given` are options of the game that the format does not tell."""
+    the others, both in order."""
+    games, problems = examine(form, texts)
+    return [game for _, game in games], problems
+
+
+def examine(
+    form: Format, texts: Iterable[tuple[str, int, str]], **given: Any
+) -> tuple[list[tuple[str, Game]], list[Problem]]:
+    """`parse`, each game with its file; `given` are options of the game that the format does not tell."""
     entries, problems, order = [], [], {}
     for file, line, text in texts:
         found, wrong = form.collect(file, text, line, **given)
@@ -90,11 +98,9 @@ def parse(form: Format, texts: Iterable[tuple[str, int, str]], **given: Any) -> 
         problems += wrong
         order.setdefault(file, len(order))
     judged = form.sift(entries)
-    problems += [x for x in judged if isinstance(x, Problem)]
-    return (
-        [x for x in judged if isinstance(x, Game)],
-        sorted(problems, key=lambda problem: (order[problem.file], problem.line)),
-    )
+    games = [(entry.file, found) for entry, found in zip(entries, judged, strict=True) if isinstance(found, Game)]
+    problems += [found for found in judged if isinstance(found, Problem)]
+    return games, sorted(problems, key=lambda problem: (order[problem.file], problem.line))
 
 
 def write(path: str | os.PathLike[str], games: Iterable[Game]) -> None:

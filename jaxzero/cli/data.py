@@ -1,0 +1,111 @@
+"""Commands on games on disk: `jaxzero data`."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from jaxzero.cli.app import notices, whole
+from jaxzero.config.schema import ConfigError
+
+data = App(name="data", help="Games and positions on disk, stage by stage.", help_format="plaintext")
+
+Flag = Annotated[bool, Parameter(negative=())]
+Plies = whole(0, 65_536)
+
+
+def check_extra() -> None:
+    """Raises:
+    ConfigError: the libraries for games on disk are not installed.
+    """
+    if lacking := [name for name in ("pyarrow",) if not find_spec(name)]:
+        raise ConfigError(f"data: needs {lacking[0]}; pip install 'jaxzero[data]'")
+
+
+@contextlib.contextmanager
+def bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
+    """A progress bar on stderr, told of what is done, of how much, and games."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bar(*columns, TextColumn("{task.fields[games]:,} games"), console=Console(stderr=True), transient=True,
+             disable=not sys.stderr.isatty()) as shown:  # fmt: skip
+        task = shown.add_task(what, games=0)
+        yield lambda done, total, games: shown.update(task, completed=done, total=total, games=games)
+
+
+def rate(games: int, began: float) -> str:
+    seconds = time.perf_counter() - began
+    return f"{seconds:.1f} s, {games / max(seconds, 1e-3):,.0f} games/s"
+
+
+@data.command(name="import")
+def import_(
+    *paths: Path,
+    out: Path,
+    game: str = "",
+    options: Annotated[dict[str, str] | None, Parameter(negative=())] = None,
+    size: Annotated[int | None, whole(1, 1000)] = None,
+    min_rating: Annotated[int | None, whole(0, 100_000)] = None,
+    after: str = "",
+    before: str = "",
+    min_plies: Annotated[int, Plies] = 0,
+    max_plies: Annotated[int | None, Plies] = None,
+    result: Annotated[
+        list[Literal["first", "second", "draw", "unknown"]] | None,
+        Parameter(consume_multiple=True, negative_iterable=()),
+    ] = None,
+    overwrite: Flag = False,
+) -> None:
+    """Read games from records: PGN (chess), SGF (Go), TRMPH (Hex) and JSON lines (any game), also compressed (.gz,
+    .zst), of any size.
+
+    Every game is replayed by the rules. A broken one is named by file and line, in the folder's problems.txt too, and
+    left out. Killed, the same command goes on.
+
+    Parameters
+    ----------
+    paths
+        Files, and folders, in which all files of records are read.
+    out
+        The new folder of games.
+    game
+        The game; that of the files' format, or of their first game, if not given.
+    options
+        Options of the game, such as --options.komi 7.5; those of the first game that is read if not given. Games of
+        other options are counted and left out. --options.swap false: Hex without the swap rule, of which TRMPH does not
+        tell.
+    size
+        The same as --options.size.
+    min_rating
+        Least rating of both players.
+    after
+        A day, such as 2024-01-31: games of that day or later.
+    before
+        A day: games of earlier days.
+    min_plies
+        Least length of a game.
+    max_plies
+        Largest length of a game.
+    result
+        One or more of first, second (the player who wins), draw, unknown.
+    overwrite
+        Delete a folder of games that is there.
+    """
+    check_extra()
+    from jaxzero.data import imports
+    from jaxzero.data.filters import Filter
+
+    given = (options or {}) | ({} if size is None else {"size": str(size)})
+    chosen = Filter(min_rating, after, before, min_plies, max_plies, tuple(result or ()))
+    wanted = imports.Import(game, imports.read_options(given), chosen)
+    began = time.perf_counter()
+    with notices("jaxzero.data"), bar("import") as report:
+        counts = imports.run(paths, out, wanted, overwrite, report)
+    print(f"{out}: {imports.describe(counts)}; {rate(counts['games'], began)}")
