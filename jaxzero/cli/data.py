@@ -109,3 +109,86 @@ def import_(
     with notices("jaxzero.data"), bar("import") as report:
         counts = imports.run(paths, out, wanted, overwrite, report)
     print(f"{out}: {imports.describe(counts)}; {rate(counts['games'], began)}")
+
+
+@data.command
+def export(folder: Path, /, *, out: Path, overwrite: Flag = False) -> None:
+    """Write the games of a folder to one file of records.
+
+    Parameters
+    ----------
+    folder
+        A folder of games.
+    out
+        The file: .pgn (chess), .sgf (Go), .trmph (Hex) or .jsonl (any game), with .gz or .zst compressed.
+    overwrite
+        Replace a file that is there.
+    """
+    check_extra()
+    from jaxzero.data import exports
+
+    began = time.perf_counter()
+    with notices("jaxzero.data"), bar("export") as report:
+        counts = exports.run(folder, out, overwrite, report)
+    refused = f"; {counts['refused']:,} cannot be written in this format" * bool(counts["refused"])
+    print(f"{out}: {counts['games']:,} games{refused}; {rate(counts['games'], began)}")
+
+
+@data.command
+def clean(
+    *folders: Path,
+    out: Path,
+    symmetric: Flag = False,
+    chunk: Annotated[int, whole(1, 10**9)] = 100_000,
+    overwrite: Flag = False,
+) -> None:
+    """Combine folders of games into one: each game once, without those that the rules forbid. Killed, the same command
+    goes on.
+
+    Parameters
+    ----------
+    folders
+        Folders of games of one game.
+    out
+        The new folder.
+    symmetric
+        Games that a symmetry of the board turns into each other are the same too; not those with chance, or from a
+        first position of their own.
+    chunk
+        Games of a shard.
+    overwrite
+        Delete a folder of games that is there.
+    """
+    check_extra()
+    from jaxzero.data import clean as clean_lib
+
+    began = time.perf_counter()
+    with notices("jaxzero.data"), bar("clean") as report:
+        counts = clean_lib.run(folders, out, symmetric, chunk, overwrite, report)
+    print(
+        f"{out}: {counts['games']:,} of {counts['read']:,} games; {counts['duplicates']:,} duplicates, "
+        f"{counts['illegal']:,} illegal; {rate(counts['read'], began)}"
+    )
+
+
+@data.command
+def verify(folder: Path, /) -> int:
+    """Compare the shards of a folder of games with their digests. Each that is damaged or missing is named on a line;
+    exit status 1 if there are any.
+
+    Parameters
+    ----------
+    folder
+        A folder of games.
+    """
+    check_extra()
+    from jaxzero.data import shards
+
+    damage = 0
+    for path, problem in shards.verify(folder):
+        print(f"{path}: {problem}", flush=True)
+        damage += 1
+    if not damage:
+        paths = shards.shards(folder)
+        print(f"{folder}: {len(paths)} shards, {sum(map(shards.count, paths)):,} games, all sound")
+    return int(damage > 0)

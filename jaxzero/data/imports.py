@@ -23,7 +23,7 @@ from jaxzero.data.stage import Stage
 from jaxzero.files import shortened
 from jaxzero.records import Format, Game, Problem, trmph
 
-SHARD = 16_384  # games of a shard, or a few more
+SHARD = 16_384  # games of a shard, or up to a piece more
 PROBLEMS = "problems.txt"
 SHOWN = 10  # problems that are logged; the file has all
 MOST_OTHERS = 20  # other options of games that are counted apart
@@ -157,7 +157,7 @@ class Target:
             self.config = self._config(options)
         return env == self.env
 
-    def restore(self, options: dict[str, Any], name: str) -> None:
+    def restore(self, name: str, options: dict[str, Any]) -> None:
         self.name = name
         self.fits(name, options)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 BLOCK = 1 << 20  # bytes of a piece, or more if no game begins there
+READ = 1 << 16  # bytes read at once: of a damaged file, fewer are lost before the damage
 LONGEST = 1 << 24  # bytes of a game; a longer one is left out
 PACKED = {".gz": "gzip", ".zst": "zstd"}
 UTF16 = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
@@ -93,7 +94,7 @@ class Blocks:
             block = head[2:] if decode else head.removeprefix(codecs.BOM_UTF8)
             while block or head:
                 yield decode.decode(block).encode("utf-8", "replace") if decode else block
-                head, block = b"", file.read(BLOCK)
+                head, block = b"", file.read(READ)
 
     def fill(self, size: int) -> bool:
         """Holds more than so many bytes, unless the text ends before -> whether it does hold more."""

@@ -13,10 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 import envs
+from envs.core import begins_alike
+from jaxzero.files import shortened
 from jaxzero.records.game import first_state, follow, loosened
 
-SIZES = (16, 256, 4096)  # games replayed at once
+SIZES = (16, 256, 1024, 4096)  # games replayed at once
 STATES = 1 << 24  # bytes of their states, at most
+
+
+PLIES = ("outcomes", "values", "policy_sizes", "policy_trained")  # columns of one entry for each move
+LISTS = ("actions", *PLIES, "policy_actions", "policy_weights", "result")
 
 
 class Ragged(NamedTuple):
@@ -116,3 +122,54 @@ def first_states(env: envs.Env, starts: list[str | None], size: int) -> Any:
     index = np.zeros(size, np.int64)
     index[: len(starts)] = [which[start] for start in starts]
     return jax.tree.map(lambda *leaves: np.stack(leaves)[index], *states)
+
+
+def faults(env: envs.Env, games: pa.Table) -> dict[int, str]:
+    """What is wrong with games, by their row: with the rules, or between the columns of one game."""
+    lengths = {name: ragged(games.column(name)).lengths for name in LISTS}
+    given = {name: games.column(name).is_valid().to_numpy() for name in LISTS}
+    plies, wrong = lengths["actions"], {}
+
+    def object_to(rows: np.ndarray, why: str) -> None:
+        for row in np.flatnonzero(rows).tolist():
+            wrong.setdefault(row, why)
+
+    object_to(given["outcomes"] != (env.num_outcomes > 0), "outcomes are for games with chance, and needed there")
+    for name in PLIES:
+        object_to(given[name] & (lengths[name] != plies), f"{name} are not one for each move")
+    sizes, chosen = ragged(games.column("policy_sizes")), ragged(games.column("policy_actions"))
+    entries = sums(sizes)
+    for name in ("policy_actions", "policy_weights"):
+        object_to(entries != lengths[name], f"{name} are not as many as policy_sizes tells")
+    strange = (chosen.values < 0) | (chosen.values >= env.num_actions)
+    object_to(sums(Ragged(strange, chosen.offsets)) > 0, "a policy has an action that the game has not")
+    object_to(given["result"] & (lengths["result"] != env.num_players), f"result is not {env.num_players} numbers")
+
+    starts = games.column("start").to_pylist()
+    for row, start in enumerate(starts):
+        if start is None and begins_alike(env):
+            continue
+        try:
+            first_state(env, start if start is not None else "")
+        except Exception as error:  # the rules of one's own game may raise anything
+            wrong.setdefault(row, f"start: {shortened(str(error))}")
+            starts[row] = None
+    actions, outcomes = ragged(games.column("actions")), ragged(games.column("outcomes"))
+    found = replay(env, actions, outcomes if env.num_outcomes else None, starts)
+    for row in np.flatnonzero(found.played < plies).tolist():
+        ply = int(found.played[row])
+        move = int(actions.values[actions.offsets[row] + ply])
+        why = "after the end of the game" if found.over[row] else "not legal, or its outcome is impossible"
+        wrong.setdefault(row, f"move {ply + 1}, action {move}, is {why}")
+    results = games.column("result").to_pylist()
+    for row in np.flatnonzero(found.over).tolist():
+        earned = found.rewards[row].tolist()
+        if results[row] not in (None, earned):
+            wrong.setdefault(row, f"the result is {results[row]}, the moves lead to {earned}")
+    return wrong
+
+
+def sums(lists: Ragged) -> np.ndarray:
+    """i64[G]: the sum of each list."""
+    total = np.concatenate([[0], np.cumsum(lists.values, dtype=np.int64)])
+    return total[lists.offsets[1:]] - total[lists.offsets[:-1]]

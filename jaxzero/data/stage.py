@@ -40,8 +40,9 @@ class Stage:
             self.counts = there["state"] if found == FINISHED else None
         elif found or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
             name = shortened(str(folder), 200)
-            what = "an unfinished folder of another command" if found == UNFINISHED else "not empty"
-            raise ConfigError(f"out: {name}: is {what}; choose another folder" + " or give --overwrite" * bool(found))
+            whats = {FINISHED: "holds what another command made", UNFINISHED: "is unfinished, by another command"}
+            what = whats.get(found or "", "is not empty")
+            raise ConfigError(f"out: {name}: {what}; choose another folder" + " or give --overwrite" * bool(found))
         with files.reported(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for draft in files.drafts(folder):

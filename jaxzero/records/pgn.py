@@ -50,7 +50,8 @@ TOKEN = re.compile(
 # Match the end of the text before a game, the surest first.
 BEGINS = (
     re.compile(rb"(?:1-0|0-1|1/2(?:-1/2)?|\*)\s*+\n(?=[ \t]*+\[[A-Za-z0-9])"),
-    re.compile(rb"\n[ \t]*+\n(?=[ \t]*+(?:\[Event[ \t]|1\.(?!\s*+[.\xe2])))"),
+    re.compile(rb"\n[ \t]*+\n(?=[ \t]*+\[Event[ \t])"),
+    re.compile(rb"[^]\s][ \t]*+\n[ \t]*+\n(?=[ \t]*+1\.(?!\s*+[.\xe2]))"),  # after moves, not after tags
 )
 NOISE = re.compile(rf"{san.SIGN}|[+#]+|e\.?p\.?|ch\.?|mate")  # between moves
 RESULTS = {"1-0": (1.0, -1.0), "0-1": (-1.0, 1.0), "1/2-1/2": (0.0, 0.0), "*": None}
