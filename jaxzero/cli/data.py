@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
+import rich
 from cyclopts import App, Parameter
 from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
@@ -192,3 +193,31 @@ def verify(folder: Path, /) -> int:
         paths = shards.shards(folder)
         print(f"{folder}: {len(paths)} shards, {sum(map(shards.count, paths)):,} games, all sound")
     return int(damage > 0)
+
+
+@data.command
+def stats(folder: Path, /, *, file: Path | None = None) -> None:
+    """Show what a folder of games holds: games, positions, duplicates, results, lengths, openings as a tree, root
+    values against outcomes; and draw it.
+
+    Parameters
+    ----------
+    folder
+        A folder of games.
+    file
+        The picture, a PNG file; stats.png in the folder if not given. One that is there already is replaced.
+    """
+    check_extra()
+    from jaxzero import files
+    from jaxzero.data import picture
+    from jaxzero.data import stats as stats_lib
+    from jaxzero.data.stage import check_finished
+
+    check_finished(folder)
+    file = file or folder / "stats.png"
+    files.check_target(file, "--file")
+    with bar("stats") as report:
+        found = stats_lib.examine(folder, report)
+    rich.print(picture.shown(found))
+    picture.draw(found, file)
+    print(file)
