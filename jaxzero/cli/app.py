@@ -31,6 +31,9 @@ COMMANDS = {  # module: name and line of its commands in `jaxzero --help`
         "report": "Write a run as one HTML file.",
         "compare": "Draw the curves of runs beside each other.",
     },
+    "data": {
+        "data": "Games and positions on disk, stage by stage.",
+    },
 }
 
 
