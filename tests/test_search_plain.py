@@ -241,7 +241,7 @@ def test_a_round_in_blocks_grows_the_tree_of_a_round_at_once(monkeypatch, game, 
     states, params = positions(env, count), table(env)
     model, most = simulator.make(env, look_up), min(considered, env.num_actions)
     layout = tree_lib.layout(env, SearchConfig(), simulations, model)
-    scale = gumbel.Scale(0.1, True)
+    scale = gumbel.ValueScale(0.1, True)
 
     def grow(lanes_of):
         monkeypatch.setattr(gumbel, "lanes_of", lanes_of)
@@ -249,21 +249,21 @@ def test_a_round_in_blocks_grows_the_tree_of_a_round_at_once(monkeypatch, game, 
         @jax.jit
         def grown(params, states):
             root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
-            tree = tree_lib.plant(root, layout, layout.nodes(simulations))
-            at_root = gumbel.find_candidates(
+            tree = tree_lib.tree_from_root(root, layout, layout.nodes(simulations))
+            candidates = gumbel.top_candidates(
                 root.prior_logits, jnp.zeros_like(root.prior_logits), legal, root.value, most
             )
-            rule = functools.partial(gumbel.interior, scale)
-            it = simulation.Search(model, params, rule, env.num_actions, env.num_outcomes, tree.size)
-            return gumbel.round_by_round(it, scale, tree, at_root, KEY, simulations, 1)
+            rule = functools.partial(gumbel.interior_scores, scale)
+            it = simulation.TreeSearch(model, params, rule, env.num_actions, env.num_outcomes, tree.size)
+            return gumbel.in_rounds(it, scale, tree, candidates, KEY, simulations, 1)
 
         return jax.device_get(grown(params, states))
 
-    tree, at_root = grow(all_at_once)
+    tree, candidates = grow(all_at_once)
     if game == "tic_tac_toe":
-        assert (at_root.score == -np.inf).any()  # unused lanes
+        assert (candidates.score == -np.inf).any()  # unused lanes
     blocks = grow(lambda rounds, batch: [(lanes, width) for width in rounds])
-    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), blocks, (tree, at_root))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), blocks, (tree, candidates))
 
 
 def test_lanes_of_a_round(monkeypatch):

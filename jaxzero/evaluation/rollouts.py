@@ -33,15 +33,18 @@ def make(env: Env, simulations: int) -> Search:
     def find(params, keys, root, legal, explore, kept) -> Finding:
         order = jax.vmap(lambda key: jax.random.gumbel(key, (env.num_actions,)))(keys)
         root = root._replace(prior_logits=simulator.mask(order, legal))
-        search = simulation.Search(model, params, rule, env.num_actions, env.num_outcomes, layout.nodes(simulations))
+        search = simulation.TreeSearch(
+            model, params, rule, env.num_actions, env.num_outcomes, layout.nodes(simulations)
+        )
 
         def step(i, tree):
             return simulation.simulate(search, tree, jax.random.fold_in(keys[0], i), 1 + i)[0]
 
-        tree = jax.lax.fori_loop(0, simulations, step, tree_lib.plant(root, layout, layout.nodes(simulations)))
-        child = tree.child[0].astype(jnp.int32)
+        tree = jax.lax.fori_loop(0, simulations, step, tree_lib.tree_from_root(root, layout, layout.nodes(simulations)))
+        child = tree.children_index[0].astype(jnp.int32)
         visits, quality = (
-            tree_lib.by_action(tree, tree_lib.at(field, child), env.num_actions) for field in (tree.visits, tree.qvalue)
+            tree_lib.by_action(tree, tree_lib.lookup(field, child), env.num_actions)
+            for field in (tree.visits, tree.qvalue)
         )
         best = jnp.argmax(visits + jnp.where(visits > 0, (quality + 1) / 4, 0.0), -1).astype(jnp.int32)
         return Finding(visits / visits.sum(-1, keepdims=True), tree.value[0], visits, quality, best)
@@ -49,11 +52,11 @@ def make(env: Env, simulations: int) -> Search:
     return base.make(config, env, model, find, layout)
 
 
-def rule(near: tree_lib.Family) -> tuple[tree_lib.Chunks, jax.Array]:
+def rule(children: tree_lib.Children) -> tuple[tree_lib.Chunks, jax.Array]:
     """UCB1, values scaled to [0, 1]; what is untried comes first, in random order."""
-    explore = lambda visits: jnp.sqrt(2 * jnp.log(near.node_visits) / jnp.maximum(visits, 1))  # noqa: E731
-    scores = tree_lib.each(lambda value, visits: (value + 1) / 2 + explore(visits), near.qvalue, near.visits)
-    return scores, jnp.where(near.untried.likeliest > -jnp.inf, jnp.inf, -jnp.inf)
+    explore = lambda visits: jnp.sqrt(2 * jnp.log(children.node_visits) / jnp.maximum(visits, 1))  # noqa: E731
+    scores = tree_lib.each(lambda value, visits: (value + 1) / 2 + explore(visits), children.qvalue, children.visits)
+    return scores, jnp.where(children.untried.logit > -jnp.inf, jnp.inf, -jnp.inf)
 
 
 def judge(env: Env, key: jax.Array | None, states: Any) -> tuple[jax.Array, jax.Array]:

@@ -16,7 +16,7 @@ from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model, Params, Root
 from jaxzero.models.simulator import legal_in
 from jaxzero.search import reuse
-from jaxzero.search.tree import Layout, Tree, plant
+from jaxzero.search.tree import Layout, Tree, tree_from_root
 
 
 class SearchResult(NamedTuple):
@@ -58,7 +58,7 @@ Find = Callable[[Params, jax.Array, Root, jax.Array, bool, Tree | None], Finding
 
 def make(config: SearchConfig, env: Env, model: Model, find: Find, layout: Layout | None = None) -> Search:
     """A search by `find`; with the layout of its trees it may keep a subtree between moves."""
-    if layout and layout.room:
+    if layout and layout.kept_nodes:
         return make_reusing(config, env, model, find, layout)
 
     def run(params, keys, states, carry, temperature, explore):
@@ -84,7 +84,7 @@ def make_reusing(config: SearchConfig, env: Env, model: Model, find: Find, layou
     def init(states):
         batch = len(states.player)
         root = Root(prior_logits=jnp.zeros((batch, env.num_actions)), value=jnp.zeros(batch), embedding=states)
-        return jax.tree.map(jnp.zeros_like, reuse.outward(plant(root, layout, layout.room)))
+        return jax.tree.map(jnp.zeros_like, reuse.outward(tree_from_root(root, layout, layout.kept_nodes)))
 
     def run(params, keys, states, carry, temperature, explore):
         root = checked(model.root(params, states), keys, temperature, env)
@@ -95,7 +95,7 @@ def make_reusing(config: SearchConfig, env: Env, model: Model, find: Find, layou
         assert found.nodes is not None
         result = play(config, sub[:, 1], found, legal, temperature, explore)
         node = jnp.take_along_axis(found.nodes, result.action[:, None], 1)[:, 0]
-        return result, reuse.outward(reuse.reroot(found.tree, node, layout.room))
+        return result, reuse.outward(reuse.reroot(found.tree, node, layout.kept_nodes))
 
     return Search(init, run)
 

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 
 from envs.core import where
 from jaxzero.models import Afterstate, Model, Params, Step
-from jaxzero.search.tree import Chunks, Family, each, over
+from jaxzero.search.tree import Children, Chunks, each, over
 
 ROUNDING = 1e-4  # in visits
 
 
-def rule(near: Family) -> tuple[Chunks, jax.Array]:
+def rule(children: Children) -> tuple[Chunks, jax.Array]:
     """Which outcome is due, as a `simulation.Rule`: of those behind their share of the visits, the one with the highest
     probability / (visits + 1).
 
@@ -27,20 +27,20 @@ def rule(near: Family) -> tuple[Chunks, jax.Array]:
     method of Balinski and Young 1975, proven there for seats and votes). The largest p·n - visits, the plainer rule,
     can fall behind by more than one.
     """
-    (total,) = over((jnp.add, each(lambda tried, visits: where(tried, visits, 0.0), near.tried, near.visits)))
+    (total,) = over((jnp.add, each(lambda tried, visits: where(tried, visits, 0.0), children.tried, children.visits)))
 
     def score(logit, visits):
         probability = jnp.exp(logit)
         behind = visits + ROUNDING < probability * (1 + total)
         return where(behind, probability / (visits + 1), -jnp.inf)
 
-    return each(score, near.logit, near.visits), jnp.exp(near.untried.likeliest)
+    return each(score, children.prior_logit, children.visits), jnp.exp(children.untried.logit)
 
 
-def expectation(near: Family) -> jax.Array:
+def expectation(children: Children) -> jax.Array:
     """f32[L, B]: mean of the outcomes tried, by probability; exact as soon as all are."""
-    probability = each(lambda tried, logit: where(tried, jnp.exp(logit), 0.0), near.tried, near.logit)
-    total, weight = over((jnp.add, each(jnp.multiply, probability, near.qvalue)), (jnp.add, probability))
+    probability = each(lambda tried, logit: where(tried, jnp.exp(logit), 0.0), children.tried, children.prior_logit)
+    total, weight = over((jnp.add, each(jnp.multiply, probability, children.qvalue)), (jnp.add, probability))
     return (total / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny))[0]
 
 

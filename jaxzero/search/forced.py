@@ -15,16 +15,16 @@ from jaxzero.search import tree as tree_lib
 from jaxzero.search.tree import each
 
 
-def number(k: float, near: tree_lib.Family) -> tree_lib.Chunks:
+def number(k: float, children: tree_lib.Children) -> tree_lib.Chunks:
     """f32[W, L, B]: playouts that each child of a root is owed, √(k · prior · playouts so far)."""
-    return each(lambda logit: jnp.sqrt(k * jnp.exp(logit) * (near.node_visits - 1)), near.logit)
+    return each(lambda logit: jnp.sqrt(k * jnp.exp(logit) * (children.node_visits - 1)), children.prior_logit)
 
 
-def rule(plain: simulation.Rule, k: float, near: tree_lib.Family) -> tuple[tree_lib.Chunks, jax.Array]:
+def rule(plain: simulation.Rule, k: float, children: tree_lib.Children) -> tuple[tree_lib.Chunks, jax.Array]:
     """At the root: a child that is owed playouts comes first, else as the plain rule says."""
-    scores, other = plain(near)
+    scores, other = plain(children)
     first = lambda visits, owed, score: where(visits < owed, jnp.inf, score)  # noqa: E731
-    return each(first, near.visits, number(k, near), scores), other
+    return each(first, children.visits, number(k, children), scores), other
 
 
 def prune(plain: simulation.Rule, tree: tree_lib.Tree, k: float) -> jax.Array:
@@ -34,16 +34,18 @@ def prune(plain: simulation.Rule, tree: tree_lib.Tree, k: float) -> jax.Array:
     the plain rule, its values unchanged, would still choose the most visited one before it. A single one left is none.
     """
     root = jnp.zeros((1, tree.batch), jnp.int32)
-    near, _ = tree_lib.family(tree, root, tree.child.shape[1], 0)
-    tried, visits, owed = (jnp.concatenate(x) for x in (near.tried, near.visits, each(jnp.floor, number(k, near))))
+    children, _ = tree_lib.read_children(tree, root, tree.children_index.shape[1], 0)
+    tried, visits, owed = (
+        jnp.concatenate(x) for x in (children.tried, children.visits, each(jnp.floor, number(k, children)))
+    )
     visits = where(tried, visits, 0.0)
     order = jnp.arange(len(visits))[:, None, None]
     best = order == where(visits == visits.max(0)[None], order, len(visits)).min(0)[None]
-    highest = where(best, jnp.concatenate(plain(near)[0]), -jnp.inf).max(0)
+    highest = where(best, jnp.concatenate(plain(children)[0]), -jnp.inf).max(0)
 
     def subtract(i, left):
         fewer = left - 1
-        score = jnp.concatenate(plain(near._replace(visits=tree_lib.chunks(fewer)))[0])
+        score = jnp.concatenate(plain(children._replace(visits=tree_lib.chunks(fewer)))[0])
         return where((i < owed) & (fewer >= 0) & (score < highest[None]), fewer, left)
 
     most = where(tried & ~best, owed, 0.0).max().astype(jnp.int32)

@@ -24,7 +24,7 @@ from jaxzero.models import Model
 from jaxzero.search import base, reuse, simulation
 from jaxzero.search import tree as tree_lib
 from jaxzero.search.base import Finding, Search
-from jaxzero.search.indexing import UNSIGNED, game_of, take
+from jaxzero.search.indexing import UNSIGNED, game_of, gather
 from jaxzero.search.tree import Chunks, apart, each, over
 
 TINY = jnp.finfo(jnp.float32).tiny  # the least prior of an action that was tried
@@ -32,11 +32,11 @@ VISIT_OFFSET = 50.0  # c_visit of the paper
 CPU_ROWS = 128  # of a network call in rounds, at most, unless there are more games; wider ones leave the caches
 
 
-class Scale(NamedTuple):
+class ValueScale(NamedTuple):
     """How values are weighed against logits."""
 
     factor: float  # c_scale
-    stretch: bool  # values to [0, 1] first, by the extremes around
+    rescale: bool  # values to [0, 1] first, by the extremes around
 
 
 def schedule(candidates: int, simulations: int) -> list[int]:
@@ -68,12 +68,23 @@ def considered_visits(most: int, simulations: int) -> np.ndarray:
     return table
 
 
-def completed(
-    scale: Scale, tried: Chunks, qvalue: Chunks, visits: Chunks, prior: Chunks, raw: jax.Array, complete: jax.Array
+def completed_qvalues(
+    scale: ValueScale,
+    tried: Chunks,
+    qvalue: Chunks,
+    visits: Chunks,
+    prior: Chunks,
+    raw_value: jax.Array,
+    complete: jax.Array,
 ) -> tuple[Callable[[jax.Array], jax.Array], jax.Array]:
-    """How values count in choosing, times (c_visit + most visits) · c_scale (equation 8): a map of those of children,
-    and the value of any untried action [1, ...] (appendix D). `visits` are 0 where not tried; `raw` and `complete`
-    [1, ...] are the parent's."""
+    """Completed Q-values, scaled by (c_visit + most visits) · c_scale (equation 8).
+
+    `visits` are 0 where not tried; `raw_value` and `complete` [1, ...] are the parent's.
+
+    Returns:
+        A function that scales the values of children, and the scaled value of any untried action f32[1, ...]
+        (appendix D).
+    """
     prior = each(lambda tried, prior: where(tried, prior, 0.0), tried, prior)
     least = each(lambda tried, value: where(tried, value, jnp.inf), tried, qvalue)
     greatest = each(lambda tried, value: where(tried, value, -jnp.inf), tried, qvalue)
@@ -81,9 +92,9 @@ def completed(
         (jnp.add, each(jnp.multiply, prior, qvalue)), (jnp.add, prior), (jnp.add, visits), (jnp.maximum, visits),
         (jnp.minimum, least), (jnp.maximum, greatest),
     )  # fmt: skip
-    mixed = (raw + total * (known / jnp.maximum(weight, TINY))) / (total + 1)
+    mixed = (raw_value + total * (known / jnp.maximum(weight, TINY))) / (total + 1)
     weight = (VISIT_OFFSET + most) * scale.factor
-    if not scale.stretch:
+    if not scale.rescale:
         return lambda value: value * weight, mixed * weight
     low, high = (
         jnp.minimum(low, where(complete, jnp.inf, mixed)),
@@ -93,18 +104,20 @@ def completed(
     return lambda value: (value - low) * weight, (mixed - low) * weight
 
 
-def interior(scale: Scale, near: tree_lib.Family) -> tuple[Chunks, jax.Array]:
+def interior_scores(scale: ValueScale, children: tree_lib.Children) -> tuple[Chunks, jax.Array]:
     """The rule below the root: improved policy less the share of the visits so far (equation 14)."""
-    visits = each(lambda tried, n: where(tried, n, 0.0), near.tried, near.visits)
-    prior = apart(each(lambda logit: jnp.maximum(jnp.exp(logit), TINY), near.logit))
-    scaled, other = completed(scale, near.tried, near.qvalue, visits, prior, near.raw, near.complete)
+    visits = each(lambda tried, n: where(tried, n, 0.0), children.tried, children.visits)
+    prior = apart(each(lambda logit: jnp.maximum(jnp.exp(logit), TINY), children.prior_logit))
+    scaled, other = completed_qvalues(
+        scale, children.tried, children.qvalue, visits, prior, children.raw_value, children.complete
+    )
     score = lambda tried, logit, value: where(tried, logit + scaled(value), -jnp.inf)  # noqa: E731
-    logits, other = each(score, near.tried, near.logit, near.qvalue), near.untried.likeliest + other
+    logits, other = each(score, children.tried, children.prior_logit, children.qvalue), children.untried.logit + other
     (highest,) = over((jnp.maximum, logits))
     highest = jnp.maximum(highest, other)
     weights, weight = each(lambda logit: jnp.exp(logit - highest), logits), jnp.exp(other - highest)
     total, rest = over((jnp.add, weights), (jnp.add, visits))
-    total += near.untried.mass * weight
+    total += children.untried.mass * weight
     rest += 1
     # XLA on a CPU fuses by divisions: of few children there are 16 kernels more without them, and trees are slower.
     return each(lambda weight, n: weight / total - n / rest, weights, visits), weight / total
@@ -121,42 +134,48 @@ class Candidates(NamedTuple):
     qvalue: jax.Array  # f32[M, B]  0 where not visited yet
     value: jax.Array  # f32[M, B]  completed
     other: jax.Array  # f32[1, B]  completed value of all other actions
-    raw: jax.Array  # f32[1, B]  value of the root as the model said it
+    raw_value: jax.Array  # f32[1, B]  value of the root as the model said it
 
 
-def find_candidates(logits: jax.Array, gumbel: jax.Array, legal: jax.Array, raw: jax.Array, most: int) -> Candidates:
-    """All [B, A], `raw` [B] -> the `most` with the highest score, not judged yet."""
+def top_candidates(
+    logits: jax.Array, gumbel: jax.Array, legal: jax.Array, raw_value: jax.Array, most: int
+) -> Candidates:
+    """All [B, A], `raw_value` [B] -> the `most` with the highest score, not judged yet."""
     scores = where(legal, logits + gumbel, -jnp.inf)
     action = backend.alone(jax.lax.top_k(scores, most)[1].T)
-    score, prior = of_candidates(scores, action), of_candidates(softmax(logits), action)
+    score, prior = gather_candidates(scores, action), gather_candidates(softmax(logits), action)
     prior = jnp.maximum(prior, TINY)
     zero = jnp.zeros_like(score)
-    return Candidates(action, score, prior, zero.astype(jnp.int32), zero, zero, zero, zero[:1], raw[None])
+    return Candidates(action, score, prior, zero.astype(jnp.int32), zero, zero, zero, zero[:1], raw_value[None])
 
 
 @backend.called
-def of_candidates(x: jax.Array, action: jax.Array) -> jax.Array:
+def gather_candidates(x: jax.Array, action: jax.Array) -> jax.Array:
     """Of actions [B, A] -> of candidates [M, B]."""
-    return take(x, game_of(action), action)
+    return gather(x, game_of(action), action)
 
 
 softmax = backend.called(jax.nn.softmax)
 
 
-def judge(search: simulation.Search, scale: Scale, tree: tree_lib.Tree, at_root: Candidates) -> Candidates:
+def update_candidates(
+    search: simulation.TreeSearch, scale: ValueScale, tree: tree_lib.Tree, candidates: Candidates
+) -> Candidates:
     """The candidates as the tree has them."""
-    tried = at_root.child > 0
-    visits, qvalue = (where(tried, x, 0.0) for x in tree_lib.read(tree, at_root.child, "visits", "qvalue"))
+    tried = candidates.child > 0
+    visits, qvalue = (where(tried, x, 0.0) for x in tree_lib.read_nodes(tree, candidates.child, "visits", "qvalue"))
     complete = tried.all(0)[None] & (len(tried) == search.num_actions)
-    scaled, other = completed(scale, (tried,), (qvalue,), (visits,), (at_root.prior,), at_root.raw, complete)
+    scaled, other = completed_qvalues(
+        scale, (tried,), (qvalue,), (visits,), (candidates.prior,), candidates.raw_value, complete
+    )
     value = where(tried, scaled(qvalue), other)
-    return at_root._replace(visits=visits, qvalue=qvalue, value=value, other=other)
+    return candidates._replace(visits=visits, qvalue=qvalue, value=value, other=other)
 
 
-def visit(
-    search: simulation.Search,
+def simulate_candidates(
+    search: simulation.TreeSearch,
     tree: tree_lib.Tree,
-    at_root: Candidates,
+    candidates: Candidates,
     chosen: jax.Array,
     key: jax.Array,
     new: jax.Array,
@@ -166,32 +185,34 @@ def visit(
     def pick(field):
         return where(chosen, field[:, None], 0).max(0)
 
-    start = simulation.Start(pick(at_root.action), pick(at_root.child), chosen.any(0))
+    start = simulation.Start(pick(candidates.action), pick(candidates.child), chosen.any(0))
     tree, node = simulation.simulate(search, tree, key, new, start)
-    child = at_root.child[:, None]
+    child = candidates.child[:, None]
     child = where(chosen & (child == 0), node[None], child).max(1)
-    return tree, at_root._replace(child=backend.alone(child.astype(jnp.int32)))
+    return tree, candidates._replace(child=backend.alone(child.astype(jnp.int32)))
 
 
-def one_at_a_time(
-    search: simulation.Search, scale: Scale, tree: tree_lib.Tree, at_root: Candidates, key: jax.Array, simulations: int,
-    first: int,
+def sequentially(
+    search: simulation.TreeSearch, scale: ValueScale, tree: tree_lib.Tree, candidates: Candidates, key: jax.Array,
+    simulations: int, first: int,
 ):  # fmt: skip
     """Each simulation goes to the best of the least visited candidates still considered, as in mctx. Visits of earlier
     searches do not count; new nodes begin at `first`."""
-    number, before = (at_root.score > -jnp.inf).sum(0), at_root.visits
-    table = considered_visits(at_root.child.shape[0], simulations).T
-    wanted = take(jnp.asarray(table), np.arange(simulations)[:, None], number[None])  # [S, B]
+    number, before = (candidates.score > -jnp.inf).sum(0), candidates.visits
+    table = considered_visits(candidates.child.shape[0], simulations).T
+    wanted = gather(jnp.asarray(table), np.arange(simulations)[:, None], number[None])  # [S, B]
 
     def step(i, carry):
-        tree, at_root = carry
-        due = at_root.visits - before == jax.lax.dynamic_index_in_dim(wanted, i, **UNSIGNED)
-        best = jnp.argmax(where(due, at_root.score + at_root.value, -jnp.inf), 0)
+        tree, candidates = carry
+        due = candidates.visits - before == jax.lax.dynamic_index_in_dim(wanted, i, **UNSIGNED)
+        best = jnp.argmax(where(due, candidates.score + candidates.value, -jnp.inf), 0)
         chosen = np.arange(len(due))[:, None] == backend.alone(best)[None]
-        tree, at_root = visit(search, tree, at_root, chosen[:, None], jax.random.fold_in(key, i), first + i)
-        return tree, judge(search, scale, tree, at_root)
+        tree, candidates = simulate_candidates(
+            search, tree, candidates, chosen[:, None], jax.random.fold_in(key, i), first + i
+        )
+        return tree, update_candidates(search, scale, tree, candidates)
 
-    return jax.lax.fori_loop(0, simulations, step, (tree, at_root))
+    return jax.lax.fori_loop(0, simulations, step, (tree, candidates))
 
 
 def rank(scores: jax.Array) -> jax.Array:
@@ -201,26 +222,26 @@ def rank(scores: jax.Array) -> jax.Array:
     return ((other > scores) | (other == scores) & before).sum(0, dtype=jnp.int32)
 
 
-def round_by_round(
-    search: simulation.Search, scale: Scale, tree: tree_lib.Tree, at_root: Candidates, key: jax.Array, simulations: int,
-    first: int,
+def in_rounds(
+    search: simulation.TreeSearch, scale: ValueScale, tree: tree_lib.Tree, candidates: Candidates, key: jax.Array,
+    simulations: int, first: int,
 ):  # fmt: skip
     """The candidates of a round without regard to each other: the paper's algorithm, where a round's candidates are the
     best by what was known before it. A game with fewer candidates than a round has lanes leaves some unused."""
 
     def play(lanes, plan, i, carry):
         """Some lanes of a round, a row of `plan`: its width, and how many lanes it has had before."""
-        tree, at_root, place, new = carry
+        tree, candidates, place, new = carry
         width, begin = jnp.asarray(plan)[i]
-        place = where(begin == 0, rank(at_root.score + at_root.value), place)
-        at_root = at_root._replace(score=where(place < width, at_root.score, -jnp.inf))
+        place = where(begin == 0, rank(candidates.score + candidates.value), place)
+        candidates = candidates._replace(score=where(place < width, candidates.score, -jnp.inf))
         lane = (begin + jnp.arange(lanes))[None, :, None]
-        chosen = (place[:, None] == lane) & (at_root.score > -jnp.inf)[:, None]
-        tree, at_root = visit(search, tree, at_root, chosen, jax.random.fold_in(key, new), new)
-        return tree, judge(search, scale, tree, at_root), place, new + lanes
+        chosen = (place[:, None] == lane) & (candidates.score > -jnp.inf)[:, None]
+        tree, candidates = simulate_candidates(search, tree, candidates, chosen, jax.random.fold_in(key, new), new)
+        return tree, update_candidates(search, scale, tree, candidates), place, new + lanes
 
-    carry = tree, at_root, jnp.zeros_like(at_root.child), jnp.int32(first)
-    rounds = lanes_of(schedule(at_root.child.shape[0], simulations), tree.batch)
+    carry = tree, candidates, jnp.zeros_like(candidates.child), jnp.int32(first)
+    rounds = lanes_of(schedule(candidates.child.shape[0], simulations), tree.batch)
     for lanes, same in itertools.groupby(rounds, lambda entry: entry[0]):
         plan = np.array([(width, begin) for _, width in same for begin in range(0, width, lanes)], np.int32)
         carry = jax.lax.fori_loop(0, len(plan), partial(play, lanes, plan), carry)
@@ -240,46 +261,51 @@ def lanes_of(rounds: list[int], batch: int) -> list[tuple[int, int]]:
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
     most = min(config.max_considered, simulations, env.num_actions)
     layout = tree_lib.layout(env, config, simulations, model)
-    run = round_by_round if config.rounds else one_at_a_time
-    if config.rounds and not layout.room:  # a round visits a candidate once, and each visit adds a node below it
-        layout = layout._replace(children=min(layout.children, len(schedule(most, simulations))))
-    scale = Scale(config.value_scale, config.rescale)
+    run = in_rounds if config.rounds else sequentially
+    if config.rounds and not layout.kept_nodes:  # a round visits a candidate once, and each visit adds a node below it
+        layout = layout._replace(max_children=min(layout.max_children, len(schedule(most, simulations))))
+    scale = ValueScale(config.value_scale, config.rescale)
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
         gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
-        at_root = find_candidates(root.prior_logits, gumbel, legal, root.value, most)
-        first = layout.room or 1
-        tree = tree_lib.ground(root, layout, layout.nodes(simulations))
-        search = simulation.Search(
-            model, params, partial(interior, scale), env.num_actions, model.num_outcomes, config.max_depth or tree.size
+        candidates = top_candidates(root.prior_logits, gumbel, legal, root.value, most)
+        first = layout.kept_nodes or 1
+        tree = tree_lib.empty_tree(root, layout, layout.nodes(simulations))
+        search = simulation.TreeSearch(
+            model,
+            params,
+            partial(interior_scores, scale),
+            env.num_actions,
+            model.num_outcomes,
+            config.max_depth or tree.size,
         )
         if kept is not None:
-            tree = reuse.replant(kept, tree)
-            nodes = tree_lib.by_action(tree, tree.child[0].astype(jnp.int32), env.num_actions)
-            at_root = at_root._replace(child=jnp.take_along_axis(nodes, at_root.action.T, 1).T)
-            at_root = judge(search, scale, tree, at_root)
-        before = at_root.visits
-        tree, at_root = run(search, scale, tree, at_root, keys[0], simulations, first)
-        added = at_root.visits - before
-        scores = where(added == added.max(0)[None], at_root.score + at_root.value, -jnp.inf)
-        best = take(at_root.action, jnp.argmax(scores, 0), np.arange(len(root.value)))
-        place = places(at_root.action, env.num_actions)
+            tree = reuse.graft(kept, tree)
+            nodes = tree_lib.by_action(tree, tree.children_index[0].astype(jnp.int32), env.num_actions)
+            candidates = candidates._replace(child=jnp.take_along_axis(nodes, candidates.action.T, 1).T)
+            candidates = update_candidates(search, scale, tree, candidates)
+        before = candidates.visits
+        tree, candidates = run(search, scale, tree, candidates, keys[0], simulations, first)
+        added = candidates.visits - before
+        scores = where(added == added.max(0)[None], candidates.score + candidates.value, -jnp.inf)
+        best = gather(candidates.action, jnp.argmax(scores, 0), np.arange(len(root.value)))
+        place = candidate_of_action(candidates.action, env.num_actions)
 
         def by_action(x, others):
             """Of candidates [M, B], and of all others [1, B] -> of actions [B, A]."""
-            return take(jnp.concatenate([x, others]), place, jax.lax.broadcasted_iota(jnp.int32, place.shape, 0))
+            return gather(jnp.concatenate([x, others]), place, jax.lax.broadcasted_iota(jnp.int32, place.shape, 0))
 
-        policy = improved_policy(root.prior_logits, by_action(at_root.value, at_root.other))
-        weights = where(at_root.visits > 0, of_candidates(policy, at_root.action), 0.0)
-        value = (weights * at_root.qvalue).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
-        none = jnp.zeros_like(at_root.other)
-        visits, qvalues, nodes = (by_action(x, none) for x in (at_root.visits, at_root.qvalue, at_root.child))
+        policy = improved_policy(root.prior_logits, by_action(candidates.value, candidates.other))
+        weights = where(candidates.visits > 0, gather_candidates(policy, candidates.action), 0.0)
+        value = (weights * candidates.qvalue).sum(0) / jnp.maximum(weights.sum(0), 1e-30)
+        none = jnp.zeros_like(candidates.other)
+        visits, qvalues, nodes = (by_action(x, none) for x in (candidates.visits, candidates.qvalue, candidates.child))
         return Finding(policy, value, visits, qvalues, best, tree, nodes.astype(jnp.int32))
 
     return base.make(config, env, model, find, layout)
 
 
-def places(action: jax.Array, num_actions: int) -> jax.Array:
+def candidate_of_action(action: jax.Array, num_actions: int) -> jax.Array:
     """Which of the candidates i32[M, B] each action is, i32[B, A]; M: none."""
     order = jax.lax.broadcasted_iota(jnp.int32, (action.shape[1], num_actions), 1)
     action, found = action.T, jnp.full_like(order, len(action))

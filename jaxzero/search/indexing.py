@@ -19,13 +19,13 @@ def game_of(node: jax.Array) -> jax.Array:
     return jax.lax.broadcasted_iota(jnp.int32, node.shape, node.ndim - 1)
 
 
-def take(field: jax.Array, *index: Index) -> jax.Array:
+def gather(field: jax.Array, *index: Index) -> jax.Array:
     """`field[index]` of indices that are in bounds."""
     field, index = flattened(field, *index)
     return field.at[index].get(**INSIDE)
 
 
-def place(field: jax.Array, value: jax.Array, *index: Index) -> jax.Array:
+def scatter(field: jax.Array, value: jax.Array, *index: Index) -> jax.Array:
     """`field` with `field[index] = value` of distinct indices; where the first is too large nothing is written."""
     shape = field.shape
     field, index = flattened(field, *index)

@@ -23,19 +23,21 @@ from jaxzero.search.tree import each, over
 C_BASE = 19652.0  # visits after which exploration starts to grow
 
 
-def rule(c_puct: float, near: tree_lib.Family, bounded: bool = True) -> tuple[tree_lib.Chunks, jax.Array]:
+def rule(c_puct: float, children: tree_lib.Children, bounded: bool = True) -> tuple[tree_lib.Chunks, jax.Array]:
     """Value + exploration, as a `simulation.Rule`; `bounded`: values lie in [-1, 1]."""
-    explore = (c_puct + jnp.log((near.node_visits + C_BASE + 1) / C_BASE)) * jnp.sqrt(near.node_visits)
+    explore = (c_puct + jnp.log((children.node_visits + C_BASE + 1) / C_BASE)) * jnp.sqrt(children.node_visits)
     low, high = jnp.float32(-1), jnp.float32(1)
     if not bounded:
-        values = each(lambda tried, value: where(tried, value, near.node_value), near.tried, near.qvalue)
+        values = each(lambda tried, value: where(tried, value, children.node_value), children.tried, children.qvalue)
         low, high = over((jnp.minimum, values), (jnp.maximum, values))
-        low, high = jnp.minimum(near.node_value, low), jnp.maximum(near.node_value, high)
+        low, high = jnp.minimum(children.node_value, low), jnp.maximum(children.node_value, high)
 
     def score(qvalue, logit, visits):
         return (qvalue - low) / jnp.maximum(high - low, 1e-8) + explore * jnp.exp(logit) / (visits + 1)
 
-    return each(score, near.qvalue, near.logit, near.visits), explore * jnp.exp(near.untried.likeliest)
+    return each(score, children.qvalue, children.prior_logit, children.visits), explore * jnp.exp(
+        children.untried.logit
+    )
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
@@ -46,20 +48,20 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
         k = config.forced_playouts if explore else 0.0
         if explore:
             root = root._replace(prior_logits=jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal))
-        first = layout.room or 1
-        tree = tree_lib.plant(root, layout, layout.nodes(simulations))
+        first = layout.kept_nodes or 1
+        tree = tree_lib.tree_from_root(root, layout, layout.nodes(simulations))
         if kept is not None:
-            tree = reuse.replant(kept, tree)
+            tree = reuse.graft(kept, tree)
         depth, at_root = config.max_depth or tree.size, partial(forced.rule, plain, k) if k else None
-        search = simulation.Search(model, params, plain, env.num_actions, model.num_outcomes, depth, at_root)
+        search = simulation.TreeSearch(model, params, plain, env.num_actions, model.num_outcomes, depth, at_root)
 
         def step(i, tree):
             return simulation.simulate(search, tree, jax.random.fold_in(keys[0], i), first + i)[0]
 
         tree = jax.lax.fori_loop(0, simulations, step, tree)
-        child = tree.child[0].astype(jnp.int32)
-        visits = tree_lib.by_action(tree, tree_lib.at(tree.visits, child), env.num_actions)
-        qvalues = tree_lib.by_action(tree, tree_lib.at(tree.qvalue, child), env.num_actions)
+        child = tree.children_index[0].astype(jnp.int32)
+        visits = tree_lib.by_action(tree, tree_lib.lookup(tree.visits, child), env.num_actions)
+        qvalues = tree_lib.by_action(tree, tree_lib.lookup(tree.qvalue, child), env.num_actions)
         shown = tree_lib.by_action(tree, forced.prune(plain, tree, k), env.num_actions) if k else visits
         policy = shown / shown.sum(-1, keepdims=True)
         best = jnp.argmax(policy, -1).astype(jnp.int32)

@@ -11,7 +11,7 @@ import numpy as np
 
 from envs import backend
 from envs.core import where
-from jaxzero.search.indexing import game_of, take
+from jaxzero.search.indexing import game_of, gather
 
 WORD = 32  # bits
 
@@ -20,7 +20,7 @@ def likeliest(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array, jax.
     """The K highest of [B, A] with their indices i32, [B, K], and log Σ exp of all others, [B]."""
     # A slice of what top_k gives, taken without the barrier, makes XLA on CPU sort all of the logits.
     kept, index = jax.lax.optimization_barrier(jax.lax.top_k(logits, slots))
-    return kept, index, weigh_dropped(logits, kept)
+    return kept, index, dropped_logit_of(logits, kept)
 
 
 def compact(logits: jax.Array, legal: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
@@ -42,9 +42,9 @@ def compact(logits: jax.Array, legal: jax.Array, slots: int) -> tuple[jax.Array,
     ended = running_sum(ended.reshape(slots, batch)).astype(jnp.int32)  # of a slot, what has ended before it
     word, before, order = ended & ((1 << shift) - 1), ended >> shift, jnp.arange(slots)[:, None]
     there, word = word < len(words), jnp.minimum(word, len(words) - 1)
-    bit = nth_bit(take(words, word, game_of(word)), order - before)
+    bit = nth_bit(gather(words, word, game_of(word)), order - before)
     index = backend.alone(jnp.minimum(WORD * word + bit, size - 1).T)
-    found = take(logits, jax.lax.broadcasted_iota(jnp.int32, index.shape, 0), index)
+    found = gather(logits, jax.lax.broadcasted_iota(jnp.int32, index.shape, 0), index)
     return where(there.T, found, -jnp.inf), index
 
 
@@ -65,7 +65,7 @@ def nth_bit(word: jax.Array, number: jax.Array) -> jax.Array:
     return place
 
 
-def weigh_dropped(logits: jax.Array, kept: jax.Array) -> jax.Array:
+def dropped_logit_of(logits: jax.Array, kept: jax.Array) -> jax.Array:
     """log Σ exp over the logits [..., A] that are not among the highest, `kept` [..., K].
 
     A difference of two sums would lose the small ones."""

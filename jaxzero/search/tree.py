@@ -23,11 +23,11 @@ from envs.core import where
 from jaxzero.config.schema import ConfigError, SearchConfig
 from jaxzero.models import Model, Root
 from jaxzero.models.simulator import legal_in
-from jaxzero.search.indexing import ANYWHERE, UNSIGNED, game_of, place, take
+from jaxzero.search.indexing import ANYWHERE, UNSIGNED, game_of, gather, scatter
 from jaxzero.search.slots import compact, likeliest
 
 FEW = 8  # children that are looked at one by one
-OPEN = ("raw", "number", "slot", "likeliest", "mass", "total")  # facts that tell what can be tried
+OPEN = ("raw_value", "num_children", "slot", "logit", "mass", "log_total")  # facts that tell what can be tried
 WIDE = 1024  # actions that a node does not keep all for a few visits
 
 
@@ -35,11 +35,13 @@ class Untried(NamedTuple):
     """What choosing has to know of a node's untried actions; [N, B] in a tree."""
 
     slot: jax.Array  # f32  the likeliest one
-    likeliest: jax.Array  # f32  its log-prior in a `Family`, else as in `Tree.priors`; -inf when every action was tried
+    logit: (
+        jax.Array
+    )  # f32  its log-prior in a `Children`, else as in `Tree.prior_logits`; -inf when every action was tried
     mass: jax.Array  # f32  sum of their priors, as a multiple of the likeliest one's
 
 
-class Facts(NamedTuple):
+class NodeData(NamedTuple):
     """What is known of a node and of the edge that leads to it; [N, B] in a tree."""
 
     reward: jax.Array  # to the parent's mover
@@ -47,19 +49,19 @@ class Facts(NamedTuple):
     value: jax.Array  # mean of all returns
     visits: jax.Array
     qvalue: jax.Array  # reward + discount · value
-    logit: jax.Array  # log-prior
+    prior_logit: jax.Array  # log-prior
     parent: jax.Array  # 0 too where the node is no one's child
     action: jax.Array
-    raw: jax.Array  # the value that the model said
-    number: jax.Array  # of children
+    raw_value: jax.Array  # of the model, before any search
+    num_children: jax.Array
     slot: jax.Array  # of `Untried`, as the next two
-    likeliest: jax.Array  # one of `Tree.priors`, to the last bit
+    logit: jax.Array  # one of `Tree.prior_logits`, to the last bit
     mass: jax.Array
-    total: jax.Array  # log Σ exp of the logits of all its actions
+    log_total: jax.Array  # log Σ exp of the logits of all its actions
 
 
-def fact(index: int) -> Any:
-    return property(lambda tree: tree.facts[index].reshape(-1, tree.batch))
+def node_field(index: int) -> Any:
+    return property(lambda tree: tree.node_data[index].reshape(-1, tree.batch))
 
 
 @jax.tree_util.register_dataclass
@@ -70,38 +72,37 @@ class Tree:
 
     embedding: Any  # [N, B, ...]
     actions: jax.Array | None  # i16[N, B, K]  actions of the slots; None where slot = action
-    priors: jax.Array  # f32[N, B, K]  log-priors + `total`; -inf where illegal, or tried at a kept root
-    dropped: jax.Array | None  # f32[N, B]  the same of all actions that lack a slot; None: no legal one does
-    child: jax.Array  # i16[N, C, B]  a node's children
-    facts: jax.Array  # f32[14, N · B]  `Facts`
+    prior_logits: jax.Array  # f32[N, B, K]  log-priors + `log_total`; -inf where illegal, or tried at a kept root
+    dropped_logit: jax.Array | None  # f32[N, B]  the same of all actions that lack a slot; None: no legal one does
+    children_index: jax.Array  # i16[N, C, B]  a node's children
+    node_data: jax.Array  # f32[14, N · B]  `NodeData`
     chance: jax.Array | None = None  # bool[N, B]  an outcome is due here; None where that never is
 
     # [N, B] each:
-    reward, discount, value, visits, qvalue, logit, parent, action = (fact(i) for i in range(8))
-    raw, number, slot, likeliest, mass, total = (fact(i) for i in range(8, 14))
-    children = property(lambda tree: tree.number.astype(jnp.int32))
+    reward, discount, value, visits, qvalue, prior_logit, parent, action = (node_field(i) for i in range(8))
+    raw_value, num_children, slot, logit, mass, log_total = (node_field(i) for i in range(8, 14))
 
     @property
     def size(self) -> int:
-        return self.child.shape[0]
+        return self.children_index.shape[0]
 
     @property
     def batch(self) -> int:
-        return self.child.shape[2]
+        return self.children_index.shape[2]
 
 
 Chunks = tuple[jax.Array, ...]
 """An array [W, ...] in pieces [w, ...]: see `chunks`."""
 
 
-class Family(NamedTuple):
+class Children(NamedTuple):
     """Nodes [1, L, B] and their children [W, L, B], as a rule sees them."""
 
     tried: Chunks  # bool[W, L, B]  false: no child here
     qvalue: Chunks  # f32[W, L, B]
     visits: Chunks  # f32[W, L, B]
-    logit: Chunks  # f32[W, L, B]
-    raw: jax.Array  # f32[1, L, B]
+    prior_logit: Chunks  # f32[W, L, B]
+    raw_value: jax.Array  # f32[1, L, B]
     node_value: jax.Array  # f32[1, L, B]
     node_visits: jax.Array  # f32[1, L, B]
     untried: Untried  # [1, L, B]
@@ -113,12 +114,12 @@ class Layout(NamedTuple):
 
     slots: int | None  # K where nodes do not keep all actions
     capped: bool  # slots are for the likeliest actions; false: for all legal ones
-    children: int  # C
-    room: int  # nodes kept from the last move, the root included; 0: none are
+    max_children: int  # C
+    kept_nodes: int  # nodes kept from the last move, the root included; 0: none are
     outcomes: int  # of chance, all kept; 0: no chance
 
     def nodes(self, simulations: int) -> int:
-        return (self.room or 1) + simulations * (2 if self.outcomes else 1)
+        return (self.kept_nodes or 1) + simulations * (2 if self.outcomes else 1)
 
 
 def layout(env: Env, config: SearchConfig, simulations: int, model: Model) -> Layout:
@@ -143,7 +144,7 @@ def layout(env: Env, config: SearchConfig, simulations: int, model: Model) -> La
     return found
 
 
-def ground(root: Root, layout: Layout, num_nodes: int) -> Tree:
+def empty_tree(root: Root, layout: Layout, num_nodes: int) -> Tree:
     """Room for `num_nodes`: zeros, and everywhere the root's position."""
     batch = root.value.shape[0]
     slots = max(layout.slots or root.prior_logits.shape[-1], layout.outcomes)
@@ -155,19 +156,20 @@ def ground(root: Root, layout: Layout, num_nodes: int) -> Tree:
     return Tree(
         embedding=jax.tree.map(lambda x: jnp.broadcast_to(x[None], (num_nodes, *x.shape)), root.embedding),
         actions=zeros(jnp.int16, slots) if layout.slots else None,
-        priors=zeros(real, slots), dropped=zeros(real) if layout.capped else None,
-        child=jnp.zeros((num_nodes, layout.children, batch), jnp.int16),
-        facts=jnp.zeros((len(Facts._fields), num_nodes * batch)), chance=zeros(bool) if layout.outcomes else None,
+        prior_logits=zeros(real, slots), dropped_logit=zeros(real) if layout.capped else None,
+        children_index=jnp.zeros((num_nodes, layout.max_children, batch), jnp.int16),
+        node_data=jnp.zeros((len(NodeData._fields), num_nodes * batch)),
+        chance=zeros(bool) if layout.outcomes else None,
     )  # fmt: skip
 
 
-def plant(root: Root, layout: Layout, num_nodes: int) -> Tree:
+def tree_from_root(root: Root, layout: Layout, num_nodes: int) -> Tree:
     """A tree of one node, with room for `num_nodes`."""
-    tree, zero = ground(root, layout, num_nodes), jnp.zeros_like(root.value)
-    return write(tree, 0, root.embedding, root.prior_logits, root.value, zero, zero + 1, zero, zero, zero)
+    tree, zero = empty_tree(root, layout, num_nodes), jnp.zeros_like(root.value)
+    return add_nodes(tree, 0, root.embedding, root.prior_logits, root.value, zero, zero + 1, zero, zero, zero)
 
 
-def write(
+def add_nodes(
     tree: Tree, new: int | jax.Array, embedding: Any, logits: jax.Array, value: jax.Array, reward: jax.Array,
     discount: jax.Array, parent: jax.Array, action: jax.Array, logit: jax.Array, chance: bool = False,
 ) -> Tree:  # fmt: skip
@@ -180,7 +182,7 @@ def write(
 
     legal = legal_in(logits)
     masked = where(legal, logits, -jnp.inf)
-    slots, dropped = tree.priors.shape[-1], None if tree.dropped is None else jnp.full_like(value, -jnp.inf)
+    slots, dropped = tree.prior_logits.shape[-1], None if tree.dropped_logit is None else jnp.full_like(value, -jnp.inf)
     if logits.shape[-1] <= slots:
         logits = jnp.pad(masked, ((0, 0), (0, slots - logits.shape[-1])), constant_values=-jnp.inf)
         slot = jax.lax.broadcasted_iota(jnp.int32, logits.shape, 1)
@@ -189,22 +191,22 @@ def write(
     else:
         logits, slot, dropped = likeliest(masked, slots)
     actions = None if tree.actions is None else put(tree.actions, slot)
-    lanes = (-1, tree.batch)  # as `find_next` has them: equal operations are compiled once
+    lanes = (-1, tree.batch)  # as `next_untried` has them: equal operations are compiled once
     first = find_untried(logits.reshape(*lanes, slots), None if dropped is None else dropped.reshape(lanes))
     first = Untried(*(x.reshape(-1) for x in first))
-    total = first.likeliest + jnp.log(first.mass)
+    total = first.logit + jnp.log(first.mass)
     one, zero = jnp.ones_like(value), jnp.zeros_like(value)
-    facts = Facts(
+    facts = NodeData(
         reward, discount, value, one, reward + discount * value, logit, parent, action,
         value, zero, *first, total,
     )  # fmt: skip
-    facts = stacked(facts, tree.facts.dtype)
+    facts = stack_rows(facts, tree.node_data.dtype)
     return dataclasses.replace(
         tree,
         embedding=jax.tree.map(put, tree.embedding, embedding),
-        actions=actions, priors=put(tree.priors, logits),
-        dropped=None if dropped is None else put(tree.dropped, dropped),
-        facts=jax.lax.dynamic_update_slice_in_dim(tree.facts, facts, new * tree.batch, 1, **UNSIGNED),
+        actions=actions, prior_logits=put(tree.prior_logits, logits),
+        dropped_logit=None if dropped is None else put(tree.dropped_logit, dropped),
+        node_data=jax.lax.dynamic_update_slice_in_dim(tree.node_data, facts, new * tree.batch, 1, **UNSIGNED),
         chance=None if tree.chance is None else put(tree.chance, jnp.full(value.shape, chance)),
     )  # fmt: skip
 
@@ -220,26 +222,26 @@ def find_untried(priors: jax.Array, dropped: jax.Array | None) -> Untried:
     return Untried(slot, highest, mass if dropped is None else mass + jnp.exp(dropped - scale))
 
 
-def at(field: jax.Array, node: jax.Array, *slot: jax.Array) -> jax.Array:
+def lookup(field: jax.Array, node: jax.Array, *slot: jax.Array) -> jax.Array:
     """Values of a field [N, B, ...] at nodes [..., B] (and slots of the same shape)."""
-    return take(field, node, game_of(node), *slot)
+    return gather(field, node, game_of(node), *slot)
 
 
-def read(tree: Tree, node: jax.Array, *names: str) -> tuple[jax.Array, ...]:
+def read_nodes(tree: Tree, node: jax.Array, *names: str) -> tuple[jax.Array, ...]:
     """These facts [..., B] of nodes [..., B], at once."""
-    return tuple(backend.alone(take(tree.facts, rows_of(names, node), column_of(node)[None])))
+    return tuple(backend.alone(gather(tree.node_data, rows_of(names, node), column_of(node)[None])))
 
 
-def put(tree: Tree, node: jax.Array, **facts: jax.Array) -> Tree:
+def update_nodes(tree: Tree, node: jax.Array, **facts: jax.Array) -> Tree:
     """The tree with these facts [..., B] of nodes [..., B], which differ."""
-    values = stacked(tuple(facts.values()), tree.facts.dtype)
-    table = tree.facts.at[rows_of(facts, node), column_of(node)[None]].set(values, **ANYWHERE)
-    return dataclasses.replace(tree, facts=table)
+    values = stack_rows(tuple(facts.values()), tree.node_data.dtype)
+    table = tree.node_data.at[rows_of(facts, node), column_of(node)[None]].set(values, **ANYWHERE)
+    return dataclasses.replace(tree, node_data=table)
 
 
 def rows_of(names: Iterable[str], node: jax.Array) -> np.ndarray:
     """Where facts of nodes [..., B] are in the table, i32[R, ...]."""
-    return np.array([Facts._fields.index(name) for name in names], np.int32).reshape(-1, *(1,) * node.ndim)
+    return np.array([NodeData._fields.index(name) for name in names], np.int32).reshape(-1, *(1,) * node.ndim)
 
 
 def column_of(node: jax.Array) -> jax.Array:
@@ -247,26 +249,27 @@ def column_of(node: jax.Array) -> jax.Array:
     return node * node.shape[-1] + game_of(node)
 
 
-def stacked(rows: Sequence[jax.Array], dtype: Any) -> jax.Array:
+def stack_rows(rows: Sequence[jax.Array], dtype: Any) -> jax.Array:
     """`jnp.stack` in a form that XLA computes as one, the rows' arithmetic included.
 
     What is added to the order keeps XLA from comparing it before a loop, for each row in a kernel of its own.
     """
-    order = np.arange(len(rows), dtype=np.int32).reshape(-1, *(1,) * rows[0].ndim) + zero_after(rows[-1])[None]
+    order = np.arange(len(rows), dtype=np.int32).reshape(-1, *(1,) * rows[0].ndim) + zeros_after(rows[-1])[None]
     rows = [jnp.asarray(x, dtype)[None] for x in rows]
     return functools.reduce(lambda x, entry: where(order == entry[0], entry[1], x), enumerate(rows[1:], 1), rows[0])
 
 
-def family(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[Family, Chunks]:
+def read_children(tree: Tree, node: jax.Array, width: int, num_actions: int) -> tuple[Children, Chunks]:
     """The nodes [L, B] with their first `width` children, and the children's nodes [W, L, B]."""
-    raw, number, slot, likeliest, mass, total = (x[None] for x in read(tree, node, *OPEN))
+    raw_value, number, slot, logit, mass, log_total = (x[None] for x in read_nodes(tree, node, *OPEN))
     order = jnp.arange(width)[:, None, None]
-    child = take(tree.child, node[None], order, game_of(node)[None]).astype(jnp.int32)
-    visits, qvalue, logit = read(tree, child, "visits", "qvalue", "logit")
-    return Family(
-        tried=chunks(order < number), qvalue=chunks(qvalue), visits=chunks(visits), logit=chunks(logit), raw=raw,
-        node_value=at(tree.value, node)[None], node_visits=at(tree.visits, node)[None],
-        untried=Untried(slot, likeliest - total, mass), complete=number >= num_actions,
+    child = gather(tree.children_index, node[None], order, game_of(node)[None]).astype(jnp.int32)
+    visits, qvalue, prior_logit = read_nodes(tree, child, "visits", "qvalue", "prior_logit")
+    return Children(
+        tried=chunks(order < number), qvalue=chunks(qvalue), visits=chunks(visits),
+        prior_logit=chunks(prior_logit), raw_value=raw_value,
+        node_value=lookup(tree.value, node)[None], node_visits=lookup(tree.visits, node)[None],
+        untried=Untried(slot, logit - log_total, mass), complete=number >= num_actions,
     ), chunks(child)  # fmt: skip
 
 
@@ -309,13 +312,13 @@ def over(*sums: tuple[Callable[[jax.Array, jax.Array], jax.Array], Chunks]) -> S
     return fold(combine, [NEUTRAL[operator] for operator in operators], *fields)
 
 
-def zero_after(x: jax.Array) -> jax.Array:
+def zeros_after(x: jax.Array) -> jax.Array:
     """0 [L, B] that cannot be known before x [L, B] is: an index plus this writes after all that x comes from was read,
     and XLA, which cannot see that an order would do, need not copy what is read and written."""
     return (x.astype(jnp.float32) > 3e38).astype(jnp.int32)
 
 
-class Next(NamedTuple):
+class NextAction(NamedTuple):
     """What nodes will try next, the likeliest untried action, and what will then be left; [L, B]."""
 
     slot: jax.Array  # i32
@@ -325,27 +328,29 @@ class Next(NamedTuple):
     left: Untried
 
 
-def find_next(tree: Tree, node: jax.Array) -> Next:
-    raw, number, slot, logit, _, total = read(tree, node, *OPEN)
-    slot, priors = slot.astype(jnp.int32), at(tree.priors, node)
+def next_untried(tree: Tree, node: jax.Array) -> NextAction:
+    raw, number, slot, logit, _, total = read_nodes(tree, node, *OPEN)
+    slot, priors = slot.astype(jnp.int32), lookup(tree.prior_logits, node)
     order = jax.lax.broadcasted_iota(jnp.int32, priors.shape, priors.ndim - 1)
     less = (priors < logit[..., None]) | (priors == logit[..., None]) & (order > slot[..., None])
     left = where(less, priors, -jnp.inf)  # what is likelier has been tried
-    dropped = None if tree.dropped is None else at(tree.dropped, node)
-    return Next(slot, logit - total, number, raw, find_untried(left, dropped))
+    dropped = None if tree.dropped_logit is None else lookup(tree.dropped_logit, node)
+    return NextAction(slot, logit - total, number, raw, find_untried(left, dropped))
 
 
-def link(tree: Tree, node: jax.Array, grows: jax.Array, leaf: jax.Array, due: Next) -> Tree:
+def link_child(tree: Tree, node: jax.Array, grows: jax.Array, leaf: jax.Array, due: NextAction) -> Tree:
     """Makes `leaf` the child of `node` by the action that is `due`, where it `grows`; all [L, B]."""
-    parent = where(grows, node, tree.size) + zero_after(due.left.mass)
-    child = place(tree.child, jnp.broadcast_to(leaf, parent.shape), parent, due.number, game_of(parent))
-    return put(dataclasses.replace(tree, child=child), parent, number=due.number + 1, **due.left._asdict())
+    parent = where(grows, node, tree.size) + zeros_after(due.left.mass)
+    child = scatter(tree.children_index, jnp.broadcast_to(leaf, parent.shape), parent, due.number, game_of(parent))
+    return update_nodes(
+        dataclasses.replace(tree, children_index=child), parent, num_children=due.number + 1, **due.left._asdict()
+    )
 
 
 def by_action(tree: Tree, values: jax.Array, num_actions: int) -> jax.Array:
     """Values of the root's listed children [C, B] -> [B, A]; 0 where there is no child."""
-    child = tree.child[0].astype(jnp.int32)
-    tried = jnp.arange(child.shape[0])[:, None] < tree.children[0][None]
-    action = where(tried, at(tree.action, child).astype(jnp.int32), num_actions)
+    child = tree.children_index[0].astype(jnp.int32)
+    tried = jnp.arange(child.shape[0])[:, None] < tree.num_children[0][None]
+    action = where(tried, lookup(tree.action, child).astype(jnp.int32), num_actions)
     game = jnp.broadcast_to(jnp.arange(child.shape[1]), child.shape)
     return jnp.zeros((child.shape[1], num_actions), values.dtype).at[game, action].set(values, mode="drop")
