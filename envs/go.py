@@ -1,10 +1,12 @@
 """Go on 5×5 to 19×19 boards, area scoring (Tromp-Taylor: https://tromp.github.io/go.html).
 
+Rule differences: unlike in Tromp-Taylor, suicide is illegal, as in Pgx, open_spiel and the rules of most countries.
+`ko="simple"` forbids only the immediate recapture of a ko; `ko="positional"` forbids every move that repeats an earlier
+whole-board position (Tromp-Taylor's rule 6). A pass is always legal. Two successive passes end the game, as does the
+move cap.
+
 Action = row · size + column, top row first; size² is the pass. Vertices as in GTP: columns a, b, … without i, rows
-from the bottom. Two passes in succession end the game, as does the move cap. Unlike Tromp-Taylor, suicide is illegal,
-as in Pgx, open_spiel and the rules of most countries. `ko="simple"` forbids to recapture a ko at once, nothing else;
-`ko="positional"` forbids every move that makes an earlier whole-board position again (Tromp-Taylor's rule 6). A pass
-is always legal.
+from the bottom.
 
 Letters: n size, N = n², H earlier positions seen, M = max_plies.
 """
@@ -80,7 +82,7 @@ class Go(Env):
 
     @property
     def packed(self) -> bool:
-        """Superko needs the hash of every earlier position."""
+        """False with superko, which stores the hash of every earlier position."""
         return self.ko == "simple"
 
     def __post_init__(self):
@@ -183,7 +185,7 @@ class Go(Env):
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The eight of the square; the pass stays."""
+        """The eight symmetries of the square; the pass stays."""
         return square_symmetries(self.size, extra_actions=1)
 
     def action_to_str(self, state: State, action: int) -> str:
