@@ -93,10 +93,11 @@ def test_outcomes_are_visited_by_their_probability():
         left = jnp.where(visits > 0, -jnp.inf, padded)
         untried = tree_lib.Untried(left.argmax(0), left.max(0), left.max(0))
         blank = jnp.zeros(len(odds))
-        tried, counts, logits = map(tree_lib.chunks, (visits > 0, visits, padded))
-        children = tree_lib.Children(tried, counts, counts, logits, blank, blank, visits.sum(0), untried, blank > 0)
+        children = tree_lib.Children(
+            visits > 0, visits, visits, padded, blank, blank, visits.sum(0), untried, blank > 0
+        )
         scores, first = chance.rule(children)
-        scores = jnp.where(visits > 0, jnp.concatenate(scores), -jnp.inf)
+        scores = jnp.where(visits > 0, scores, -jnp.inf)
         best = jnp.where(scores.max(0) >= first, scores.argmax(0), untried.slot)
         visits = visits + (jnp.arange(32)[:, None] == best[None])
         return visits, visits

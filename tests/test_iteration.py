@@ -13,7 +13,7 @@ import envs
 from jaxzero import networks
 from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.networks import Network, Prediction
-from jaxzero.search import Search, SearchResult
+from jaxzero.search import Search, SearchOutput
 from jaxzero.training import iteration, learner
 
 ENV = envs.make("tic_tac_toe")
@@ -185,7 +185,7 @@ def test_no_ply_and_no_update_uses_a_key_again(monkeypatch):
         legal = jax.vmap(ENV.legal_actions)(states)
         value = jax.vmap(jax.random.uniform)(keys)
         even = legal / 9.0
-        return SearchResult(jnp.argmax(legal, -1), even, value, jnp.ones_like(value), even, even), carry
+        return SearchOutput(jnp.argmax(legal, -1), even, value, jnp.ones_like(value), even, even), carry
 
     monkeypatch.setattr(iteration.search, "make", lambda *_: Search(lambda states: (), run_search))
     config = dataclasses.replace(CONFIG, learner=LearnerConfig(batch=16, reuse=1 / 3, ema=0.0))

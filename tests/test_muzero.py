@@ -15,7 +15,7 @@ from envs.tic_tac_toe import TicTacToe
 from jaxzero import models, networks, search
 from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.networks import DynamicsOutput, Latent, Prediction, values
-from jaxzero.search import Search, SearchResult
+from jaxzero.search import Search, SearchOutput
 from jaxzero.training import iteration, learner, losses, targets
 from jaxzero.training import replay as replay_lib
 from jaxzero.training.losses import Window, muzero_loss
@@ -383,7 +383,7 @@ def test_reanalyse_renews_a_share(monkeypatch):
     def run(params, keys, states, carry, temperature, explore):
         count = len(keys)
         policy = jnp.zeros((count, 9)).at[:, 8].set(1.0)
-        return SearchResult(
+        return SearchOutput(
             jnp.full(count, 8), policy, jnp.tile(fresh, count // 3), jnp.full(count, 0.5), policy, policy
         ), carry
 

@@ -1,5 +1,5 @@
-"""Monte Carlo tree search without a network: UCT (Kocsis and Szepesvári 2006), each new position judged by one random
-game to its end, on the tree of all searches.
+"""Monte Carlo tree search without a network: UCT (Kocsis and Szepesvári 2006), on the tree of all searches. One random
+game to its end evaluates each new position.
 
 Letters: B batch (games), A actions.
 """
@@ -15,7 +15,7 @@ from jaxzero.config.schema import SearchConfig
 from jaxzero.models import simulator
 from jaxzero.search import base, simulation
 from jaxzero.search import tree as tree_lib
-from jaxzero.search.base import Finding, Search
+from jaxzero.search.base import Search, SearchOutput
 
 
 def make(env: Env, simulations: int) -> Search:
@@ -27,10 +27,10 @@ def make(env: Env, simulations: int) -> Search:
     if env.num_players != 2:
         raise ValueError(f"mcts takes values to lie in [-1, 1], and the rewards of {env.name} add up without a bound")
     config = SearchConfig(kind="uct", simulations=simulations)
-    model = simulator.make_judged(env, lambda params, key, states: judge(env, key, states))
+    model = simulator.make_with_evaluation(env, lambda params, key, states: evaluate(env, key, states))
     layout = tree_lib.layout(env, config, simulations, model)
 
-    def find(params, keys, root, legal, explore, kept) -> Finding:
+    def search_root(params, keys, root, legal, explore, kept):
         order = jax.vmap(lambda key: jax.random.gumbel(key, (env.num_actions,)))(keys)
         root = root._replace(prior_logits=simulator.mask(order, legal))
         search = simulation.TreeSearch(
@@ -47,19 +47,20 @@ def make(env: Env, simulations: int) -> Search:
             for field in (tree.visits, tree.qvalue)
         )
         best = jnp.argmax(visits + jnp.where(visits > 0, (quality + 1) / 4, 0.0), -1).astype(jnp.int32)
-        return Finding(visits / visits.sum(-1, keepdims=True), tree.value[0], visits, quality, best)
+        policy, value = visits / visits.sum(-1, keepdims=True), tree.value[0]
+        return SearchOutput(best, policy, value, jnp.ones_like(value), visits, quality), None
 
-    return base.make(config, env, model, find, layout)
+    return base.make(config, env, model, search_root, layout)
 
 
-def rule(children: tree_lib.Children) -> tuple[tree_lib.Chunks, jax.Array]:
+def rule(children: tree_lib.Children) -> tuple[jax.Array, jax.Array]:
     """UCB1, values scaled to [0, 1]; what is untried comes first, in random order."""
-    explore = lambda visits: jnp.sqrt(2 * jnp.log(children.node_visits) / jnp.maximum(visits, 1))  # noqa: E731
-    scores = tree_lib.each(lambda value, visits: (value + 1) / 2 + explore(visits), children.qvalue, children.visits)
+    explore = jnp.sqrt(2 * jnp.log(children.node_visits) / jnp.maximum(children.visits, 1))
+    scores = (children.qvalue + 1) / 2 + explore
     return scores, jnp.where(children.untried.logit > -jnp.inf, jnp.inf, -jnp.inf)
 
 
-def judge(env: Env, key: jax.Array | None, states: Any) -> tuple[jax.Array, jax.Array]:
+def evaluate(env: Env, key: jax.Array | None, states: Any) -> tuple[jax.Array, jax.Array]:
     """Priors [B, A] in random order, and what the movers [B] earn in a random game; zeros without a key."""
     legal = jax.vmap(env.legal_actions)(states)
     if key is None:

@@ -6,9 +6,9 @@ from envs import Env
 from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model
 from jaxzero.search import gumbel, minimax, puct, stock
-from jaxzero.search.base import Search, SearchResult
+from jaxzero.search.base import Search, SearchOutput
 
-__all__ = ["SEARCHES", "Search", "SearchResult", "make"]
+__all__ = ["SEARCHES", "Search", "SearchOutput", "make"]
 
 Make = Callable[[SearchConfig, Env, Model, int], Search]
 

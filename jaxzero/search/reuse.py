@@ -1,8 +1,8 @@
-"""Subtree reuse: what was found below the move played is where the next search begins.
+"""Subtree reuse: a search starts from the last search's subtree below the move played.
 
-Between moves the subtree is kept with games first, [B, ...], like everything that a game in play carries. Not in games
-of chance (`validation` refuses that): which outcome follows a move is known only after it, so the subtrees of
-all would have to be carried, and as these share the visits by probability, little of them would go on.
+Between moves the subtree is stored with games first, [B, ...], like everything that a game in play carries. Games of
+chance do not reuse subtrees (`validation` refuses that): the outcome after a move is not known yet, so the subtrees of
+all outcomes would have to be carried, and each has only its share of the visits.
 Letters as in `tree`; R nodes kept.
 """
 
@@ -15,29 +15,29 @@ from envs.core import where
 from jaxzero.search.tree import Tree, find_untried, lookup, update_nodes
 
 
-def outward(tree: Tree) -> Tree:
-    """Games first."""
+def games_first(tree: Tree) -> Tree:
+    """The tree with all fields [B, N, ...]."""
     return jax.tree.map(lambda field: jnp.moveaxis(field, 1, 0), _nodes_first(tree))
 
 
-def inward(tree: Tree) -> Tree:
-    """As in a search."""
-    return _as_in_a_search(jax.tree.map(lambda field: jnp.moveaxis(field, 0, 1), tree))
+def games_second(tree: Tree) -> Tree:
+    """The inverse of `games_first`: the tree as a search has it."""
+    return _as_in_search(jax.tree.map(lambda field: jnp.moveaxis(field, 0, 1), tree))
 
 
 def _nodes_first(tree: Tree) -> Tree:
-    """All fields as [N, B, ...]."""
+    """The tree with all fields [N, B, ...]."""
     facts = jnp.moveaxis(tree.node_data.reshape(len(tree.node_data), -1, tree.batch), 0, -1)
     return dataclasses.replace(tree, children_index=jnp.swapaxes(tree.children_index, 1, 2), node_data=facts)
 
 
-def _as_in_a_search(tree: Tree) -> Tree:
+def _as_in_search(tree: Tree) -> Tree:
     facts = jnp.moveaxis(tree.node_data, -1, 0).reshape(tree.node_data.shape[-1], -1)
     return dataclasses.replace(tree, children_index=jnp.swapaxes(tree.children_index, 1, 2), node_data=facts)
 
 
 def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
-    """The subtree of `child` i32[B] as a tree of `room` nodes; without visits where there is none or it is larger."""
+    """The subtree of `child` i32[B] as a tree of `room` nodes; empty where there is none or it has more nodes."""
     size, batch = tree.size, tree.batch
 
     def descends(i, keep):
@@ -50,7 +50,7 @@ def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
     node = jnp.broadcast_to(jnp.arange(size)[:, None], keep.shape)
     order = jnp.zeros((room, batch), jnp.int32)
     order = order.at[where(keep & fits[None], index, room), game].set(node, mode="drop")
-    kept = _as_in_a_search(jax.tree.map(lambda field: lookup(field, order), _nodes_first(tree)))
+    kept = _as_in_search(jax.tree.map(lambda field: lookup(field, order), _nodes_first(tree)))
     new = lambda nodes: lookup(index, nodes.astype(jnp.int32))  # noqa: E731
     children = jnp.moveaxis(new(jnp.moveaxis(kept.children_index, 1, 0)), 0, 1)
     kept = update_nodes(kept, node[:room], parent=new(kept.parent))
@@ -59,7 +59,7 @@ def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
 
 
 def graft(kept: Tree, fresh: Tree) -> Tree:
-    """`fresh` (a root and room) with the kept subtree below its root, whose priors are those of `fresh`.
+    """`fresh`, a root with room, with the kept subtree below its root; the root has the priors of `fresh`.
 
     New nodes begin at R.
     """
@@ -68,7 +68,7 @@ def graft(kept: Tree, fresh: Tree) -> Tree:
     def below(field, stored):
         return field.at[1:room].set(stored[1:])
 
-    tree = _as_in_a_search(jax.tree.map(below, _nodes_first(fresh), _nodes_first(kept)))
+    tree = _as_in_search(jax.tree.map(below, _nodes_first(fresh), _nodes_first(kept)))
     seen = kept.visits[0] > 0
     child = kept.children_index[0].astype(jnp.int32)  # [C, B]
     tried = jnp.arange(child.shape[0])[:, None] < kept.num_children[0][None]
@@ -93,7 +93,7 @@ def graft(kept: Tree, fresh: Tree) -> Tree:
 
 
 def _slot_of(actions: jax.Array, action: jax.Array) -> jax.Array:
-    """Slots [C, B] that hold the actions [C, B], of i16[B, K]; K where none does."""
+    """The slots i32[C, B] that hold the actions [C, B], among those of the slots i16[B, K]; K where none does."""
     same = actions.T[None] == action[:, None]  # [C, K, B]
     order = jax.lax.broadcasted_iota(jnp.int32, same.shape, 1)
     return where(same, order, actions.shape[-1]).min(1)
