@@ -87,7 +87,7 @@ def planes(state: State) -> jax.Array:
     full = jnp.where(jnp.stack([*flags, *[jnp.bool(True)] * 2]), ALL, 0)
     past = [] if state.past is None else [men(board) for board in state.past]
     passed = rules.behind(state.file)[None]
-    return rules.by_rank(backend.alone(jnp.concatenate([men(state.board), passed, full, *past])))
+    return rules.by_rank(backend.materialized(jnp.concatenate([men(state.board), passed, full, *past])))
 
 
 @jax.jit

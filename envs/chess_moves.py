@@ -250,7 +250,7 @@ def by_rank(boards: jax.Array) -> jax.Array:
 
 def spread(boards: jax.Array) -> jax.Array:
     """Bitboards u64[K] -> bool[8·8·K], in the order rank, file, K."""
-    return backend.alone(by_rank(boards)[:, None] & FILES[None] != 0).reshape(-1)
+    return backend.materialized(by_rank(boards)[:, None] & FILES[None] != 0).reshape(-1)
 
 
 @with_64_bits

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.backend import alone
+from envs.backend import materialized
 
 State = Any
 Symmetry = tuple[Callable[[jax.Array], jax.Array], np.ndarray]
@@ -177,7 +177,7 @@ def where(condition: jax.Array, on_true: Any, on_false: Any) -> Any:
 
 def appended(legal: jax.Array, last: jax.Array) -> jax.Array:
     """The mask bool[N] followed by `last` bool[] -> bool[N + 1]."""
-    return alone(jnp.append(legal, last))
+    return materialized(jnp.append(legal, last))
 
 
 def auto_reset(env: Env, state: State, key: jax.Array) -> State:

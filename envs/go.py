@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.backend import alone
+from envs.backend import materialized
 from envs.core import Env, Symmetry, appended, earned, parse_action, square_symmetries
 from envs.go_board import area, label_type, legal_points, packed, place, points, rows, stones_of, wall
 from envs.go_superko import board_hash, repeating
@@ -175,8 +175,8 @@ class Go(Env):
         point = np.pad(np.arange(n * n).reshape(n, n), ((0, 0), (0, 1))).reshape(-1)
         kind = jnp.where(board == 0, jnp.where(point == state.ko, KO, 0), jnp.where(mine, MINE, OTHER))
         kind = kind.astype(jnp.uint8) | jnp.where(state.player == 1, WHITE, 0).astype(jnp.uint8)
-        kind = alone(points(kind, n).reshape(-1, 1))
-        planes = alone((kind >> np.arange(4, dtype=np.uint8)[None] & 1).astype(jnp.float32)).reshape(n, n, 4)
+        kind = materialized(points(kind, n).reshape(-1, 1))
+        planes = materialized((kind >> np.arange(4, dtype=np.uint8)[None] & 1).astype(jnp.float32)).reshape(n, n, 4)
         if state.past is None:
             return planes
         past = jnp.where(state.player == 0, state.past, state.past[:, ::-1]).reshape(-1, n)  # [2H, n]

@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from envs import backend
-from envs.backend import alone
+from envs.backend import materialized
 
 
 def label_type(n: int) -> type:
@@ -93,13 +93,13 @@ def place(
     alive = stone & ~own & ~captured
 
     # Each point as a byte: bit i = in the living enemy chain of neighbour i, 16 = in the chain just made, 32 = captured
-    code = alone(jnp.where(own, 16, jnp.where(captured, 32, np.array([1, 2, 4, 8]))).astype(jnp.uint8))
-    wanted = alone(jnp.where(stone, label, nothing(chains)))
+    code = materialized(jnp.where(own, 16, jnp.where(captured, 32, np.array([1, 2, 4, 8]))).astype(jnp.uint8))
+    wanted = materialized(jnp.where(stone, label, nothing(chains)))
     single = (2 * point + 1).astype(chains.dtype) + player.astype(chains.dtype)
     joined = functools.reduce(jnp.minimum, [*jnp.where(own, label, nothing(chains)), single])
     byte = functools.reduce(lax.bitwise_or, [jnp.where(chains == wanted[i], code[i], jnp.uint8(0)) for i in range(4)])
     byte = byte.at[jnp.where(played, there, len(chains))].set(np.uint8(16), mode="drop")
-    after = alone(jnp.where(byte & 32 != 0, 0, jnp.where(byte & 16 != 0, joined, chains)).astype(chains.dtype))
+    after = materialized(jnp.where(byte & 32 != 0, 0, jnp.where(byte & 16 != 0, joined, chains)).astype(chains.dtype))
 
     inside, near_byte, old = rows(byte, n), around(byte, n), rows(chains, n)
     empty = rows(after, n) == 0
@@ -139,7 +139,7 @@ def area(stones: jax.Array, n: int) -> jax.Array:
         new = reach
         for _ in range(8 if backend.accelerated() else 1):
             more = (new | new[:, above] | new[:, below] | new << 1 | new >> 1) & free
-            new = alone(((free + more) ^ free | more) & free | new)
+            new = materialized(((free + more) ^ free | more) & free | new)
         return new, (new != reach).any()
 
     reach, _ = lax.while_loop(lambda carry: carry[1], spread, (stones, (stones != 0).any()))
@@ -150,5 +150,5 @@ def area(stones: jax.Array, n: int) -> jax.Array:
 def legal_points(chains: jax.Array, atari: jax.Array, player: jax.Array, n: int) -> jax.Array:
     """bool[n, n]: empty, and beside an empty point, an own chain not in atari or an enemy chain in atari."""
     stone = (chains != 0) & (chains != wall(chains))
-    good = alone((chains == 0) | stone & (is_in(root(chains), atari) ^ stones_of(chains, player)))
-    return points(alone((rows(chains, n) == 0) & around(good, n)), n)
+    good = materialized((chains == 0) | stone & (is_in(root(chains), atari) ^ stones_of(chains, player)))
+    return points(materialized((rows(chains, n) == 0) & around(good, n)), n)

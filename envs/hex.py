@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.backend import alone
+from envs.backend import materialized
 from envs.core import Env, Symmetry, appended, earned, identity_symmetry, parse_action
 from envs.text import letters, named_board, numbers
 
@@ -71,7 +71,7 @@ def place(n: int, groups: jax.Array, player: jax.Array, cell: jax.Array) -> tupl
     around = jnp.where(player == 0, around, -around)
     # The two cells of a pair here touch each other: own stones on both belong to one group.
     pairs = [jnp.maximum(around[i], around[i + 1]) for i in (0, 2, 4)]
-    labels = alone(jnp.stack([jnp.where(pair > 0, pair, lone) for pair in pairs] + [lone]))
+    labels = materialized(jnp.stack([jnp.where(pair > 0, pair, lone) for pair in pairs] + [lone]))
     joined = (labels == FIRST).any() & (labels == SECOND).any()
     side = jnp.where(player == 0, 1, -1).astype(groups.dtype)
     label = labels.min() * side
@@ -159,7 +159,7 @@ class Hex(Env):
         # One bit a plane: several times faster than stacking planes.
         planes = (mine > 0) | (mine < 0) << 1 | upright << 2 | self.may_swap(state) << 3
         bits = planes[:, None] >> np.arange(self.observation_shape[-1])[None] & 1
-        return alone(bits.astype(jnp.float32)).reshape(self.observation_shape)
+        return materialized(bits.astype(jnp.float32)).reshape(self.observation_shape)
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import backend
-from envs.backend import alone
+from envs.backend import materialized
 from envs.bits import bit, joined, packed, split, with_64_bits
 from envs.core import Env, Symmetry, earned, parse_action, square_symmetries
 from envs.svg import disc, dot, grid_board
@@ -181,7 +181,7 @@ class Othello(Env):
         found = moves(own, other, self.size)
         action = np.arange(self.num_actions, dtype=np.uint64)
         legal = jnp.where(action < self.size**2, found >> action & 1 == 1, found == 0)
-        return alone(state.terminated | legal)
+        return materialized(state.terminated | legal)
 
     def observe(self, state: State) -> jax.Array:
         """Planes: discs of the mover, discs of the other."""

@@ -19,7 +19,7 @@ Evaluate = Callable[[Params, jax.Array | None, State], tuple[jax.Array, jax.Arra
 def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
     """A model whose embeddings are game states; `infer` is a network's inference function."""
 
-    @backend.called
+    @backend.separate_call
     def evaluate(params: Params, states: State) -> tuple[jax.Array, jax.Array]:
         prediction = infer(params, jax.vmap(env.observe)(states))
         return mask(prediction.logits, jax.vmap(env.legal_actions)(states)), prediction.value

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env
-from envs.backend import alone, called
+from envs.backend import materialized, separate_call
 from envs.core import where
 from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model
@@ -128,20 +128,20 @@ def top_candidates(
 ) -> Candidates:
     """The `most` actions with the highest score, unvisited, from arrays [B, A] and `raw_value` [B]."""
     scores = where(legal, logits + gumbel, -jnp.inf)
-    action = alone(jax.lax.top_k(scores, most)[1].T)
+    action = materialized(jax.lax.top_k(scores, most)[1].T)
     score, prior = of_candidates(scores, action), of_candidates(softmax(logits), action)
     prior = jnp.maximum(prior, TINY)
     zero = jnp.zeros_like(score)
     return Candidates(action, score, prior, zero.astype(jnp.int32), zero, zero, zero, zero[:1], raw_value[None])
 
 
-@called
+@separate_call
 def of_candidates(x: jax.Array, action: jax.Array) -> jax.Array:
     """Values by action [B, A] -> of the candidates [M, B]."""
     return gather(x, game_of(action), action)
 
 
-softmax = called(jax.nn.softmax)
+softmax = separate_call(jax.nn.softmax)
 
 
 def update_candidates(
@@ -169,7 +169,7 @@ def simulate_candidates(
     tree, node = simulation.simulate(search, tree, key, new, start)
     child = candidates.child[:, None]
     child = where(chosen & (child == 0), node[None], child).max(1)
-    return tree, candidates._replace(child=alone(child.astype(jnp.int32)))
+    return tree, candidates._replace(child=materialized(child.astype(jnp.int32)))
 
 
 def one_at_a_time(
@@ -188,7 +188,7 @@ def one_at_a_time(
         tree, candidates = carry
         wanted = jax.lax.dynamic_index_in_dim(considered, i, **NON_NEGATIVE)
         scores = where(candidates.visits - before == wanted, candidates.score + candidates.value, -jnp.inf)
-        chosen = np.arange(len(scores))[:, None] == alone(jnp.argmax(scores, 0))[None]
+        chosen = np.arange(len(scores))[:, None] == materialized(jnp.argmax(scores, 0))[None]
         sub = jax.random.fold_in(key, i)
         tree, candidates = simulate_candidates(search, tree, candidates, chosen[:, None], sub, first + i)
         return tree, update_candidates(search, scale, tree, candidates)

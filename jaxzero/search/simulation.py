@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.backend import alone
+from envs.backend import materialized
 from envs.core import where
 from jaxzero.models import Model, Params
 from jaxzero.search import backend, chance
@@ -207,7 +207,7 @@ def expand(search: TreeSearch, tree: Tree, key: jax.Array, expansion: Expansion)
     """
     embeddings = embeddings_of(tree, expansion.parent)
     step, embedding = search.model.decision(search.params, key, flat(expansion.action), embeddings)
-    step = step._replace(value=alone(step.value))
+    step = step._replace(value=materialized(step.value))
     tree = add_nodes(
         tree, expansion.new, embedding, step.prior_logits, step.value, step.reward, step.discount,
         flat(expansion.parent * expansion.expands), flat(expansion.action), flat(expansion.next_action.logit),

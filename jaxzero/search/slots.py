@@ -42,7 +42,7 @@ def compact(logits: jax.Array, legal: jax.Array, slots: int) -> tuple[jax.Array,
     word, before, order = ended & ((1 << shift) - 1), ended >> shift, jnp.arange(slots)[:, None]
     there, word = word < len(words), jnp.minimum(word, len(words) - 1)
     bit = nth_bit(gather(words, word, game_of(word)), order - before)
-    index = backend.alone(jnp.minimum(WORD * word + bit, size - 1).T)
+    index = backend.materialized(jnp.minimum(WORD * word + bit, size - 1).T)
     found = gather(logits, jax.lax.broadcasted_iota(jnp.int32, index.shape, 0), index)
     return where(there.T, found, -jnp.inf), index
 

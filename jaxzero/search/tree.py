@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env
-from envs.backend import alone, called
+from envs.backend import materialized, separate_call
 from envs.core import where
 from jaxzero.config.schema import ConfigError, SearchConfig
 from jaxzero.models import Model, Root
@@ -220,7 +220,7 @@ def add_nodes(
     )  # fmt: skip
 
 
-@called
+@separate_call
 def find_untried(logits: jax.Array, dropped_logit: jax.Array | None) -> Untried:
     """The likeliest of the untried actions [..., K] and their mass, that of the dropped ones [...] included.
 
@@ -242,7 +242,7 @@ def lookup(field: jax.Array, node: jax.Array, *slot: jax.Array) -> jax.Array:
 
 def read_nodes(tree: Tree, node: jax.Array, *names: str) -> tuple[jax.Array, ...]:
     """Fields of `NodeData` by name, [..., B] each, at nodes [..., B]."""
-    return tuple(alone(gather(tree.node_data, _rows(names, node), _column(node)[None])))
+    return tuple(materialized(gather(tree.node_data, _rows(names, node), _column(node)[None])))
 
 
 def update_nodes(tree: Tree, node: jax.Array, **fields: jax.Array) -> Tree:
