@@ -337,7 +337,7 @@ def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25)
 
 def same(tree: tree_lib.Tree, game: int, index: int, node: Node) -> int:
     """Compares a node and all below it; the number of nodes."""
-    children = tree.children_index[index, : tree.num_children[index, game], game]
+    children = tree.children_index[index, : int(tree.num_children[index, game]), game]
     found = {int(tree.action[child, game]): int(child) for child in children}
     assert list(found) == list(node.children)  # in the order of their first visits
     assert tree.visits[index, game] == node.visits
@@ -372,7 +372,7 @@ def test_the_tree_is_that_of_plain_python(env, plies, simulations):
     assert nodes > count * simulations  # afterstates too
     assert tree.chance is not None
     for index, row in np.argwhere((tree.visits > 1) & tree.chance):
-        children = tree.children_index[index, : tree.num_children[index, row], row]
+        children = tree.children_index[index, : int(tree.num_children[index, row]), row]
         visits = tree.visits[children, row]
         assert visits.sum() == tree.visits[index, row]
         assert np.abs(visits - np.exp(tree.prior_logit[children, row]) * visits.sum()).max() < 1

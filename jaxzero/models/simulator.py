@@ -1,6 +1,5 @@
 """The AlphaZero model: the rules of the game, and a network that evaluates positions."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -45,18 +44,8 @@ def make_with_evaluation(env: Env, evaluate: Evaluate) -> Model:
         value = where(states.terminated, 0.0, value)
         return Step(reward=reward, discount=discount, prior_logits=logits, value=value)
 
-    def step(states: State, actions: jax.Array) -> State:
-        """On a CPU as a branch of its own: XLA would compute it anew for each number of an observation."""
-        play = jax.vmap(env.step)
-        if backend.accelerated():
-            return play(states, actions)
-        return jax.lax.cond(states.terminated.all(), lambda s, a: stay(s), play, states, actions)
-
-    def stay(states: State) -> State:
-        return dataclasses.replace(states, rewards=jnp.zeros_like(states.rewards))
-
     def decision(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Any, State]:
-        after = step(states, actions)
+        after = jax.vmap(env.step)(states, actions)
         return evaluated(params, key, after, *edge(states, after)), after
 
     def act(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Afterstate, State]:

@@ -3,8 +3,6 @@
 Letters: B games, L lanes.
 """
 
-import functools
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -12,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs.backend
-from envs.core import where
 
 Index = jax.Array | np.ndarray
 
@@ -62,14 +59,6 @@ def zeros_after(x: jax.Array) -> jax.Array:
     simulations takes 67 µs a simulation and game instead of 7.
     """
     return (x.astype(jnp.float32) > 3e38).astype(jnp.int32)
-
-
-def stack_rows(rows: Sequence[jax.Array], dtype: Any) -> jax.Array:
-    """`jnp.stack`, written as selects, so that XLA computes all rows in one kernel, their arithmetic included."""
-    # The row numbers depend on a row, or XLA compares them before a loop, in a kernel for each row.
-    number = np.arange(len(rows), dtype=np.int32).reshape(-1, *(1,) * rows[0].ndim) + zeros_after(rows[-1])[None]
-    rows = [jnp.asarray(x, dtype)[None] for x in rows]
-    return functools.reduce(lambda x, entry: where(number == entry[0], entry[1], x), enumerate(rows[1:], 1), rows[0])
 
 
 def child_widths(max_children: int) -> list[int]:

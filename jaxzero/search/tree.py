@@ -23,7 +23,7 @@ from envs.core import where
 from jaxzero.config.schema import ConfigError, SearchConfig
 from jaxzero.models import Model, Root
 from jaxzero.models.simulator import legal_in
-from jaxzero.search.backend import DROP, NON_NEGATIVE, game_of, gather, scatter, stack_rows, zeros_after
+from jaxzero.search.backend import DROP, NON_NEGATIVE, game_of, gather, scatter, zeros_after
 from jaxzero.search.slots import compact, likeliest
 
 MAX_NODES = (1 << 15) - 1  # node numbers are i16
@@ -209,7 +209,7 @@ def add_nodes(
         reward, discount, value, one, reward + discount * value, prior_logit, parent, action,
         value, zero, *first, log_total,
     )  # fmt: skip
-    rows = stack_rows(data, tree.node_data.dtype)
+    rows = jnp.stack([x.astype(tree.node_data.dtype) for x in data])
     return dataclasses.replace(
         tree,
         embedding=jax.tree.map(put, tree.embedding, embedding),
@@ -247,7 +247,7 @@ def read_nodes(tree: Tree, node: jax.Array, *names: str) -> tuple[jax.Array, ...
 
 def update_nodes(tree: Tree, node: jax.Array, **fields: jax.Array) -> Tree:
     """The tree with these fields of `NodeData` [..., B] at distinct nodes [..., B]."""
-    values = stack_rows(tuple(fields.values()), tree.node_data.dtype)
+    values = jnp.stack([x.astype(tree.node_data.dtype) for x in fields.values()])
     data = tree.node_data.at[_rows(fields, node), _column(node)[None]].set(values, **DROP)
     return dataclasses.replace(tree, node_data=data)
 
