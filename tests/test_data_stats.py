@@ -19,7 +19,8 @@ from jaxzero.config.schema import GameConfig
 from jaxzero.data import shards, stats
 
 
-def test_counts_and_openings(run, tmp_path):
+def test_counts_and_openings(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(stats, "SAMPLE", 7)
     draw = random.Random(1)
     games = random_rows(500, draw)
     for game in games:

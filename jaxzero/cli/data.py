@@ -22,6 +22,7 @@ data = App(name="data", help="Games and positions on disk, stage by stage.", hel
 
 Flag = Annotated[bool, Parameter(negative=())]
 Plies = whole(0, 65_536)
+Workers = Annotated[int, whole(0, 1024)]
 
 
 def check_extra() -> None:
@@ -63,6 +64,7 @@ def import_(
         list[Literal["first", "second", "draw", "unknown"]] | None,
         Parameter(consume_multiple=True, negative_iterable=()),
     ] = None,
+    workers: Workers = 0,
     overwrite: Flag = False,
 ) -> None:
     """Read games from records: PGN (chess), SGF (Go), TRMPH (Hex) and JSON lines (any game), also compressed (.gz,
@@ -97,6 +99,8 @@ def import_(
         Largest length of a game.
     result
         One or more of first, second (the player who wins), draw, unknown.
+    workers
+        Processes; 0: one for each core, at most 8, for files of 32 MiB or more.
     overwrite
         Delete a folder of games that is there.
     """
@@ -109,7 +113,7 @@ def import_(
     wanted = imports.Import(game, imports.read_options(given), chosen)
     began = time.perf_counter()
     with notices("jaxzero.data"), bar("import") as report:
-        counts = imports.run(paths, out, wanted, overwrite, report)
+        counts = imports.run(paths, out, wanted, overwrite, report, workers)
     print(f"{out}: {imports.describe(counts)}; {rate(counts['games'], began)}")
 
 
@@ -142,6 +146,7 @@ def clean(
     out: Path,
     symmetric: Flag = False,
     chunk: Annotated[int, whole(1, 10**9)] = 100_000,
+    workers: Workers = 0,
     overwrite: Flag = False,
 ) -> None:
     """Combine folders of games into one: each game once, without those that the rules forbid. Killed, the same command
@@ -158,6 +163,8 @@ def clean(
         first position of their own.
     chunk
         Games of a shard.
+    workers
+        Processes; 0: one for each core, at most 8, for folders of 32 MiB or more.
     overwrite
         Delete a folder of games that is there.
     """
@@ -166,7 +173,7 @@ def clean(
 
     began = time.perf_counter()
     with notices("jaxzero.data"), bar("clean") as report:
-        counts = clean_lib.run(folders, out, symmetric, chunk, overwrite, report)
+        counts = clean_lib.run(folders, out, symmetric, chunk, overwrite, report, workers)
     print(
         f"{out}: {counts['games']:,} of {counts['read']:,} games; {counts['duplicates']:,} duplicates, "
         f"{counts['illegal']:,} illegal; {rate(counts['read'], began)}"

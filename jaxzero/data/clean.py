@@ -4,6 +4,7 @@ Three passes: each shard is judged and its games get keys; the keys are compared
 shard that are written, and chunks that are, are not made again by a command that goes on.
 """
 
+import functools
 import logging
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ import envs
 from jaxzero import files, messages
 from jaxzero.config.games import make_env
 from jaxzero.data import keys, rules, shards
+from jaxzero.data import workers as workers_lib
 from jaxzero.data.imports import PROBLEMS, SHOWN
 from jaxzero.data.stage import Stage, check_finished
 from jaxzero.messages import ConfigError
@@ -34,8 +36,9 @@ class Source(NamedTuple):
 
 
 def run(folders: Sequence[Path], out: Path, symmetric: bool = False, chunk: int = 100_000, overwrite: bool = False,
-        report: Report = lambda *_: None) -> dict[str, int]:  # fmt: skip
-    """Writes the games of folders to a new one: sound ones, each once, `chunk` a shard -> counts.
+        report: Report = lambda *_: None, workers: int = 0) -> dict[str, int]:  # fmt: skip
+    """Writes the games of folders to a new one: sound ones, each once, `chunk` a shard -> counts. `workers`: processes,
+    0 = as many as are worth it.
 
     Raises:
         ConfigError: folders of several games, or one that cannot be used.
@@ -53,11 +56,13 @@ def run(folders: Sequence[Path], out: Path, symmetric: bool = False, chunk: int 
     work = out / KEYS
     with messages.reported(work):
         work.mkdir(exist_ok=True)
-    total, done = sum(source.games for source in sources), 0
-    for number, source in enumerate(sources):
-        if not key_file(work, number).exists():
-            judge(env, source, work, number, symmetric)
-        done += source.games
+    total = sum(source.games for source in sources)
+    lacking = [number for number in range(len(sources)) if not key_file(work, number).exists()]
+    done = total - sum(sources[number].games for number in lacking)
+    workers = workers or workers_lib.count(sum(sources[number].path.stat().st_size for number in lacking))
+    one = functools.partial(judge, env, sources, work, symmetric)
+    for number, _ in workers_lib.ordered(one, lacking, 1 if shards.game_of(out).source else workers):
+        done += sources[number].games
         report(done, 2 * total, 0)
     problems = told(out, work, len(sources))
     first = keys.first_of_each([key_file(work, number) for number in range(len(sources))])
@@ -119,8 +124,9 @@ def problem_file(work: Path, number: int) -> Path:
     return work / f"{number:06d}.txt"
 
 
-def judge(env: envs.Env, source: Source, work: Path, number: int, symmetric: bool) -> None:
+def judge(env: envs.Env, sources: Sequence[Source], work: Path, symmetric: bool, number: int) -> None:
     """Writes the rows of a shard's sound games, their keys, and what is wrong with the others."""
+    source = sources[number]
     at, sound, found, problems = 0, [], [], []
     for games in shards.read(source.path, ["id", "start", *rules.LISTS]):
         wrong = rules.faults(env, games)

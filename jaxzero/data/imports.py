@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from jaxzero.config.games import make_env
 from jaxzero.config.schema import GameConfig
 from jaxzero.data import pieces as pieces_lib
 from jaxzero.data import rules, shards
+from jaxzero.data import workers as workers_lib
 from jaxzero.data.filters import Filter
 from jaxzero.data.pieces import START, Piece, Place
 from jaxzero.data.stage import Stage
@@ -59,8 +61,9 @@ Report = Callable[[int, int, int], None]  # (bytes read, bytes of all files, gam
 
 
 def run(paths: Sequence[Path], out: Path, wanted: Import, overwrite: bool = False,
-        report: Report = lambda *_: None) -> dict[str, Any]:  # fmt: skip
-    """Writes the sound games of files, and of all in folders, to a new folder -> counts.
+        report: Report = lambda *_: None, workers: int = 0) -> dict[str, Any]:  # fmt: skip
+    """Writes the sound games of files, and of all in folders, to a new folder -> counts. `workers`: processes, 0 = as
+    many as are worth it.
 
     Raises:
         ConfigError: files or a folder that cannot be used, an unknown game or option; no game at all.
@@ -75,8 +78,9 @@ def run(paths: Sequence[Path], out: Path, wanted: Import, overwrite: bool = Fals
     work = Work(stage, target)
     place = work.state["place"]
     total = sum(source.size for source in sources)
-    for batch in batches(sources, place[0], Place(*place[1:])):
-        work.add(read_batch(batch, target))
+    parts = batches(sources, place[0], Place(*place[1:]))
+    for batch, read in read_batches(parts, target, workers or workers_lib.count(total)):
+        work.add(read)
         last = batch[-1]
         work.state["place"] = [last.number, *last.piece.end]
         work.save_if_full()
@@ -196,6 +200,17 @@ class Group(NamedTuple):
     options: dict[str, Any]
     places: np.ndarray  # i64[G, 2]  number of the file, line
     games: pa.Table
+
+
+def read_batches(parts: Iterator[list[Part]], target: Target, workers: int) -> Iterator[tuple[list[Part], Read]]:
+    """Each batch with what it holds, in order."""
+    for batch in parts:
+        yield batch, read_batch(batch, target)
+        if target.env:
+            break  # from here on nothing changes it
+    if ".py:" in target.name:  # other processes do not know its class
+        workers = 1
+    yield from workers_lib.ordered(functools.partial(read_batch, target=target), parts, workers)
 
 
 def read_batch(batch: list[Part], target: Target) -> Read:

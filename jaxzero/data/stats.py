@@ -98,7 +98,7 @@ def examine(folder: Path, report: Callable[[int, int, int], None] = lambda *_: N
                 counted[: len(lengths)] += lengths
                 lengths = counted
                 found.append(keys.keys(games, env, False))
-                sampled.append(games.take(pa.array(range(-done % every, len(games), every))))
+                sampled.append(games.take(pa.array(np.arange(-done % every, len(games), every))))
                 done += len(games)
                 report(done, total, done)
             key_files.append(Path(place) / f"{number}.npy")

@@ -135,7 +135,7 @@ def words(fields: Any, kinds: tuple[type, ...]) -> bool:
 
 
 def whole(numbers: Any) -> bool:
-    return isinstance(numbers, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
+    return isinstance(numbers, list) and set(map(type, numbers)) <= {int}
 
 
 def dump(games: Iterable[Game]) -> str:
