@@ -21,13 +21,15 @@ import numpy as np
 
 from envs import Env
 from jaxzero import evaluation, networks
+from jaxzero.config import presets as presets_lib
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import Config, SearchConfig
+from jaxzero.config.schema import Config
 from jaxzero.evaluation import matches
 from jaxzero.export import FORMATS, convert, formats, parity, publish
 from jaxzero.export.model import ExportError, Model, make
 from jaxzero.networks import Network, Prediction
+from jaxzero.search import GumbelConfig
 
 BEGAN = time.perf_counter() - time.process_time()  # imports use one core
 SPREAD = 3.0  # standard deviation of logits
@@ -59,7 +61,7 @@ def scaled(network: Network, params: Any, env: Env) -> Any:
 def models(names: list[str]) -> Iterator[tuple[str, Model]]:
     """A network of each distinct game and architecture, under the name of its first preset."""
     seen = set()
-    for name, path in settings.presets().items():
+    for name, path in presets_lib.files().items():
         config = settings.load(path)
         env = make_env(config.game)
         if (env, config.network) in seen or (names and name not in names):
@@ -120,7 +122,7 @@ def in_onnxruntime(path: Path, num_actions: int) -> Any:
 def match(file: Path, precisions: list[str], simulations: int, games: int, opening_plies: int) -> None:
     model = convert.rebuild(file)
     architecture = convert.configuration(model.metadata["network"])
-    config = Config(search=SearchConfig(simulations=max(simulations, 1)))
+    config = Config(search=GumbelConfig(simulations=max(simulations, 1)))
     ours = evaluation.search_agent(model.env, model.network, config, simulations)
     with tempfile.TemporaryDirectory() as folder:
         for precision in precisions:
@@ -144,7 +146,7 @@ def main() -> None:
     one = commands.add_parser("match")
     one.add_argument("file", type=Path)
     one.add_argument("--precisions", nargs="+", default=["float32", "float16", "int8"])
-    one.add_argument("--simulations", type=int, default=32, help="0: the bare policy")
+    one.add_argument("--simulations", type=int, default=32, help="0: the raw policy")
     one.add_argument("--games", type=int, default=200)
     one.add_argument("--opening-plies", type=int, default=8)
     arguments = parser.parse_args()

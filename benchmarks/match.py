@@ -23,15 +23,16 @@ import numpy as np
 
 import envs
 from jaxzero import networks
-from jaxzero.config.schema import Config, NetworkConfig
+from jaxzero.config.schema import Config
 from jaxzero.evaluation import matches
 from jaxzero.evaluation.base import Player
 from jaxzero.evaluation.players import search_agent
 from jaxzero.hardware import use_all_cores
+from jaxzero.networks import MlpConfig, ResNetConfig
 
 NETWORKS = {
-    "mlp": NetworkConfig(kind="mlp", sizes=(64, 64)),
-    "resnet": NetworkConfig(kind="resnet", channels=32, blocks=3),
+    "mlp": MlpConfig(sizes=(64, 64)),
+    "resnet": ResNetConfig(channels=32, blocks=3),
 }
 
 

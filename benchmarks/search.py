@@ -55,13 +55,15 @@ from benchmarks import kernels
 from benchmarks.timing import interleave, row
 from envs.core import random_opening
 from jaxzero import networks, search
-from jaxzero.config.schema import NetworkConfig, SearchConfig
+from jaxzero.config import catalog
 from jaxzero.evaluation import matches, players
 from jaxzero.models import Model, simulator
+from jaxzero.networks import ResNetConfig
+from jaxzero.parallel import LANES, REPLICATED, make_mesh
 from jaxzero.runs.folder import load
-from jaxzero.training.iteration import LANES, REPLICATED, make_mesh
+from jaxzero.search import GumbelConfig, SearchConfig
 
-ENGINES = {"sequential": SearchConfig(), "rounds": SearchConfig(rounds=True), "mctx": SearchConfig(engine="mctx")}
+ENGINES = {"sequential": GumbelConfig(), "rounds": GumbelConfig(rounds=True), "mctx": GumbelConfig(engine="mctx")}
 GAMES = {"go_9x9": {"name": "go", "size": 9}}  # ours for Pgx's name, where it is not that name
 PLIES = {"connect_four": 12, "othello": 25, "hex": 40, "go_9x9": 40, "chess": 30}  # random plies before, at most
 
@@ -200,7 +202,7 @@ def sides_of(game: str, size: str, args: argparse.Namespace) -> dict[str, tuple[
     for label, env, engines in (("", own, args.engines), ("pgx ", pgx, ["mctx"])):
         if label and args.without_pgx:
             continue
-        network = networks.make(NetworkConfig(channels=channels, blocks=blocks, pooling=False), env)
+        network = networks.make(ResNetConfig(channels=channels, blocks=blocks, pooling=False), env)
         params = network.fold(network.init(jax.random.key(0)))
         begin = jax.jit(jax.vmap(partial(opening, env, PLIES.get(game, 20))))
         states = jax.block_until_ready(begin(jax.random.split(jax.random.key(1), args.batch)))
@@ -265,7 +267,8 @@ def measure_memory(args: argparse.Namespace) -> None:
 
 def measure_matches(args: argparse.Namespace) -> None:
     run = load(args.run)
-    settings = dataclasses.replace(run.config.search, simulations=args.simulations, kind="gumbel")
+    wanted = {"search.kind": "gumbel", "search.simulations": args.simulations}
+    settings = catalog.with_values(run.config, wanted).search
 
     def player(**changes: Any) -> Player:
         model = simulator.make(run.env, run.network.infer)

@@ -33,7 +33,9 @@ from pgx.experimental import auto_reset as pgx_auto_reset
 import envs
 from benchmarks import peer_network
 from benchmarks.timing import interleave, row
-from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
+from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.networks import ResNetConfig
+from jaxzero.search import GumbelConfig
 from jaxzero.training import iteration
 
 
@@ -136,11 +138,11 @@ def side(play: Callable, learn: Callable, params: Any, stats: Any, memory: Any, 
 def ours(size: Size) -> Side:
     """The trainer itself: its two jitted functions, with replay, moving average, compact states and all cores."""
     config = Config(
-        network=NetworkConfig(channels=size.channels, blocks=size.blocks, pooling=False),
-        search=SearchConfig(simulations=size.simulations),
+        network=ResNetConfig(channels=size.channels, blocks=size.blocks, pooling=False),
+        search=GumbelConfig(simulations=size.simulations),
         selfplay=SelfPlayConfig(games=size.games, plies=size.plies),
         replay=ReplayConfig(capacity=4 * size.games * size.plies, window=2 * size.games * size.plies),
-        learner=LearnerConfig(batch=size.batch, reuse=1.0),
+        learner=LearnerConfig(batch=size.batch, replay_ratio=1.0),
     )
     steps = iteration.make(config, envs.make("connect_four"))
     state = steps.init(np.int32(0))

@@ -8,11 +8,11 @@ import numpy as np
 
 import envs
 from jaxzero import networks
-from jaxzero.config.schema import NetworkConfig
 from jaxzero.export import formats, model, publish
+from jaxzero.networks import MlpConfig, MuZeroConvConfig, MuZeroMlpConfig, ResNetConfig
 
-RESNET = NetworkConfig(kind="resnet", channels=8, blocks=2, dtype="float32")
-MLP = NetworkConfig(kind="mlp", sizes=(24, 16), dtype="float32")
+RESNET = ResNetConfig(channels=8, blocks=2, dtype="float32")
+MLP = MlpConfig(sizes=(24, 16), dtype="float32")
 CASES = {
     "resnet": ("connect_four", RESNET),
     "resnet-batch-norm-wdl": ("connect_four", dataclasses.replace(RESNET, norm="batch", value="wdl")),
@@ -25,16 +25,14 @@ CASES = {
     "mlp-2048": ("2048", MLP),
     "muzero-mlp-codes": (
         "2048",
-        NetworkConfig(
-            kind="muzero_mlp", hidden_dim=24, latent_dim=12, value="categorical", support=4, codes=3, projection=8
-        ),
+        MuZeroMlpConfig(hidden_dim=24, latent_dim=12, value="categorical", support=4, codes=3, projection=8),
     ),
-    "muzero-mlp": ("tic_tac_toe", NetworkConfig(kind="muzero_mlp", hidden_dim=24, latent_dim=12, value="transformed")),
+    "muzero-mlp": ("tic_tac_toe", MuZeroMlpConfig(hidden_dim=24, latent_dim=12, value="transformed")),
     "muzero-conv-codes": (
         "2048",
-        NetworkConfig(kind="muzero_conv", channels=8, blocks=1, hidden_dim=12, value="categorical", support=4, codes=3),
+        MuZeroConvConfig(channels=8, blocks=1, hidden_dim=12, value="categorical", support=4, codes=3),
     ),
-    "muzero-conv": ("connect_four", NetworkConfig(kind="muzero_conv", channels=8, blocks=1, value="wdl")),
+    "muzero-conv": ("connect_four", MuZeroConvConfig(channels=8, blocks=1, value="wdl")),
 }
 
 

@@ -8,15 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import Config, EvaluationConfig, GameConfig, LearnerConfig, NetworkConfig, SelfPlayConfig
+from jaxzero.config.schema import Config, EvaluationConfig, GameConfig, LearnerConfig, SelfPlayConfig
 from jaxzero.evaluation import write_results
+from jaxzero.networks import MlpConfig, NetworkConfig
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import metrics
 from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.training import iteration
 
 STEP = 40
-MLP = NetworkConfig(kind="mlp", sizes=(8,))
+MLP = MlpConfig(sizes=(8,))
 
 
 def rows() -> list[metrics.Row]:

@@ -2,6 +2,7 @@
 hide a mistake, and without rounding that could depend on the batch."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,10 +12,9 @@ import pytest
 import envs
 from envs.core import random_opening
 from jaxzero import search
-from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model, simulator
 from jaxzero.networks import Prediction
-from jaxzero.search import gumbel
+from jaxzero.search import SearchConfig, gumbel
 
 KEY = jax.random.key(0)
 SIZE = 4093  # rows of the table
@@ -51,9 +51,15 @@ def keys(count: int, seed: int = 0):
     return jax.random.split(jax.random.key(seed), count)
 
 
+def search_config(kind: str = "gumbel", **settings: Any) -> SearchConfig:
+    """The configuration of a search by its kind."""
+    cls, _ = search.SEARCHES[kind]
+    return cls(**settings)
+
+
 def searcher(env: envs.Env, model: Model | None = None, explore: bool = False, at_once: bool = False, **settings):
     """(params, keys, states, temperature=0) -> SearchResult, compiled once for all tests."""
-    return compiled(env, model, explore, at_once, SearchConfig(**settings))
+    return compiled(env, model, explore, at_once, search_config(**settings))
 
 
 @functools.cache

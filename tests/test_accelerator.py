@@ -11,9 +11,9 @@ import envs
 from envs import backend
 from envs.core import auto_reset, random_opening
 from jaxzero import search
-from jaxzero.config.schema import SearchConfig
 from jaxzero.models import simulator
 from jaxzero.networks.base import Prediction
+from jaxzero.search import GumbelConfig, PuctConfig
 
 needs_one = pytest.mark.skipif(jax.default_backend() == "cpu", reason="there is no accelerator")
 
@@ -112,8 +112,8 @@ def searching(name, config, plies=6):
 SEARCHES = pytest.mark.parametrize(
     "config",
     [
-        SearchConfig(simulations=48), SearchConfig(simulations=48, rounds=True),
-        SearchConfig(simulations=48, kind="puct"),
+        GumbelConfig(simulations=48), GumbelConfig(simulations=48, rounds=True),
+        PuctConfig(simulations=48),
     ],
     ids=["sequential", "rounds", "puct"],
 )  # fmt: skip

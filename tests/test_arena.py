@@ -18,12 +18,13 @@ from test_evaluation import TIC_TAC_TOE, Countdown, in_order
 import envs
 from jaxzero import records
 from jaxzero.config import settings
-from jaxzero.config.schema import ConfigError, GameConfig
+from jaxzero.config.schema import GameConfig
 from jaxzero.evaluation import arena, books, host, matches
 from jaxzero.evaluation.base import Contestant
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import make_player, policy_player, random_player
 from jaxzero.evaluation.sprt import Sprt
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.runs.progress import Watch

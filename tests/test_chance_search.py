@@ -10,18 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tables import search_config
 
 import envs
 from envs.core import random_opening
 from envs.game_2048 import Game2048
 from envs.ur import Ur
 from jaxzero import search
-from jaxzero.config.schema import SearchConfig
 from jaxzero.evaluation import players
 from jaxzero.evaluation.matches import play, summary
 from jaxzero.models import Model, simulator
 from jaxzero.networks import Prediction
-from jaxzero.search import chance, puct, simulation
+from jaxzero.search import GumbelConfig, chance, puct, simulation
 from jaxzero.search import tree as tree_lib
 from jaxzero.solvers.ur import ROLLS, solve
 
@@ -65,7 +65,7 @@ def know(env: envs.Env, value_of: Callable[[Any], jax.Array]) -> Model:
 
 
 def searcher(env: envs.Env, model: Model, explore: bool = False, **settings):
-    made = search.make(SearchConfig(**settings), env, model)
+    made = search.make(search_config(**settings), env, model)
     return jax.jit(lambda params, keys, states: made.run(params, keys, states, (), jnp.zeros(len(keys)), explore)[0])
 
 
@@ -324,7 +324,7 @@ def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25)
     def grow(params, states):
         model = simulator.make(env, look_up)
         root = model.root(params, states)
-        layout = tree_lib.layout(env, SearchConfig(), simulations, model)
+        layout = tree_lib.layout(env, GumbelConfig(), simulations, model)
         tree = tree_lib.plant(root, layout, layout.nodes(simulations))
         judge = functools.partial(puct.rule, c_puct)
         it = simulation.Search(model, params, judge, env.num_actions, env.num_outcomes, tree.size)

@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -19,10 +20,14 @@ import envs
 import jaxzero
 import jaxzero.config.validation  # before the evaluation that it needs is replaced
 import jaxzero.training
-from jaxzero import interrupts
-from jaxzero.config import settings
-from jaxzero.config.schema import Config, ConfigError
+from jaxzero import compiled, interrupts
+from jaxzero.cli import app
+from jaxzero.config import catalog, settings
+from jaxzero.config import presets as presets_lib
+from jaxzero.config.schema import Config
+from jaxzero.config.values import toml
 from jaxzero.export import publish
+from jaxzero.messages import ConfigError
 from jaxzero.training import dry_run, iteration
 
 Run = Callable[..., tuple[int, str, str]]
@@ -63,7 +68,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     monkeypatch.setitem(sys.modules, "jaxzero.training.train", module)
     monkeypatch.setattr(jaxzero.training, "train", module, raising=False)
     players = types.ModuleType("jaxzero.evaluation.players")
-    vars(players)["make_device_player"] = lambda name, env, field: None
+    vars(players)["check_device_player"] = lambda name, env, field: None
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation", types.ModuleType("jaxzero.evaluation"))
     monkeypatch.setitem(sys.modules, "jaxzero.evaluation.players", players)
     return recorder
@@ -73,7 +78,7 @@ def test_train(run: Run, asked: Recorder):
     status, text, error = run("train", "tic_tac_toe_test")
     assert (status, error) == (0, "")
     assert text.startswith("iteration 0/3 ")
-    preset = settings.load(settings.presets()["tic_tac_toe_test"])
+    preset = settings.load(presets_lib.files()["tic_tac_toe_test"])
     assert asked.config == dataclasses.replace(preset, name="tic_tac_toe_test")
     assert asked.env == envs.make("tic_tac_toe")
     assert asked.options == {"allow_change": (), "from_step": None, "overwrite": False}
@@ -82,15 +87,15 @@ def test_train(run: Run, asked: Recorder):
 
 def test_train_options(run: Run, asked: Recorder):
     status, _, error = run(
-        "train", "tic_tac_toe_test", "--search.simulations", "64", "--name", "mine", "--network.sizes", "8", "4",
-        "--from-step", "12", "--overwrite", "--allow-change", "learner.lr", "search", "--log.no-tensorboard",
-        "--network.norm", "batch", "--learner.lr", "1e-3", "--evaluation.opponents", "minimax:3", "--seed=7",
+        "train", "tic_tac_toe_test", "--search.simulations", "64", "--name", "mine", "--search.schedule", "8", "4",
+        "--from-step", "12", "--overwrite", "--allow-change", "learner.lr", "search", "--export.no-final",
+        "--network.dtype", "bfloat16", "--learner.lr", "1e-3", "--evaluation.opponents", "minimax:3", "--seed=7",
     )  # fmt: skip
     assert (status, error) == (0, "")
     config = asked.config
     assert config is not None
-    assert (config.search.simulations, config.name, config.network.sizes) == (64, "mine", (8, 4))
-    assert (config.log.tensorboard, config.network.norm, config.learner.lr) == (False, "batch", 1e-3)
+    assert (config.search.simulations, config.name, config.search.schedule) == (64, "mine", (8, 4))
+    assert (config.export.final, config.network.dtype, config.learner.lr) == (False, "bfloat16", 1e-3)
     assert (config.evaluation.opponents, config.seed) == (("minimax:3",), 7)
     assert asked.options == {"allow_change": ["learner.lr", "search"], "from_step": 12, "overwrite": True}
 
@@ -119,6 +124,19 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
         "Unknown option: --search.simulatons. Did you mean --search.simulations? Add --help for the list of options.",
     ),
     (
+        ["tic_tac_toe_test", "--network.channels", "3"],
+        "network.channels (command line): mlp has no channels (resnet, muzero_conv have); leave it out, or set "
+        'network.kind = "resnet"',
+    ),
+    (
+        ["tic_tac_toe_test", "--learner.reuse", "3"],
+        "--learner.reuse: learner.reuse is now called learner.replay_ratio; use that name",
+    ),
+    (
+        ["tic_tac_toe_test", "--search.reuse"],
+        "--search.reuse: search.reuse is now called search.reuse_tree; use that name",
+    ),
+    (
         ["tic_tac_toe_test", "--search.simulations"],
         'Command "train" parameter --search.simulations requires an argument. Add --help for the list of options.',
     ),
@@ -131,16 +149,16 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
         "learner.lr (command line): expected a number, got 'fast'",
     ),
     (
-        ["tic_tac_toe_test", "--network.sizes", "64", "6.5"],
-        "network.sizes (command line): expected a whole number, got '6.5'",
+        ["tic_tac_toe_test", "--search.schedule", "64", "6.5"],
+        "search.schedule (command line): expected a whole number, got '6.5'",
     ),
     (
-        ["tic_tac_toe_test", "--network.norm", "bath"],
-        "network.norm (command line): unknown value 'bath'; did you mean 'batch'? known: batch, none",
+        ["tic_tac_toe_test", "--network.dtype", "float33"],
+        "network.dtype (command line): unknown value 'float33'; did you mean 'float32'? known: auto, float32, bfloat16",
     ),
     (
-        ["tic_tac_toe_test", "--log.tensorboard=maybe"],
-        'Invalid value for --log.tensorboard: unable to convert "maybe" into bool. '
+        ["tic_tac_toe_test", "--export.final=maybe"],
+        'Invalid value for --export.final: unable to convert "maybe" into bool. '
         "Add --help for the list of options.",
     ),
     (
@@ -231,21 +249,41 @@ def test_a_run_that_is_stopped_is_no_success(run: Run, monkeypatch: pytest.Monke
 
 
 def test_a_command_that_is_interrupted(run: Run, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(settings, "presets", lambda: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(presets_lib, "files", lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert run("presets") == (143, "", "interrupted\n")
 
 
-def test_help_lists_every_setting(run: Run):
-    status, text, _ = run("train", "--help")
+def test_long_help_lists_every_setting_of_every_kind(run: Run):
+    status, text, _ = run("train", "--help-all")
     assert status == 0
     lines = "".join(text.replace("│", " ").split())
-    for name, field in settings.fields().items():
+    assert "(resnet,muzero_conv)Channelsofthetrunk" in lines
+    for name, field in catalog.every().items():
         assert f"--{name}" in lines, name
         assert "".join(field.help.split()) in lines, name
         if field.hint is not bool:
-            assert "".join(f"[default:{settings.toml(field.default)}]".split()) in lines, name
-    order = [text.index(f"─ {section} ─") for section in ("run", *settings.sections())]
+            assert "".join(f"[default:{toml(field.default)}]".split()) in lines, name
+    order = [text.index(f"─ {section} ─") for section in ("run", *catalog.sections())]
     assert order == sorted(order)
+
+
+def test_short_help_is_that_of_the_presets_kinds(run: Run, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    status, text, _ = run("train", "tic_tac_toe_fast", "--help")
+    assert status == 0
+    preset = settings.resolve("tic_tac_toe_fast", {}, {})
+    common = {name for name, field in catalog.fields(preset).items() if field.common}
+    assert {name for name in catalog.every() if f"│ --{name} " in text} == common >= {"network.sizes", "learner.lr"}
+    assert len(text.splitlines()) < 80
+    assert text.index("─ network ─") < text.index("─ search ─") < text.index("─ run ─")
+    assert f"Peak learning rate. [default: {preset.learner.lr}]" in text
+    assert "--help-all" in text.splitlines()[-1]
+
+    for tokens in (["--network.kind", "resnet"], ["--network.kind=resnet"]):
+        text = run("train", "tic_tac_toe_fast", *tokens, "--help")[1]
+        assert ("--network.channels " in text, "--network.sizes " in text) == (True, False)
+    assert "--network.dropout " in run("train", "tic_tac_toe_fast", "--help-all")[1]
+    assert run("train", "tic_tac_to_fast", "--help")[2].startswith("error: unknown preset 'tic_tac_to_fast', and")
 
 
 def test_dry_run(run: Run, asked: Recorder, tmp_path: Path):
@@ -268,13 +306,38 @@ def test_version(run: Run):
     assert run("--version") == (0, f"{jaxzero.__version__}\n", "")
 
 
+def test_help_and_version_import_no_jax():
+    script = "import sys; from jaxzero.cli import app; app.main(sys.argv[1:]); print('jax' in sys.modules)"
+    for word, shown in (("--help", "Train, or resume the run"), ("--version", jaxzero.__version__)):
+        done = subprocess.run([sys.executable, "-c", script, word], capture_output=True, text=True, check=True)
+        assert shown in done.stdout
+        assert done.stdout.endswith("\nFalse\n")
+
+
+@pytest.mark.parametrize("name", [name for commands in app.COMMANDS.values() for name in commands])
+def test_help_of_each_command(run: Run, name: str):
+    status, text, error = run(name, "--help")
+    assert (status, error) == (0, "")
+    assert text.startswith(f"Usage: jaxzero {name}")
+    assert ("--no-compile-cache" in text) == (name not in ("presets", "compare"))
+
+
+def test_compile_cache(run: Run, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(compiled, "keep", lambda: asked.append("keep"))
+    assert run("train", "tic_tac_toe_test", "--no-compile-cache")[0] == 0
+    assert not asked
+    assert run("train", "tic_tac_toe_test")[0] == 0
+    assert asked == ["keep"]
+
+
 def test_presets(run: Run):
     status, text, _ = run("presets")
     assert status == 0
-    for name, path in settings.presets().items():
+    for name, path in presets_lib.files().items():
         [line] = [line for line in text.splitlines() if f" {name} " in line]
         assert f" {settings.load(path).game.name} " in line
-        assert settings.header(path)["strength"] in line
+        assert presets_lib.header(path)["strength"] in line
 
 
 # A game from a file

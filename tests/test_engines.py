@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 
 import envs
 from gauntlet import engines as attacks
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation import engines, host, processes
 from jaxzero.evaluation.base import Contestant, HostPlayer, Positions
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import make_player
+from jaxzero.messages import ConfigError
 
 CHESS, GO = envs.make("chess"), envs.make("go", size=5, move_cap=8)
 FAKE = f"{sys.executable} {Path(__file__).with_name('fake_engine.py')}"

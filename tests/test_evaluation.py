@@ -17,11 +17,13 @@ import envs
 from benchmarks import connect_four_oracle as oracle
 from envs import Env
 from jaxzero import networks, search
-from jaxzero.config.schema import ConfigError, NetworkConfig, SearchConfig
 from jaxzero.evaluation import players
 from jaxzero.evaluation.exhaustive import exhaustive
 from jaxzero.evaluation.matches import MatchResult, interval, play, summary, write_results
+from jaxzero.messages import ConfigError
 from jaxzero.models import simulator
+from jaxzero.networks import MlpConfig
+from jaxzero.search import GumbelConfig
 
 TIC_TAC_TOE, CONNECT_FOUR = envs.make("tic_tac_toe"), envs.make("connect_four")
 
@@ -226,7 +228,7 @@ def test_perfect_minimax_never_loses():
 
 def test_network_players():
     env = TIC_TAC_TOE
-    network = networks.make(NetworkConfig(kind="mlp", sizes=(16,)), env)
+    network = networks.make(MlpConfig(sizes=(16,)), env)
     params = network.fold(network.init(jax.random.key(0)))
     states, _ = random_positions(env, PythonTicTacToe, 32, 7, seed=3)
     legal = np.asarray(jax.vmap(env.legal_actions)(states))
@@ -235,7 +237,7 @@ def test_network_players():
     logits = np.asarray(network.infer(params, jax.vmap(env.observe)(states)).logits)
     np.testing.assert_array_equal(chosen, np.where(legal, logits, -np.inf).argmax(-1))
 
-    searcher = search.make(SearchConfig(), env, simulator.make(env, network.infer), 16)
+    searcher = search.make(GumbelConfig(), env, simulator.make(env, network.infer), 16)
     player = jax.jit(players.search_player(env, searcher))
     assert legal[np.arange(32), np.asarray(player(params, keys, states))].all()
     winning = stack([env.from_text("XX. OO. ...")] * 32)
@@ -446,7 +448,7 @@ def test_judge(stored):
     shares = lambda result: [result["overall"], *result["by_half"].values(), *result["by_ply"].values()]  # noqa: E731
     assert shares(best) == [1.0] * 8
     assert shares(worst) == [0.0] * 8
-    network = networks.make(NetworkConfig(kind="mlp", sizes=(32,)), CONNECT_FOUR)
+    network = networks.make(MlpConfig(sizes=(32,)), CONNECT_FOUR)
     policy = oracle.bind(
         players.policy_player(CONNECT_FOUR, network.infer), network.fold(network.init(jax.random.key(0)))
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jaxzero import files
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 
 
 @pytest.mark.parametrize(

@@ -10,15 +10,15 @@ import pytest
 from test_minimax import LINES, TIC_TAC_TOE, look_up, one, positions, table
 
 from jaxzero import search
-from jaxzero.config.schema import SearchConfig
 from jaxzero.models import simulator
+from jaxzero.search import PuctConfig
 from jaxzero.search.puct import noisy_logits
 
 COUNT = 24
 KEYS = jax.random.split(jax.random.key(5), COUNT)
 
 
-def run(config: SearchConfig, params, states, explore: bool):
+def run(config: PuctConfig, params, states, explore: bool):
     made = search.make(config, TIC_TAC_TOE, simulator.make(TIC_TAC_TOE, look_up))
 
     @jax.jit
@@ -46,7 +46,7 @@ class Node:
 class Plain:
     """PUCT on boards as text, with section 3.2 of the paper at the root."""
 
-    def __init__(self, params, config: SearchConfig):
+    def __init__(self, params, config: PuctConfig):
         self.config, self.logits, self.values = config, np.asarray(params[0]), np.asarray(params[1])
 
     def expand(self, node: Node, board: str) -> float:
@@ -117,7 +117,7 @@ class Plain:
     (1, 2.0, 0.25), (12, 2.0, 0.25), (60, 2.0, 0.25), (120, 2.0, 0.6), (60, 8.0, 0.5)
 ])  # fmt: skip
 def test_forced_playouts_are_those_of_the_paper(simulations, k, fraction):
-    config = SearchConfig(kind="puct", simulations=simulations, forced_playouts=k, dirichlet_fraction=fraction)
+    config = PuctConfig(simulations=simulations, forced_playouts=k, dirichlet_fraction=fraction)
     states, params = positions(TIC_TAC_TOE, COUNT, 4), table(TIC_TAC_TOE, 0)
     result = run(config, params, states, explore=True)
     plain = Plain(params, config)
@@ -139,7 +139,7 @@ def test_forced_playouts_are_those_of_the_paper(simulations, k, fraction):
 
 def test_nothing_is_forced_without_noise():
     states, params = positions(TIC_TAC_TOE, COUNT, 4), table(TIC_TAC_TOE, 0)
-    plain, forced = (SearchConfig(kind="puct", simulations=60, forced_playouts=k) for k in (0.0, 8.0))
+    plain, forced = (PuctConfig(simulations=60, forced_playouts=k) for k in (0.0, 8.0))
     quiet = run(plain, params, states, explore=False)
     jax.tree.map(np.testing.assert_array_equal, run(forced, params, states, explore=False), quiet)
     noisy = run(plain, params, states, explore=True), run(forced, params, states, explore=True)
@@ -150,11 +150,11 @@ def test_root_temperature_flattens_the_prior_before_the_noise():
     legal = jnp.array([True, False, True, True])
     logits = simulator.mask(jnp.array([1.0, 9.0, 2.0, 4.0]), legal)
     for fraction in (0.0, 0.25):
-        config = SearchConfig(root_temperature=2.0, dirichlet_fraction=fraction)
+        config = PuctConfig(root_temperature=2.0, dirichlet_fraction=fraction)
         prior = np.asarray(jax.nn.softmax(noisy_logits(config, jax.random.key(0), logits, legal)))
         flat = np.exp([0.5, -np.inf, 1.0, 2.0])
         noise = np.asarray(
-            jax.nn.softmax(noisy_logits(SearchConfig(dirichlet_fraction=1.0), jax.random.key(0), logits, legal))
+            jax.nn.softmax(noisy_logits(PuctConfig(dirichlet_fraction=1.0), jax.random.key(0), logits, legal))
         )
         np.testing.assert_allclose(prior, (1 - fraction) * flat / flat.sum() + fraction * noise, atol=1e-6)
 
@@ -162,8 +162,8 @@ def test_root_temperature_flattens_the_prior_before_the_noise():
 @pytest.mark.parametrize("engine", ["tree", "mctx"])
 def test_root_temperature_is_for_self_play(engine):
     states, params = positions(TIC_TAC_TOE, COUNT, 4), table(TIC_TAC_TOE, 0)
-    settings: dict[str, Any] = {"kind": "puct", "engine": engine, "simulations": 40, "dirichlet_fraction": 0.0}
-    sharp, flat = (SearchConfig(root_temperature=t, **settings) for t in (1.0, 4.0))
+    settings: dict[str, Any] = {"engine": engine, "simulations": 40, "dirichlet_fraction": 0.0}
+    sharp, flat = (PuctConfig(root_temperature=t, **settings) for t in (1.0, 4.0))
     np.testing.assert_array_equal(*(run(config, params, states, explore=False).visits for config in (sharp, flat)))
     before, after = (run(config, params, states, explore=True).visits for config in (sharp, flat))
     assert (before != after).any(-1).mean() > 0.5

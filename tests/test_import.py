@@ -15,17 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import torch
-from exports import CASES, MLP, fold, model_of, scrambled
+from exports import CASES, MLP, RESNET, fold, model_of, scrambled
 from safetensors.numpy import save_file
 
 import envs
 from jaxzero import networks
-from jaxzero.config.schema import ConfigError
 from jaxzero.export import formats, parity
 from jaxzero.export.convert import convert
 from jaxzero.export.load import KINDS, load
 from jaxzero.export.model import digest
 from jaxzero.export.standalone import torch_module
+from jaxzero.messages import ConfigError
 
 TIC_TAC_TOE = envs.make("tic_tac_toe")
 
@@ -406,7 +406,7 @@ def test_refusals_say_what_to_change(tmp_path):
             dataclasses.replace(MLP, sizes=(24, 8)),
             r"sizes is \[24, 16\], this run has \[24, 8\]; set network.sizes",
         ),
-        (dataclasses.replace(MLP, kind="resnet"), r"network.kind is mlp, this run has resnet; set network.kind"),
+        (RESNET, r"network.kind is mlp, this run has resnet; set network.kind"),
     ):
         with pytest.raises(ConfigError, match=message):
             load(path, TIC_TAC_TOE, config)

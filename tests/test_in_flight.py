@@ -19,15 +19,16 @@ network = {kind = "mlp", sizes = [8]}
 search = {simulations = 2, max_considered = 2}
 selfplay = {games = 8, plies = 8}
 replay = {capacity = 256, window = 64}
-learner = {batch = 16, reuse = 1.0, warmup = 2}
+learner = {batch = 16, replay_ratio = 1.0, warmup = 2}
 evaluation = {final = false}
 checkpoint = {every = 400}
-log = {every = 400, tensorboard = false}
+log = {every = 400, sinks = []}
 export = {final = false}
 """
 DRIVER = """
 import pathlib, sys
-from jaxzero import settings, train
+from jaxzero.config import settings
+from jaxzero.training import train
 print([row["iteration"] for row in train.run(settings.load(pathlib.Path(sys.argv[1])))])
 """
 

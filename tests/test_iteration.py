@@ -8,23 +8,26 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
+from tables import search_config
 
 import envs
 from jaxzero import networks
-from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
-from jaxzero.networks import Network, Prediction
-from jaxzero.search import Search, SearchResult
+from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.networks import MlpConfig, Network, Prediction, ResNetConfig
+from jaxzero.parallel import AXIS, make_mesh
+from jaxzero.search import GumbelConfig, Search, SearchResult
 from jaxzero.training import iteration, learner
+from jaxzero.training.optimizers import SgdConfig
 
 ENV = envs.make("tic_tac_toe")
 CONFIG = Config(
     iterations=3,
     devices=1,
-    network=NetworkConfig(kind="mlp", sizes=(8,)),
-    search=SearchConfig(simulations=4),
+    network=MlpConfig(sizes=(8,)),
+    search=GumbelConfig(simulations=4),
     selfplay=SelfPlayConfig(games=8, plies=6, opening_plies=1),
     replay=ReplayConfig(capacity=8 * 24, window=64),
-    learner=LearnerConfig(batch=16, reuse=1.0, warmup=0),
+    learner=LearnerConfig(batch=16, replay_ratio=1.0, warmup=0),
 )
 
 
@@ -72,7 +75,7 @@ def run(steps, state, iterations):
 def test_any_number_of_devices_plays_the_same_games(kind):
     results = []
     for devices in (1, 2, 4):
-        config = dataclasses.replace(CONFIG, devices=devices, search=SearchConfig(kind=kind, simulations=4))
+        config = dataclasses.replace(CONFIG, devices=devices, search=search_config(kind, simulations=4))
         steps = iteration.make(config, ENV, lookup_network(ENV))
         state = steps.init(np.int32(0))
         assert state.games.plies.sharding.num_devices == devices
@@ -91,14 +94,14 @@ def test_any_number_of_devices_plays_the_same_games(kind):
 
 
 @pytest.mark.parametrize("network", [
-    NetworkConfig(kind="mlp", sizes=(16,)), NetworkConfig(channels=4, blocks=1, norm="batch")
+    MlpConfig(sizes=(16,)), ResNetConfig(channels=4, blocks=1, norm="batch")
 ], ids=["mlp", "batch norm"])  # fmt: skip
 def test_any_number_of_devices_makes_the_same_update(network):
     net = networks.make(network, ENV)
-    config = LearnerConfig(warmup=0, ema=0.5, optimizer="sgd", lr=0.1)
+    config = LearnerConfig(warmup=0, ema=0.5, optimizer=SgdConfig(), lr=0.1)
     optimizer = learner.optimizer(config, 100)
     variables = jax.jit(net.init)(jax.random.key(0))
-    start = learner.Learned(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
+    start = learner.TrainState(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
     rng = np.random.default_rng(0)
     batch = learner.Batch(
         jnp.asarray(rng.integers(0, 2, (8, 3, 3, 2)), jnp.float32),
@@ -109,9 +112,9 @@ def test_any_number_of_devices_makes_the_same_update(network):
     )
     results = []
     for devices in (1, 2, 4):
-        everywhere, split = PartitionSpec(), PartitionSpec(learner.AXIS)
+        everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
         update = jax.shard_map(
-            learner.make_update(net, config, optimizer), mesh=iteration.make_mesh(devices),
+            learner.make_update(net, config, optimizer), mesh=make_mesh(devices),
             in_specs=(everywhere, split, everywhere), out_specs=everywhere, check_vma=False,
         )  # fmt: skip
         results.append(host(jax.jit(update)(start, batch, jax.random.key(0))))
@@ -136,7 +139,7 @@ def test_runs_repeat_resume_compile_once_and_donate():
     saved = host(one)
     whole = run(steps, one, 2)
     assert int(whole.iteration) == 3
-    assert int(whole.learned.updates) > 0
+    assert int(whole.train_state.step) > 0
     assert len(traced) == traces
 
     restored = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, steps.abstract)
@@ -146,7 +149,7 @@ def test_runs_repeat_resume_compile_once_and_donate():
 
     other = iteration.make(dataclasses.replace(CONFIG, seed=1), ENV).init(np.int32(0))
     pairs = zip(
-        *(jax.tree.leaves(x.learned.variables["params"]) for x in (other, steps.init(np.int32(0)))), strict=True
+        *(jax.tree.leaves(x.train_state.variables["params"]) for x in (other, steps.init(np.int32(0)))), strict=True
     )
     assert not all(np.array_equal(a, b) for a, b in pairs)
     assert not np.array_equal(other.key, whole.key)
@@ -154,11 +157,11 @@ def test_runs_repeat_resume_compile_once_and_donate():
 
 def test_simulations_follow_the_schedule():
     """Each iteration plays what a run with that many simulations throughout would play from there."""
-    growing = dataclasses.replace(CONFIG, search=SearchConfig(schedule=(2, 9)))
+    growing = dataclasses.replace(CONFIG, search=GumbelConfig(schedule=(2, 9)))
     network = lookup_network(ENV)
     steps = iteration.make(growing, ENV, network)
     constant = {
-        n: iteration.make(dataclasses.replace(CONFIG, search=SearchConfig(simulations=n)), ENV, network) for n in (2, 9)
+        n: iteration.make(dataclasses.replace(CONFIG, search=GumbelConfig(simulations=n)), ENV, network) for n in (2, 9)
     }
     state = steps.init(np.int32(0))
     for done in range(4):
@@ -188,15 +191,15 @@ def test_no_ply_and_no_update_uses_a_key_again(monkeypatch):
         return SearchResult(jnp.argmax(legal, -1), even, value, jnp.ones_like(value), even, even), carry
 
     monkeypatch.setattr(iteration.search, "make", lambda *_: Search(lambda states: (), run_search))
-    config = dataclasses.replace(CONFIG, learner=LearnerConfig(batch=16, reuse=1 / 3, ema=0.0))
+    config = dataclasses.replace(CONFIG, learner=LearnerConfig(batch=16, replay_ratio=1 / 3, ema=0.0))
     assert config.updates == 1
     steps = iteration.make(config, ENV, lookup_network(ENV))
     state = steps.init(np.int32(0))
     keys = []
     for _ in range(4):
         state = run(steps, state, 1)
-        keys.append(tuple(np.asarray(state.learned.variables["stats"]["key"])))
-    assert int(state.learned.updates) >= 3
+        keys.append(tuple(np.asarray(state.train_state.variables["stats"]["key"])))
+    assert int(state.train_state.step) >= 3
     assert len(np.unique(state.replay.transitions.value)) == 8 * 24
     assert len(set(keys[-3:])) == 3
 
@@ -206,7 +209,7 @@ def test_restarted_games_are_new_games():
     init = iteration.make(dataclasses.replace(CONFIG, selfplay=SelfPlayConfig(8, 6, 4)), ENV).init
     start, later = init(np.int32(0)), init(np.int32(2))
     assert not np.array_equal(start.games.state.stones, later.games.state.stones)
-    assert_identical(start.learned, later.learned)
+    assert_identical(start.train_state, later.train_state)
     assert int(later.iteration) == 2
 
 

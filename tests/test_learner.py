@@ -13,22 +13,23 @@ from jax.sharding import PartitionSpec
 
 import envs
 from jaxzero import networks
-from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SelfPlayConfig
-from jaxzero.training import iteration, learner
+from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.networks import MlpConfig, ResNetConfig
+from jaxzero.parallel import make_mesh
+from jaxzero.training import learner
 from jaxzero.training import replay as replay_lib
-from jaxzero.training.learner import Batch, Learned
+from jaxzero.training.learner import Batch, TrainState
+from jaxzero.training.optimizers import MuonConfig, SgdConfig
 from jaxzero.training.transitions import Transition, compact_policy
 
 ENV = envs.make("tic_tac_toe")
-MLP = NetworkConfig(kind="mlp", sizes=(16,))
+MLP = MlpConfig(sizes=(16,))
 
 
 def on_one_device(function):
     """The function jitted under a mesh axis of one device."""
     everywhere = PartitionSpec()
-    mapped = jax.shard_map(
-        function, mesh=iteration.make_mesh(1), in_specs=everywhere, out_specs=everywhere, check_vma=False
-    )
+    mapped = jax.shard_map(function, mesh=make_mesh(1), in_specs=everywhere, out_specs=everywhere, check_vma=False)
     return jax.jit(mapped)
 
 
@@ -49,11 +50,11 @@ def random_batch(seed, count):
 
 def fresh(network, optimizer):
     variables = network.init(jax.random.key(0))
-    return Learned(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
+    return TrainState(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
 
 
 def setup(config, network_config=MLP, total_updates=100):
-    """(learned, jitted update)"""
+    """(state, jitted update)"""
     network = networks.make(network_config, ENV)
     optimizer = learner.optimizer(config, total_updates)
     return fresh(network, optimizer), on_one_device(learner.make_update(network, config, optimizer))
@@ -143,7 +144,9 @@ def test_muon_steps_are_orthogonal_and_as_large_as_those_of_adam():
         outputs = shape[-1]
         u, _, v = np.linalg.svd(rng.normal(size=(math.prod(shape[:-1]), outputs)), full_matrices=False)
         gradient = {"kernel": jnp.float32((u * np.geomspace(1, 30, outputs)) @ v).reshape(shape), "bias": ONES["bias"]}
-        chain = learner.optimizer(LearnerConfig(optimizer="muon", lr=0.1, warmup=0, weight_decay=0.0, clip=0.0), 100)
+        chain = learner.optimizer(
+            LearnerConfig(optimizer=MuonConfig(), lr=0.1, warmup=0, weight_decay=0.0, clip=0.0), 100
+        )
         params = jax.tree.map(jnp.zeros_like, gradient)
         change: Any = chain.update(gradient, chain.init(params), params)[0]
         towards = -u.T @ np.asarray(change["kernel"]).reshape(-1, outputs) @ v.T
@@ -155,7 +158,7 @@ def test_muon_steps_are_orthogonal_and_as_large_as_those_of_adam():
 
 
 def test_muon_decays_kernels_at_the_learning_rate():
-    for change in steps([ZERO, ZERO], weight_decay=0.5, optimizer="muon"):
+    for change in steps([ZERO, ZERO], weight_decay=0.5, optimizer=MuonConfig()):
         np.testing.assert_allclose(change["kernel"], -0.05 * PARAMS["kernel"], rtol=1e-5)
         assert not change["bias"].any()
 
@@ -173,8 +176,8 @@ def test_l2_decay_is_part_of_the_gradient():
 
 
 def test_momentum_gathers_l2_decay_only():
-    _, decoupled = steps([ONES, ONES], optimizer="sgd", weight_decay=0.5)
-    _, l2 = steps([ONES, ONES], optimizer="sgd", weight_decay=0.5, decay="l2")
+    _, decoupled = steps([ONES, ONES], optimizer=SgdConfig(), weight_decay=0.5)
+    _, l2 = steps([ONES, ONES], optimizer=SgdConfig(), weight_decay=0.5, decay="l2")
     np.testing.assert_allclose(decoupled["kernel"], -0.1 * (1.9 + 0.5 * PARAMS["kernel"]), rtol=1e-6)
     np.testing.assert_allclose(l2["kernel"], -0.1 * 1.9 * (1 + 0.5 * PARAMS["kernel"]), rtol=1e-6)
     np.testing.assert_allclose(decoupled["bias"], [-0.19, -0.19], rtol=1e-6)
@@ -182,8 +185,8 @@ def test_momentum_gathers_l2_decay_only():
 
 def test_clipping_by_the_global_norm():
     gradient = jax.tree.map(lambda x: 10 * x, ONES)  # norm 10 · √6
-    (clipped,), (free,) = steps([gradient], optimizer="sgd", clip=1.0), steps([gradient], optimizer="sgd")
-    (small,) = steps([ONES], optimizer="sgd", clip=3.0)
+    (clipped,), (free,) = steps([gradient], optimizer=SgdConfig(), clip=1.0), steps([gradient], optimizer=SgdConfig())
+    (small,) = steps([ONES], optimizer=SgdConfig(), clip=3.0)
     close(clipped, jax.tree.map(lambda x: -0.1 * x / np.sqrt(6), ONES), rtol=1e-6)
     close(free, jax.tree.map(lambda x: -x, ONES), rtol=1e-6)
     close(small, jax.tree.map(lambda x: -0.1 * x, ONES), rtol=1e-6)
@@ -207,7 +210,7 @@ def test_learning_rate(settings, values):
 
 
 def test_two_accumulated_batches_are_one_step_of_their_mean():
-    config = LearnerConfig(warmup=0, ema=0.0, weight_decay=0.1, optimizer="sgd", lr=0.1, clip=0.0)
+    config = LearnerConfig(warmup=0, ema=0.0, weight_decay=0.1, optimizer=SgdConfig(), lr=0.1, clip=0.0)
     first, second = random_batch(0, 8), random_batch(1, 8)
     both = jax.tree.map(lambda *x: jnp.concatenate(x), first, second)
     start, update = setup(dataclasses.replace(config, accumulate=2), total_updates=200)
@@ -222,7 +225,7 @@ def test_two_accumulated_batches_are_one_step_of_their_mean():
 
 
 def test_a_position_counts_as_much_as_it_weighs():
-    start, update = setup(LearnerConfig(warmup=0, optimizer="sgd", lr=0.1, clip=0.0))
+    start, update = setup(LearnerConfig(warmup=0, optimizer=SgdConfig(), lr=0.1, clip=0.0))
     both, key = random_batch(0, 8), jax.random.key(0)
     few = jax.tree.map(lambda x: x[:4], both)
     weighed, metrics = update(start, both, key, jnp.repeat(jnp.array([2.0, 0.0]), 4))
@@ -233,32 +236,35 @@ def test_a_position_counts_as_much_as_it_weighs():
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.15, 0.9])
-def test_average_of_parameters(ema):
-    learned, update = setup(LearnerConfig(warmup=0, lr=0.1, ema=ema))
-    average = learned.average
+def test_ema_of_parameters(ema):
+    state, update = setup(LearnerConfig(warmup=0, lr=0.1, ema=ema))
+    expected = state.ema
     for i in range(3):
-        learned, _ = update(learned, random_batch(i, 8), jax.random.key(i))
+        state, _ = update(state, random_batch(i, 8), jax.random.key(i))
         decay = min(ema, (i + 2) / (i + 11))
-        average = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, average, learned.variables)
-        close(learned.average, average, atol=1e-6)
-        assert equal(learned.average, learned.variables) == (ema == 0)
-    assert int(learned.updates) == 3
+        expected = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, expected, state.variables)
+        close(state.ema, expected, atol=1e-6)
+        assert equal(state.ema, state.variables) == (ema == 0)
+    assert int(state.step) == 3
 
 
 @pytest.mark.parametrize(("network", "settings"), [
-    ({"value": "wdl"}, {"value_loss": "wdl", "policy_loss": "kl", "optimizer": "sgd", "decay": "l2"}),
-    ({"dropout": 0.5, "shared": False}, {"value_loss": "huber", "clip": 0.0, "schedule": "constant"}),
-    ({"kind": "resnet", "norm": "batch", "channels": 4, "blocks": 1}, {"accumulate": 2}),
-    ({"kind": "resnet", "channels": 4, "blocks": 1}, {"accumulate": 2, "optimizer": "muon"}),
+    (
+        MlpConfig(sizes=(16,), value="wdl"),
+        {"value_loss": "wdl", "policy_loss": "kl", "optimizer": SgdConfig(), "decay": "l2"},
+    ),
+    (MlpConfig(sizes=(16,), dropout=0.5, shared=False), {"value_loss": "huber", "clip": 0.0, "schedule": "constant"}),
+    (ResNetConfig(channels=4, blocks=1, norm="batch"), {"accumulate": 2}),
+    (ResNetConfig(channels=4, blocks=1), {"accumulate": 2, "optimizer": MuonConfig()}),
 ])  # fmt: skip
 def test_every_loss_and_optimizer_runs(network, settings):
-    learned, update = setup(LearnerConfig(warmup=0, **settings), dataclasses.replace(MLP, **network))
-    start = learned
+    state, update = setup(LearnerConfig(warmup=0, **settings), network)
+    start = state
     for i in range(2):
-        learned, metrics = update(learned, random_batch(0, 8), jax.random.key(i))
+        state, metrics = update(state, random_batch(0, 8), jax.random.key(i))
         assert all(np.isfinite(value) and value > 0 for value in jax.tree.leaves(metrics)), metrics
-    assert not equal(learned.variables["params"], start.variables["params"])
-    assert network.get("norm") != "batch" or not equal(learned.variables["stats"], start.variables["stats"])
+    assert not equal(state.variables["params"], start.variables["params"])
+    assert vars(network).get("norm") != "batch" or not equal(state.variables["stats"], start.variables["stats"])
 
 
 def test_overfits_a_fixed_batch():
@@ -267,8 +273,8 @@ def test_overfits_a_fixed_batch():
     optimizer = learner.optimizer(config, 400)
     update, batch = learner.make_update(network, config, optimizer), random_batch(0, 32)
 
-    def many(learned):
-        return jax.lax.scan(lambda x, i: update(x, batch, jax.random.key(0)), learned, jnp.arange(400))
+    def many(state):
+        return jax.lax.scan(lambda x, i: update(x, batch, jax.random.key(0)), state, jnp.arange(400))
 
     _, metrics = on_one_device(many)(fresh(network, optimizer))
     for name in ("policy_loss", "value_loss"):
@@ -282,7 +288,7 @@ CONFIG = Config(
     network=MLP,
     selfplay=SelfPlayConfig(games=4, plies=4),
     replay=ReplayConfig(capacity=64, window=32, growth=0.0),
-    learner=LearnerConfig(batch=8, reuse=1.0, warmup=0),
+    learner=LearnerConfig(batch=8, replay_ratio=1.0, warmup=0),
 )
 
 
@@ -300,7 +306,7 @@ def test_nothing_is_learned_before_a_full_batch_is_ready():
     network = networks.make(MLP, ENV)
     optimizer = learner.optimizer(CONFIG.learner, 100)
     steps = learner.make_learn(ENV, network, CONFIG, optimizer)
-    learn = on_one_device(lambda learned, replay, key: steps(learned, replay_lib.source(replay, jnp.int32(8)), key))
+    learn = on_one_device(lambda state, replay, key: steps(state, replay_lib.source(replay, jnp.int32(8)), key))
     start, empty = fresh(network, optimizer), replay_lib.init(ENV, 16, 4)
     moves = jnp.zeros_like(empty.transitions.moves).at[..., 1:].set(-1)
     played = dataclasses.replace(empty.transitions, moves=moves)
@@ -310,10 +316,10 @@ def test_nothing_is_learned_before_a_full_batch_is_ready():
         return replay_lib.Replay(played, empty.target, ready, jnp.int32(8))  # the window is rows 0 to 7
 
     for waiting in (empty, replay(7, 1), replay(16, 0)):
-        learned, metrics = learn(start, waiting, jax.random.key(0))
-        assert equal(learned, start)
+        state, metrics = learn(start, waiting, jax.random.key(0))
+        assert equal(state, start)
         assert metrics["updates"] == 0
         assert metrics["loss"] == 0
-    learned, metrics = learn(start, replay(8, 1), jax.random.key(0))
-    assert metrics["updates"] == CONFIG.updates == int(learned.updates) == 2
-    assert not equal(learned.variables, start.variables)
+    state, metrics = learn(start, replay(8, 1), jax.random.key(0))
+    assert metrics["updates"] == CONFIG.updates == int(state.step) == 2
+    assert not equal(state.variables, start.variables)

@@ -1,7 +1,6 @@
-"""Rows, the log, progress on the terminal, the picture and the hardware figures, without any training."""
+"""Rows, sinks and the log of a run, without any training."""
 
 import errno
-import io
 import json
 import logging
 import math
@@ -9,32 +8,28 @@ import os
 import struct
 import sys
 import threading
-import types
 import unittest.mock
 
-import jax
 import numpy as np
 import pytest
-from matplotlib.image import imread
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto import event_pb2
 
-from jaxzero import files, hardware
-from jaxzero.config.schema import ConfigError
-from jaxzero.runs import metrics, plot
-from jaxzero.runs.progress import Progress, short_number
+from jaxzero import files
+from jaxzero.messages import ConfigError
+from jaxzero.runs import metrics, sinks, table
 
 # ---- metrics.jsonl
 
 
-def write(folder, rows, tensorboard=False):
-    with metrics.MetricsLog(folder, tensorboard) as log:
+def write(folder, rows, sinks=()):
+    with metrics.MetricsLog(folder, sinks) as log:
         for row in rows:
             log.write(row)
 
 
 def test_a_row_is_on_disk_when_write_returns(tmp_path):
-    log = metrics.MetricsLog(tmp_path, tensorboard=False)
+    log = metrics.MetricsLog(tmp_path, sinks=())
     log.write({"iteration": 1, "loss": np.float32(0.5), "own/key": 7, "note": "text"})
     assert metrics.read(tmp_path) == [{"iteration": 1, "loss": 0.5, "own/key": 7, "note": "text"}]
     log.close()
@@ -183,6 +178,16 @@ def test_cut_back_of_a_run_without_rows(tmp_path):
     assert metrics.read(tmp_path) == []
 
 
+# ---- The table
+
+
+def test_every_number_has_a_line():
+    assert table.find("policy_loss") == table.Metric("loss", "policy")
+    assert table.text("eval/minimax:2/score") == "minimax:2"
+    assert (table.text("game_length"), table.text("positions_per_s")) == ("game length, plies", "positions/s")
+    assert (table.find("new"), table.text("new"), table.tag("new")) == (None, "new", "other/new")
+
+
 # ---- TensorBoard
 
 
@@ -197,9 +202,9 @@ def events(folder):
 
 def test_tensorboard_scalars_are_grouped_and_purged_on_resume(tmp_path):
     row = {"loss": 1.5, "positions_per_s": 10, "eval/random/score": 0.75, "new": 3, "note": "x"}
-    write(tmp_path, [{"iteration": i, **row} for i in (1, 2, 3)], tensorboard=True)
+    write(tmp_path, [{"iteration": i, **row} for i in (1, 2, 3)], sinks=["tensorboard"])
     metrics.cut_back(tmp_path, 2)
-    write(tmp_path, [{"iteration": 3, "loss": 2.0}], tensorboard=True)
+    write(tmp_path, [{"iteration": 3, "loss": 2.0}], sinks=["tensorboard"])
     scalars, purged = [], []
     for event in events(tmp_path):
         scalars += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
@@ -219,6 +224,28 @@ def test_events_that_cannot_be_written_are_an_error_at_once(tmp_path, monkeypatc
         with pytest.raises(OSError, match="full"):
             log.write({"iteration": 2, "loss": 1.0})
     assert not [t for t in threading.enumerate() if "EventLogger" in type(t).__name__]
+
+
+class Lines:
+    """A sink from outside: a file of names and values."""
+
+    def __init__(self, folder, begin):
+        self.file = (folder / "lines.txt").open("a")
+        print("from", begin, file=self.file)
+
+    def write(self, row):
+        print(row, file=self.file)
+
+    def close(self):
+        self.file.close()
+
+
+def test_a_new_sink_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setitem(sinks.SINKS, "lines", Lines)
+    write(tmp_path, [{"iteration": 1}, {"iteration": 2, "loss": 1.0}], ["lines"])
+    write(tmp_path, [{"iteration": 3}], ["lines"])
+    lines = ["from 0", "{'iteration': 1}", "{'iteration': 2, 'loss': 1.0}", "from 3", "{'iteration': 3}"]
+    assert (tmp_path / "lines.txt").read_text().splitlines() == lines
 
 
 # ---- run.log
@@ -289,254 +316,3 @@ def test_what_python_ignores_goes_to_the_log_alone(log, tmp_path, capfd):
     assert text.count("ZeroDivisionError: by purpose") == 1
     assert "Traceback" in text
     assert capfd.readouterr() == ("", "")
-
-
-# ---- progress
-
-
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-def test_plain_rows_have_no_escapes_and_a_sane_cadence(monkeypatch):
-    monkeypatch.setenv("FORCE_COLOR", "1")
-    stream, clock = io.StringIO(), Clock()
-    with Progress(100, every=10, stream=stream, clock=clock) as progress:
-        for iteration in range(1, 101):
-            clock.now += 1
-            row = {"iteration": iteration, "loss": 0.5, "positions_per_s": 12345.0, "value_loss": None}
-            progress.update(row | ({"eval/minimax:2/score": 0.25} if iteration == 45 else {}))
-        progress.message("[done]")
-    *lines, last = stream.getvalue().splitlines()
-    assert [line.split()[1] for line in lines] == [f"{i}/100" for i in (1, 11, 21, 31, 41, 45, 55, 65, 75, 85, 95, 100)]
-    assert ["minimax:2=25%" in line for line in lines].index(True) == 5
-    assert "12.3k positions/s  loss 0.500" in lines[0]
-    assert last == "[done]"
-    assert "\x1b" not in stream.getvalue()
-
-
-def test_eta_after_resume_counts_from_there_and_skips_the_compile():
-    clock = Clock()
-    progress = Progress(200, stream=io.StringIO(), clock=clock)
-    clock.now += 50  # compile and one iteration
-    progress.update({"iteration": 101})
-    assert progress.eta() is None
-    for iteration in range(102, 111):
-        clock.now += 2
-        progress.update({"iteration": iteration})
-    assert progress.eta() == 2 * 90
-    clock.now += 1
-    assert progress.eta() == 2 * 90 - 1
-
-
-@pytest.mark.parametrize("width", [60, 200])
-def test_live_lines_fit_and_the_last_scores_stay(width, monkeypatch):
-    monkeypatch.setenv("COLUMNS", str(width))
-    monkeypatch.setenv("NO_COLOR", "1")
-    monkeypatch.setenv("TERM", "xterm")
-    stream, clock = Terminal(), Clock()
-    with Progress(40_000, stream=stream, clock=clock) as progress:
-        progress.update({"iteration": 1, "eval/random/score": 1.0, "eval/minimax:2/score": 0.5})
-        clock.now = 4e5
-        progress.update({"iteration": 399, "positions_per_s": 1e6, "loss": 9.1, "policy_loss": 7.0, "value_loss": 2.1})
-        progress.message("[b]saved")
-    screen = stream.getvalue().split("[b]saved")[-1]
-    lines = [line.rstrip("\r") for line in screen.split("\x1b[?25h")[0].splitlines()]
-    lines = [line.split("\x1b[2K")[-1] for line in lines]
-    assert max(map(len, lines)) <= width
-    assert "399/40000" in screen
-    assert "random=100% minimax:2=50%" in screen
-    assert "1M positions/s  loss 9.100  policy 7.000  value 2.100" in lines
-
-
-def test_live_display_restores_the_cursor_on_ctrl_c(monkeypatch):
-    monkeypatch.setenv("TERM", "xterm")
-    stream = Terminal()
-    with pytest.raises(KeyboardInterrupt), Progress(10, stream=stream):
-        raise KeyboardInterrupt
-    assert stream.getvalue().rindex("\x1b[?25h") > stream.getvalue().rindex("\x1b[?25l")
-
-
-def test_a_reader_that_went_away_does_not_stop_the_run():
-    class Closed(io.StringIO):
-        def write(self, *_):
-            raise BrokenPipeError
-
-    with Progress(10, stream=Closed()) as progress:
-        progress.update({"iteration": 1})
-        progress.message("hello")
-
-
-@pytest.mark.parametrize(
-    ("number", "text"), [(0.0, "0"), (999.4, "999"), (999.9, "1k"), (12345, "12.3k"), (999_999, "1M")]
-)
-def test_short_number(number, text):
-    assert short_number(number) == text
-
-
-# ---- learning curve
-
-
-def run_rows(count, every=0):
-    rows = []
-    for i in range(1, count + 1):
-        row = {"iteration": i, "seconds": 3.0 * i, "positions": 1000 * i, "loss": 3 / i, "policy_loss": 2 / i}
-        row |= {"value_loss": 1 / i, "value_error": 0.5, "game_length": 20 + i % 3}
-        row |= {"first_player_wins": 0.5, "draws": 0.125, "second_player_wins": 0.375}
-        rows.append(row | ({"eval/random/score": 0.9, "eval/minimax:2/score": 0.4} if every and i % every == 0 else {}))
-    return rows
-
-
-def colours(path, top, left):
-    """The colours in one of the four panels, after checking that the picture decodes to its size."""
-    picture = imread(path)
-    assert picture.shape == (825, 1320, 4)
-    half = picture[(slice(60, 412) if top else slice(412, 780)), (slice(0, 655) if left else slice(665, None)), :3]
-    return set(np.unique((half * 255).round().astype(int) @ [1 << 16, 1 << 8, 1]).tolist())
-
-
-def rgb(colour):
-    return int(colour[1:], 16)
-
-
-@pytest.mark.parametrize(("count", "every"), [(1, 1), (40, 0), (10_000, 20)])
-def test_learning_curve_draws_what_there_is(tmp_path, count, every):
-    path = tmp_path / "learning_curve.png"
-    plot.learning_curve(run_rows(count, every), path, "run_1 $5")
-    evaluation = colours(path, top=True, left=True)
-    assert (rgb(plot.BLUE) in evaluation) == (rgb(plot.ORANGE) in evaluation) == bool(every)
-    assert {rgb(plot.BLUE), rgb(plot.RED)} <= colours(path, top=True, left=False)
-    assert {rgb(plot.PURPLE), rgb(plot.GREEN)} <= colours(path, top=False, left=True)
-    assert [each.name for each in tmp_path.iterdir()] == ["learning_curve.png"]
-
-
-def test_comparison_has_a_colour_for_each_run_that_has_points(tmp_path):
-    path = tmp_path / "comparison.png"
-    runs = {name: [row | {"games": i} for i, row in enumerate(run_rows(40, 5))] for name in ("one", "two")}
-    plot.comparison(runs | {"none": []}, ["eval/random/score"], path)
-    picture = (imread(path)[..., :3] * 255).round().astype(int) @ [1 << 16, 1 << 8, 1]
-    for half in (picture[:, : picture.shape[1] // 2], picture[:, picture.shape[1] // 2 :]):
-        found = set(np.unique(half).tolist())
-        # The same numbers: the later run lies over the earlier.
-        assert rgb(plot.ORANGE) in found
-        assert rgb(plot.GREEN) not in found
-    assert [each.name for each in tmp_path.iterdir()] == ["comparison.png"]
-
-
-def test_learning_curve_without_rows_keys_or_numbers(tmp_path):
-    path = tmp_path / "learning_curve.png"
-    plot.learning_curve([], path)
-    assert rgb(plot.RED) not in colours(path, top=True, left=False)
-    rows = run_rows(9)
-    rows[3] |= {"draws": None, "policy_loss": math.nan, "value_error": math.inf}
-    rows[4] = {"iteration": 5}
-    rows = [{key: value for key, value in row.items() if key not in ("value_loss", "positions")} for row in rows]
-    plot.learning_curve(rows, path)
-    losses = colours(path, top=True, left=False)
-    assert rgb(plot.BLUE) in losses
-    assert rgb(plot.RED) not in losses
-
-
-# ---- hardware
-
-
-@pytest.fixture(autouse=True)
-def forget_nvml():
-    hardware._nvml.cache_clear()
-    yield
-    hardware._nvml.cache_clear()
-
-
-def fake_nvml():
-    nvml = types.ModuleType("pynvml")
-
-    class NVMLError(Exception):
-        pass
-
-    def utilisation(card):
-        if card == 0:
-            raise NVMLError("not supported")
-        return types.SimpleNamespace(gpu=40 * card)
-
-    nvml.__dict__.update(
-        NVMLError=NVMLError,
-        nvmlInit=lambda: None,
-        nvmlDeviceGetCount=lambda: 3,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetName=lambda card: "NVIDIA Fake",
-        nvmlDeviceGetUtilizationRates=utilisation,
-        nvmlDeviceGetMemoryInfo=lambda card: types.SimpleNamespace(total=80 * 2**30),
-    )
-    return nvml
-
-
-def test_hardware_on_cpu_without_nvml(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    row = hardware.Sampler().sample()
-    assert set(row) == {"cpu_percent", "memory_mb"}
-    assert 50 < row["memory_mb"] < 20_000
-    summary = hardware.device_summary()
-    assert "CPU core" in summary
-    assert "warning" not in summary
-
-
-def test_cpu_percent_is_since_the_last_sample():
-    sampler = hardware.Sampler()
-    sum(i * i for i in range(2_000_000))
-    assert sampler.sample()["cpu_percent"] > 5
-
-
-def test_idle_card_is_warned_about(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
-    first, second = hardware.device_summary().splitlines()
-    assert "CPU core" in first
-    assert second.startswith("warning: NVIDIA Fake is idle because JAX runs on CPU; install jax[cuda13]")
-
-
-def test_gpus_are_measured_under_their_visible_numbers(monkeypatch):
-    def device(number, peak):
-        stats = {"peak_bytes_in_use": peak * 2**20}
-        return types.SimpleNamespace(
-            platform="gpu", local_hardware_id=number, device_kind="NVIDIA Fake", memory_stats=lambda: stats
-        )
-
-    monkeypatch.setitem(sys.modules, "pynvml", fake_nvml())
-    monkeypatch.setattr(jax, "local_devices", lambda: [device(0, 100), device(1, 300)])
-    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 1")
-    row = hardware.Sampler().sample()
-    assert row["device_memory_mb"] == 300
-    assert row["device_utilisation"] == 60
-    assert hardware.device_summary() == "2 × NVIDIA Fake, 80 GiB memory"
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
-    assert "device_utilisation" not in hardware.Sampler().sample()
-
-
-def test_runs_with_one_evaluation_each_are_told_apart(tmp_path, monkeypatch):
-    """Every line of a comparison differs in its marker, runs in their colour too."""
-    figures = []
-    monkeypatch.setattr(plot, "_save", lambda figure, path: figures.append(figure))
-    row = {"iteration": 1, "seconds": 60.0, "games": 10, "eval/random/score": 0.5, "eval/greedy/score": 0.5}
-    plot.comparison({"one": [row], "two": [row]}, ["eval/random/score", "eval/greedy/score"], tmp_path / "x.png")
-    for axes in figures[0].axes:
-        looks = {line.get_label(): (line.get_color(), line.get_marker()) for line in axes.lines}
-        assert len({marker for _, marker in looks.values()}) == 4
-        colours = [looks[f"{run}: {player}"][0] for run in ("one", "two") for player in ("random", "greedy")]
-        assert colours[0] == colours[1] != colours[2] == colours[3]
-
-
-@pytest.mark.parametrize("value", [1e308, -1e308, 10**18, True, "x", [], {}, None])
-def test_odd_numbers_are_drawn_or_left_out(tmp_path, value):
-    rows = [{"iteration": i, "seconds": i, "games": i, "positions": i, "loss": 1 / i} for i in range(1, 40)]
-    for key in ("seconds", "positions", "loss", "game_length", "draws", "eval/random/score", "oracle/policy_moves"):
-        odd = [row | {key: value} if i % 2 else row for i, row in enumerate(rows)]
-        plot.learning_curve(odd, tmp_path / "x.png")
-        plot.comparison({"a": odd, "b": rows}, [key], tmp_path / "x.png")

@@ -13,10 +13,9 @@ import pytest
 import envs
 from envs.core import random_opening
 from jaxzero import search
-from jaxzero.config.schema import SearchConfig
 from jaxzero.models import simulator
 from jaxzero.networks import Prediction
-from jaxzero.search import minimax
+from jaxzero.search import MinimaxConfig, minimax
 
 SIZE = 509  # rows of the network's table
 KEY = jax.random.key(0)
@@ -71,7 +70,7 @@ def look_up(params, observation):
 
 
 def run(env: envs.Env, params, states, temperature: float = 0.0, **settings):
-    made = search.make(SearchConfig(kind="minimax", **settings), env, simulator.make(env, look_up))
+    made = search.make(MinimaxConfig(**settings), env, simulator.make(env, look_up))
     keys = jax.random.split(KEY, len(states.player))
 
     @jax.jit

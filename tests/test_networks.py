@@ -1,6 +1,7 @@
 """Networks: shapes, folding, statistics over devices, dropout, separation, precision."""
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +12,15 @@ from jax.sharding import PartitionSpec as P
 import envs
 from envs.core import random_opening
 from jaxzero import networks
-from jaxzero.config.schema import NetworkConfig
 from jaxzero.networks import NETWORKS
 
-SMALL = NetworkConfig(channels=4, blocks=1, sizes=(16, 8), dtype="float32")
+BOARD, DENSE, LATENT = {"channels": 4, "blocks": 1}, {"sizes": (16, 8)}, {"hidden_dim": 16, "latent_dim": 8}
+SIZES: dict[str, dict[str, Any]] = {"resnet": BOARD, "mlp": DENSE, "muzero_conv": BOARD, "muzero_mlp": LATENT}
+SMALL = {kind: cls(**SIZES[kind], dtype="float32") for kind, (cls, _) in NETWORKS.items()}
 # Kind -> what can be changed about it.
 VARIANTS = {"resnet": ({"norm": "batch"}, {"pooling": False}), "mlp": ({"dropout": 0.5}, {"shared": False})}
 CASES = [
-    pytest.param(dataclasses.replace(SMALL, kind=kind, value=value, **variant), id=f"{kind}-{value}-{variant}")
+    pytest.param(dataclasses.replace(SMALL[kind], value=value, **variant), id=f"{kind}-{value}-{variant}")
     for kind in NETWORKS
     for value in ("scalar", "wdl")
     for variant in ({}, *VARIANTS.get(kind, ()))
@@ -51,7 +53,7 @@ def test_shapes_and_types(game, kind):
     env = envs.make(game)
     if kind in ("resnet", "muzero_conv") and len(env.observation_shape) != 3:
         pytest.skip("resnet reads boards")
-    network = networks.make(dataclasses.replace(SMALL, kind=kind), env)
+    network = networks.make(SMALL[kind], env)
     variables = network.init(KEY)
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(variables))
     prediction = network.infer(network.fold(variables), positions(env, 3))
@@ -113,7 +115,7 @@ class TestEveryNetwork:
                 return total
             latent = network.latent.represent(params, observation)
             after = network.latent.dynamics(params, latent, jnp.arange(16) % GAME.num_actions)
-            return total + (after.latent**2).sum() + (after.follows**2).sum() + (after.reward - 1).sum() ** 2
+            return total + (after.latent**2).sum() + (after.to_play**2).sum() + (after.reward - 1).sum() ** 2
 
         gradients = jax.jit(jax.grad(loss))(variables["params"])
         silent = [jax.tree_util.keystr(path) for path, g in jax.tree.leaves_with_path(gradients) if not (g != 0).any()]
@@ -133,7 +135,7 @@ class TestEveryNetwork:
             np.testing.assert_allclose(x, y, atol=0.03 * float(jnp.abs(x).max()))
 
 
-BATCH_NORM = networks.make(dataclasses.replace(SMALL, kind="resnet", norm="batch"), GAME)
+BATCH_NORM = networks.make(dataclasses.replace(SMALL["resnet"], norm="batch"), GAME)
 
 
 def test_batch_statistics_over_devices_equal_those_of_the_whole_batch():
@@ -163,7 +165,7 @@ def test_training_normalises_the_batch_and_moves_the_statistics_towards_it():
 
 
 class TestDropout:
-    config = dataclasses.replace(SMALL, kind="mlp", dropout=0.25)
+    config = dataclasses.replace(SMALL["mlp"], dropout=0.25)
     network = networks.make(config, GAME)
 
     def logits(self, train: bool, key: int) -> np.ndarray:
@@ -199,7 +201,7 @@ class TestDropout:
 
 @pytest.mark.parametrize("shared", [True, False])
 def test_shared_trunk_or_two_networks(shared):
-    network = networks.make(dataclasses.replace(SMALL, kind="mlp", shared=shared), GAME)
+    network = networks.make(dataclasses.replace(SMALL["mlp"], shared=shared), GAME)
     variables = network.init(KEY)
     observation = positions(GAME, 16)
 

@@ -9,16 +9,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_train as whole
+import tiny_runs as whole
 from test_evaluation import PythonTicTacToe, move_values
 
 import envs
-from jaxzero.config.schema import Config, ConfigError, EvaluationConfig, SearchConfig
+from jaxzero.config.schema import Config, EvaluationConfig
 from jaxzero.evaluation import oracles
 from jaxzero.evaluation.oracles.chess import FILE
 from jaxzero.evaluation.oracles.judged import Judged, compare
+from jaxzero.messages import ConfigError
 from jaxzero.networks import Network, Prediction
-from jaxzero.runs import metrics
+from jaxzero.runs import metrics, table
+from jaxzero.search import GumbelConfig
 
 tiny, quick = whole.tiny, whole.quick
 TIC_TAC_TOE = envs.make("tic_tac_toe")
@@ -69,7 +71,7 @@ def test_a_network_that_knows_the_truth_is_always_right(judged):
         return Prediction(9 * sign * values, sign * values.max(1), {})
 
     network = Network(lambda key: None, lambda *_: (infer(1, jnp.zeros(1)), None), lambda x: x, infer)
-    config = Config(evaluation=EvaluationConfig(simulations=4), search=SearchConfig(max_considered=2))
+    config = Config(evaluation=EvaluationConfig(simulations=4), search=GumbelConfig(max_considered=2))
     measure = oracles.make(TIC_TAC_TOE, network, config)
     right, wrong = measure(jnp.float32(1)), measure(jnp.float32(-1))
     assert set(right) == {"policy_moves", "policy_value_error", "search_moves", "search_value_error"}
@@ -166,6 +168,7 @@ def test_measures_of_a_run_change_nothing(tiny, tmp_path):
     whole.assert_same(whole.state_of(measured), whole.state_of(plain))
     assert [row["iteration"] for row in rows] == [2, 4, 6]
     for row in rows:
+        assert all(map(table.find, row))
         assert all(0 <= row[f"oracle/{player}_{what}"] <= 2 for player in ("policy", "search") for what in
                    ("moves", "value_error"))  # fmt: skip
     assert [row.get("metric/iteration") for row in rows] == [2, None, 6]

@@ -13,7 +13,7 @@ import pytest
 
 import envs
 from jaxzero import records
-from jaxzero.config.schema import NetworkConfig
+from jaxzero.networks import MuZeroMlpConfig
 from jaxzero.play import terminal
 
 Run = Callable[..., tuple[int, str, str]]
@@ -129,7 +129,7 @@ def test_second_player_and_bare_policy(talk, folder: Path):
 
 
 def test_a_network_that_models_the_game(talk, tmp_path: Path):
-    network = NetworkConfig(kind="muzero_mlp", hidden_dim=8, latent_dim=4)
+    network = MuZeroMlpConfig(hidden_dim=8, latent_dim=4)
     fabricated.run_folder(tmp_path / "mine", network=network)
     text = talk("mine:3", lines="hint\nb2\n")
     hint = [line.split() for line in text.splitlines() if re.match(r"[abc]\d .*%", line)]

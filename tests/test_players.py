@@ -8,10 +8,10 @@ from test_evaluation import CONNECT_FOUR, TIC_TAC_TOE, PythonTicTacToe, move_val
 
 import envs
 from jaxzero import solvers
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation import players, rollouts
 from jaxzero.evaluation.base import HostPlayer, Positions
 from jaxzero.evaluation.players import make_device_player, make_player
+from jaxzero.messages import ConfigError
 
 
 @pytest.mark.parametrize(("spec", "message"), [

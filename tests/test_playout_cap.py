@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from test_iteration import CONFIG, ENV, assert_identical, host, lookup_network
 
-from jaxzero.config.schema import Config, SearchConfig, SelfPlayConfig
-from jaxzero.search import Search, SearchResult
+from jaxzero.config.schema import Config, SelfPlayConfig
+from jaxzero.search import GumbelConfig, MinimaxConfig, PuctConfig, Search, SearchResult
 from jaxzero.training import iteration, selfplay
 
 LANES, PLIES, SHARE = 8, 200, 0.25
@@ -29,7 +29,7 @@ def fake_search(value: float):
 
 
 def test_every_ply_is_searched_in_full_or_not_by_one_draw_for_all_games():
-    config = Config(search=SearchConfig(full_share=SHARE), selfplay=SelfPlayConfig(games=LANES, plies=PLIES))
+    config = Config(search=GumbelConfig(full_share=SHARE), selfplay=SelfPlayConfig(games=LANES, plies=PLIES))
     search = fake_search(0.5)
     games = selfplay.start(ENV, search, jax.random.key(1), jnp.arange(LANES), 0)
     play = jax.jit(selfplay.make_play(ENV, search, config, fake_search(-0.5)))
@@ -55,7 +55,7 @@ def test_cheap_plies_cost_no_more_than_their_simulations():
         jax.debug.callback(lambda: asked.append(1))
         return network.infer(params, observation)
 
-    search = SearchConfig(simulations=12, cheap_simulations=2, full_share=0.3)
+    search = GumbelConfig(simulations=12, cheap_simulations=2, full_share=0.3)
     config = dataclasses.replace(CONFIG, search=search, selfplay=SelfPlayConfig(games=8, plies=12))
     steps = iteration.make(config, ENV, network._replace(infer=infer))
     state, _ = steps.self_play(steps.init(np.int32(0)))
@@ -66,11 +66,11 @@ def test_cheap_plies_cost_no_more_than_their_simulations():
 
 
 @pytest.mark.parametrize("search", [
-    SearchConfig(simulations=6, full_share=0.5, cheap_simulations=2),
-    SearchConfig(
-        kind="puct", simulations=6, full_share=0.5, cheap_simulations=2, forced_playouts=2.0, root_temperature=1.2
+    GumbelConfig(simulations=6, full_share=0.5, cheap_simulations=2),
+    PuctConfig(
+        simulations=6, full_share=0.5, cheap_simulations=2, forced_playouts=2.0, root_temperature=1.2
     ),
-    SearchConfig(kind="minimax", widths=(3, 2)),
+    MinimaxConfig(widths=(3, 2)),
 ], ids=["gumbel", "puct", "minimax"])  # fmt: skip
 def test_any_number_of_devices_plays_the_same_games(search):
     results = []

@@ -12,7 +12,7 @@ from envs.connect_four import ConnectFour
 from envs.judges import RulesDifferError, compare, judge_of
 from envs.judges.open_spiel import OpenSpiel
 from envs.tic_tac_toe import TicTacToe
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 from jaxzero.runs import prechecks
 from jaxzero.training import train
 

@@ -8,12 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-import test_train as whole
+import tiny_runs as whole
 
-from jaxzero.config.schema import ConfigError, PromotionConfig
+from jaxzero.config.schema import PromotionConfig
 from jaxzero.evaluation import promotion
 from jaxzero.evaluation.matches import MatchResult
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
+from jaxzero.runs import metrics, table
 
 tiny, quick = whole.tiny, whole.quick
 ALWAYS = (("promotion.rule", "threshold"), ("promotion.every", 1), ("promotion.games", 8), ("promotion.threshold", 0.0),
@@ -84,8 +86,9 @@ def test_promoted_at_once_a_run_is_as_without_promotion(tiny):
     whole.assert_same((step, got), wanted)
     assert int(best.pop("[0]['best'].iteration")) == 6
     for name, array in best.items():
-        assert array.tobytes() == got[name.replace("['best'].variables", "['learned'].average")].tobytes()
+        assert array.tobytes() == got[name.replace("['best'].variables", "['train_state'].ema")].tobytes()
     assert [row["promotion/best"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert all(map(table.find, rows[-1]))
 
 
 def test_self_play_is_by_best(tiny):
@@ -183,7 +186,7 @@ def test_a_run_whose_books_are_damaged_goes_on(tiny):
     )
     assert told + "dropped; the file as it was is metrics.jsonl.old; rows of iterations 2 are missing" in log
     assert "learning_curve.png: not drawn: " in log
-    assert [row["iteration"] for row in whole.metrics.read(folder)] == [1, 3, 4]
+    assert [row["iteration"] for row in metrics.read(folder)] == [1, 3, 4]
 
 
 def test_what_cannot_work_is_refused(tiny):

@@ -6,12 +6,12 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import test_train as whole
+import tiny_runs as whole
 from scipy.optimize import minimize
 
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation import rate, rating
 from jaxzero.evaluation.sprt import SCORES, expected_score
+from jaxzero.messages import ConfigError
 
 tiny, quick = whole.tiny, whole.quick
 

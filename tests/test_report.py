@@ -80,10 +80,15 @@ def test_curves_and_results(page: Page):
         "Evaluation score by opponent", "Right moves, by the solver", "Error of the value, by the solver", "Losses",
         "Value of the search against the outcome", "mine",
     ]  # fmt: skip
-    truth = [{"name": "policy", "x": [20, 40], "y": [0.25, 0.5]}, {"name": "search", "x": [20, 40], "y": [0.5, 1]}]
+    truth = [
+        {"name": f"right moves, {name}", "x": [20, 40], "y": y}
+        for name, y in (("policy", [0.25, 0.5]), ("search", [0.5, 1]))
+    ]
     assert charts["Right moves, by the solver"] == truth
-    assert charts["Error of the value, by the solver"] == [{"name": "network", "x": [20, 40], "y": [0.5, 0.25]}]
-    assert charts["mine"] == [{"name": "own metric", "x": [20, 40], "y": [20, 40]}]
+    assert charts["Error of the value, by the solver"] == [
+        {"name": "value error, policy", "x": [20, 40], "y": [0.5, 0.25]}
+    ]
+    assert charts["mine"] == [{"name": "mine", "x": [20, 40], "y": [20, 40]}]
     assert charts["Evaluation score by opponent"] == [{"name": "random", "x": [20, 40], "y": [0.4, 0.8]}]
     (loss,) = charts["Losses"]
     assert loss["x"] == [i for i in range(1, 41) if i != 7]

@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 
 from jaxzero.config import settings
-from jaxzero.config.schema import Config, ConfigError
+from jaxzero.config.schema import Config
 from jaxzero.export.load import load
 from jaxzero.export.standalone import torch_module
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
-from jaxzero.runs import metrics
+from jaxzero.runs import metrics, table
 from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.training import train
 
@@ -197,10 +198,10 @@ def test_run_begins_with_weights_from_a_file(run: Run, tmp_path: Path):
 
     origin = load(weights, loaded.env, loaded.config.network)
     with train.Interrupt() as interrupt, Checkpointer(tmp_path / "none") as checkpoints:
-        trainer = train.Trainer(loaded.config, loaded.env, tmp_path, checkpoints, interrupt, origin)
-        learned = trainer.begin(trainer.steps.init(np.int32(0))).learned
-    jax.tree.map(np.testing.assert_array_equal, trainer.fold(learned.average), origin.params)
-    jax.tree.map(np.testing.assert_array_equal, trainer.fold(learned.variables), origin.params)
+        trainer = train.Trainer(loaded.config, loaded.env, tmp_path, checkpoints, interrupt, {}, origin)
+        train_state = trainer.begin(trainer.steps.init(np.int32(0))).train_state
+    jax.tree.map(np.testing.assert_array_equal, trainer.fold(train_state.ema), origin.params)
+    jax.tree.map(np.testing.assert_array_equal, trainer.fold(train_state.variables), origin.params)
 
     weights.unlink()  # a run that has weights of its own does not look at it again
     status, out, _ = run(*tuned)
@@ -227,6 +228,7 @@ def check_rows(folder: Path) -> None:
     assert [row["iteration"] for row in rows] == [1, 2, 3]
     assert not PROMISED - rows[-1].keys()
     assert "compile_s" in rows[0]
+    assert all(table.find(name) for row in rows for name in row)
     assert "checkpoint_s" in rows[1]
     last = rows[-1]
     assert {"eval/random/score", "evaluation_s"} <= last.keys()

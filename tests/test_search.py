@@ -18,7 +18,7 @@ from jaxzero.search.base import sample_action
 
 SETTINGS = {
     **{kind: {"kind": kind} for kind in SEARCHES},
-    **{f"{kind} by mctx": {"kind": kind, "engine": "mctx"} for kind in SEARCHES if "mctx" in SEARCHES[kind]},
+    **{f"{kind} by mctx": {"kind": kind, "engine": "mctx"} for kind in SEARCHES if kind != "minimax"},
     "gumbel in rounds": {"kind": "gumbel", "rounds": True},
 }
 TREES = {name: settings for name, settings in SETTINGS.items() if settings["kind"] != "minimax"}  # it has its own tests

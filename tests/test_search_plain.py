@@ -8,14 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import KEY, SIZE, WEIGHTS, all_at_once, keys, look_up, positions, searcher, table
+from tables import KEY, SIZE, WEIGHTS, all_at_once, keys, look_up, positions, search_config, searcher, table
 
 import envs
 from envs import backend
 from jaxzero import search
-from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model, Root, Step, simulator
-from jaxzero.search import gumbel, simulation
+from jaxzero.search import GumbelConfig, PuctConfig, gumbel, simulation
 from jaxzero.search import tree as tree_lib
 from jaxzero.search.puct import noisy_logits
 
@@ -240,7 +239,7 @@ def test_a_round_in_blocks_grows_the_tree_of_a_round_at_once(monkeypatch, game, 
     env, count = envs.make(game), 16
     states, params = positions(env, count), table(env)
     model, most = simulator.make(env, look_up), min(considered, env.num_actions)
-    layout = tree_lib.layout(env, SearchConfig(), simulations, model)
+    layout = tree_lib.layout(env, GumbelConfig(), simulations, model)
     scale = gumbel.Scale(0.1, True)
 
     def grow(lanes_of):
@@ -279,7 +278,7 @@ def test_lanes_of_a_round(monkeypatch):
 
 def test_dirichlet_noise():
     """Per legal action: mean and variance of (1 - fraction) · prior + fraction · Dirichlet(alpha)."""
-    config = SearchConfig(dirichlet_alpha=0.5, dirichlet_fraction=0.4)
+    config = PuctConfig(dirichlet_alpha=0.5, dirichlet_fraction=0.4)
     legal = jnp.array([True, False, True, True, False, True])
     logits = simulator.mask(jnp.arange(6.0), legal)
     draws = jax.jit(jax.vmap(lambda key: jax.nn.softmax(noisy_logits(config, key, logits, legal))))(keys(20_000))
@@ -312,7 +311,7 @@ def test_reuse(monkeypatch, settings, lanes_of, plain):
     monkeypatch.setattr(gumbel, "lanes_of", lanes_of)
     env, count = envs.make("tic_tac_toe"), 12
     model = simulator.make(env, look_up)
-    made = search.make(SearchConfig(simulations=24, reuse=True, **settings), env, model)
+    made = search.make(search_config(simulations=24, reuse_tree=True, **settings), env, model)
     params = table(env)
     host = jax.tree.map(np.asarray, params)
     run = jax.jit(lambda states, carry: made.run(params, keys(count), states, carry, jnp.zeros(count), False))
@@ -345,7 +344,7 @@ def test_reuse_ends_with_the_game(settings, game):
     """A game begun anew has nothing to go on from; all others have, and their visits add up."""
     env = envs.make(game)
     states, params = positions(env, 8), table(env)
-    made = search.make(SearchConfig(simulations=16, reuse=True, **settings), env, simulator.make(env, look_up))
+    made = search.make(search_config(simulations=16, reuse_tree=True, **settings), env, simulator.make(env, look_up))
     run = jax.jit(lambda states, carry: made.run(params, keys(8), states, carry, jnp.zeros(8), True))
     fresh = made.init(states)
     result, carry = run(states, fresh)

@@ -3,21 +3,24 @@
 import re
 
 import pytest
+from tables import search_config
 
 import envs
 from envs.tic_tac_toe import TicTacToe
-from jaxzero.config.schema import Config, ConfigError, EvaluationConfig, SearchConfig
-from jaxzero.config.validation import validate, validate_search
+from jaxzero.config.schema import Config, EvaluationConfig
+from jaxzero.config.validation import validate
+from jaxzero.messages import ConfigError
+from jaxzero.networks import ResNetConfig
+from jaxzero.search import MinimaxConfig
 
 ENV = envs.make("tic_tac_toe")
 
 
 def check(**settings):
-    validate(Config(name="trial", search=SearchConfig(**settings), evaluation=EvaluationConfig(opponents=())), ENV, 1)
+    validate(Config(name="trial", search=search_config(**settings), evaluation=EvaluationConfig(opponents=())), ENV, 1)
 
 
 @pytest.mark.parametrize(("settings", "message"), [
-    ({"kind": "minimax", "engine": "mctx"}, "search.engine: minimax has no engine 'mctx'; use \"tree\""),
     ({"kind": "minimax", "widths": ()}, "search.widths: needs one or more widths, got []"),
     ({"kind": "minimax", "widths": (3, 0)}, "search.widths: must be from 1 to 65536, got 0"),
     (
@@ -26,7 +29,7 @@ def check(**settings):
     ),
     (
         {"kind": "minimax", "full_share": 0.5},
-        "search.full_share: minimax has no simulations to save; set it to 1",
+        "search.full_share: minimax has no simulations; leave it out",
     ),
     ({"full_share": 0.0}, "search.full_share: must be from 0.001 to 1, got 0.0"),
     ({"full_share": 0.5, "cheap_simulations": 0}, "search.cheap_simulations: must be from 1 to 32766, got 0"),
@@ -35,19 +38,17 @@ def check(**settings):
         "search.cheap_simulations: 16 save nothing beside the 16 simulations of a full search; use fewer, or "
         "search.full_share = 1",
     ),
-    (
-        {"root_temperature": 1.1},
-        'search.root_temperature: belongs to puct; set it to 1 or use search.kind = "puct"',
-    ),
     ({"kind": "puct", "root_temperature": 0.0}, "search.root_temperature: must be from 0.01 to 100, got 0.0"),
     ({"kind": "puct", "forced_playouts": -1.0}, "search.forced_playouts: must be from 0 to 1000000, got -1.0"),
     *[
         (
-            {"forced_playouts": 2.0, **settings},
-            'search.forced_playouts: belong to puct on our tree; set it to 0, or search.kind = "puct" and '
-            'search.engine = "tree"',
+            {"kind": kind, "engine": "mctx", name: value},
+            f'search.{name}: stock mctx cannot do this; set search.engine = "tree", or leave it out',
         )
-        for settings in ({}, {"kind": "minimax"}, {"kind": "puct", "engine": "mctx"})
+        for kind, name, value in [
+            ("gumbel", "rounds", True), ("gumbel", "slots", 4), ("puct", "reuse_tree", True),
+            ("puct", "forced_playouts", 2.0),
+        ]
     ],
 ])  # fmt: skip
 def test_refused(settings, message):
@@ -74,12 +75,12 @@ def test_minimax_does_not_play_games_of_chance():
     with pytest.raises(
         ConfigError, match=r"^search\.kind: minimax cannot play games of chance such as tic_tac_toe; use"
     ):
-        validate_search(SearchConfig(kind="minimax"), Dice())
+        MinimaxConfig().check(Dice(), ResNetConfig())
 
 
 def test_simulations_a_move():
     def per_move(done=0, **settings):
-        return Config(iterations=9, search=SearchConfig(**settings)).simulations_per_move(done)
+        return Config(iterations=9, search=search_config(**settings)).simulations_per_move(done)
 
     assert per_move(simulations=16) == 16
     assert per_move(simulations=16, full_share=0.25, cheap_simulations=4) == 7

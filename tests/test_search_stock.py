@@ -16,7 +16,6 @@ from tables import KEY, ROWS, keys, look_up, positions, searcher, table
 
 import envs
 from jaxzero import networks
-from jaxzero.config.schema import NetworkConfig
 from jaxzero.models import simulator
 from jaxzero.search import stock
 from jaxzero.search.slots import compact
@@ -76,7 +75,7 @@ def real_networks(env: envs.Env):
     """A network in double precision, which gives its value before tanh; its trained parameters and random ones."""
     contents = torch.load(TRAINED, weights_only=True)
     facts = {key: contents["metadata"]["network"][key] for key in ("channels", "blocks", "pooling")}
-    network = networks.make(NetworkConfig(value="transformed", dtype="float64", **facts), env)  # pyright: ignore
+    network = networks.make(networks.ResNetConfig(value="transformed", dtype="float64", **facts), env)  # pyright: ignore
     blank = jax.jit(lambda: network.fold(network.init(KEY)))()
 
     def fill(path, leaf):
@@ -88,7 +87,7 @@ def real_networks(env: envs.Env):
     return network, jax.tree_util.tree_map_with_path(fill, blank), blank
 
 
-@pytest.mark.parametrize("settings", [{}, {"rescale": False}, {"kind": "puct"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, {"rescale_values": False}, {"kind": "puct"}], ids=str)
 def test_the_tree_is_that_of_mctx_with_real_networks(settings):
     """Trees of a trained network are deep. In double precision: stretching the values of a position that is all but won
     or lost stretches the rounding too in which two programs differ."""

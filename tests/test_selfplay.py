@@ -10,8 +10,8 @@ import pytest
 
 import envs
 from envs.core import random_opening
-from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SearchConfig, SelfPlayConfig
-from jaxzero.search import Search, SearchResult
+from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
+from jaxzero.search import GumbelConfig, Search, SearchResult
 from jaxzero.training import replay as replay_lib
 from jaxzero.training import selfplay, statistics, targets
 
@@ -82,7 +82,7 @@ GAMES = {"tic_tac_toe": envs.make("tic_tac_toe"), "tally": Tally()}
 def played(name, opening_plies):
     env = GAMES[name]
     config = Config(
-        search=SearchConfig(temperature=0.5, temperature_plies=WARM),
+        search=GumbelConfig(temperature=0.5, temperature_plies=WARM),
         selfplay=SelfPlayConfig(games=LANES, plies=PLIES, opening_plies=opening_plies),
         replay=ReplayConfig(capacity=LANES * PLIES * CHUNKS),
         learner=LearnerConfig(td_lambda=LAMBDA),

@@ -7,8 +7,8 @@ import pytest
 from scipy.linalg import null_space
 from scipy.optimize import minimize
 
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.sprt import Sprt, expected_score, pair_counts
+from jaxzero.messages import ConfigError
 
 SCORES = np.arange(5) / 4  # of a pair of games: two lost, lost and drawn, …, two won
 

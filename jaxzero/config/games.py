@@ -8,8 +8,8 @@ from typing import Any
 
 import envs
 from envs.contract import check_facts
-from jaxzero.config.schema import ConfigError, GameConfig
-from jaxzero.files import shortened
+from jaxzero.config.schema import GameConfig
+from jaxzero.messages import ConfigError, shortened
 
 LARGEST, MOST = 10_000_000, 200  # bytes of a Python file; characters of its errors that are shown
 

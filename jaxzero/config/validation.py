@@ -4,13 +4,15 @@ import math
 from pathlib import Path
 
 from envs import Env, suggest
-from jaxzero.config import settings
+from jaxzero.config import catalog
 from jaxzero.config.games import own_function
-from jaxzero.config.schema import Config, ConfigError, PromotionConfig, SearchConfig
+from jaxzero.config.schema import Config, PromotionConfig
+from jaxzero.config.values import coerce, quoted
 from jaxzero.evaluation import oracles
-from jaxzero.evaluation.players import make_device_player
-from jaxzero.networks import NETWORKS
-from jaxzero.search import SEARCHES, minimax
+from jaxzero.evaluation.players import check_device_player
+from jaxzero.messages import ConfigError
+from jaxzero.runs.sinks import SINKS
+from jaxzero.search import TreeConfig
 from jaxzero.training import footprint
 from jaxzero.training.replay import rows
 
@@ -25,6 +27,7 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
     validate_network(config, env)
     validate_folder(config)
     validate_counters(config)
+    validate_sinks(config)
     validate_sharding(config, num_devices)
     validate_openings(config, env)
     validate_replay(config, env)
@@ -41,8 +44,9 @@ def validate_network(config: Config, env: Env) -> None:
     """
     validate_fields(config)
     validate_game(env)
-    validate_choices(config, env)
-    validate_search(config.search, env)
+    config.network.check(env)
+    validate_value(config, env)
+    config.search.check(env, config.network)
     validate_nodes(config, env)
 
 
@@ -53,16 +57,15 @@ LINES = 10_000_000  # of play, which evaluation.exhaustive goes through
 
 def validate_fields(config: Config) -> None:
     """Types, ranges and texts of all settings."""
-    for name, field in settings.fields().items():
-        settings.coerce(field, settings.value_of(config, name), name)
+    for name, field in catalog.fields(config).items():
+        coerce(field, catalog.value_at(config, field.path), name)
 
 
 def validate_folder(config: Config) -> None:
     name, root = config.name, config.root
     if name in ("", ".", "..") or set(name) & set("/\\") or name.startswith("-"):
         raise ConfigError(
-            f"name: {settings.quoted(name)} is not a folder name; give one without path separators, such "
-            "as --name trial"
+            f"name: {quoted(name)} is not a folder name; give one without path separators, such as --name trial"
         )
     for field, text, most in (("name", name, LONGEST[0]), ("root", root, LONGEST[1])):
         if (size := len(text.encode())) > most or max(len(part.encode()) for part in Path(text).parts or "-") > 255:
@@ -88,23 +91,15 @@ def validate_game(env: Env) -> None:
         raise ConfigError(f"game: {env.name} has {env.num_players} players; games of 1 or 2 players can be trained")
 
 
-def validate_choices(config: Config, env: Env) -> None:
+def validate_sinks(config: Config) -> None:
+    for name in config.log.sinks:
+        if name not in SINKS:
+            raise ConfigError(f"log.sinks: unknown sink {quoted(name)}; {suggest(name, list(SINKS))}")
+
+
+def validate_value(config: Config, env: Env) -> None:
+    """Value head, loss and targets."""
     network, learner = config.network, config.learner
-    for field, kind, known in (
-        ("network.kind", network.kind, list(NETWORKS)),
-        ("search.kind", config.search.kind, list(SEARCHES)),
-    ):
-        if kind not in known:
-            raise ConfigError(f"{field}: unknown kind {settings.quoted(kind)}; {suggest(kind, known)}")
-    if config.search.engine == "mctx" and env.num_outcomes:
-        raise ConfigError(f"search.engine: stock mctx cannot search {env.name}, a game with chance; use tree")
-    if network.kind in ("resnet", "muzero_conv") and len(env.observation_shape) != 3:
-        raise ConfigError(
-            f"network.kind: {network.kind} needs observations [rows, columns, planes], {env.name} has shape "
-            f'{env.observation_shape}; use network.kind = "{"mlp" if network.kind == "resnet" else "muzero_mlp"}"'
-        )
-    if network.kind == "mlp" and not network.sizes:
-        raise ConfigError("network.sizes: mlp needs one or more sizes, got []")
     if env.num_players == 1 and network.value in ("scalar", "wdl"):
         raise ConfigError(
             f"network.value: {network.value!r} lies in [-1, 1], but the rewards of {env.name}, which has one "
@@ -116,65 +111,23 @@ def validate_choices(config: Config, env: Env) -> None:
             f"learner.value_loss: {learner.value_loss!r} does not fit network.value = {network.value!r}; "
             f'set both to "{cross_entropy[0]}", or neither'
         )
-    if network.kind.startswith("muzero"):
-        validate_model(config)
-    if learner.reanalyse and learner.td_steps:
-        raise ConfigError("learner.reanalyse: renews λ-returns only; set learner.td_steps = 0, or leave it out")
-
-
-def validate_model(config: Config) -> None:
-    network, learner = config.network, config.learner
-    if network.norm != "none" or network.dropout:
-        field = "norm" if network.norm != "none" else "dropout"
-        raise ConfigError(f"network.{field}: {network.kind} has none, as one network serves every depth; leave it out")
-    if learner.consistency_weight and not network.projection:
+    if network.learned_model and learner.consistency_weight and not getattr(network, "projection", 0):
         raise ConfigError(
             "learner.consistency_weight: latent states are compared in a projection; set network.projection too, such "
             "as 128, or leave it out"
         )
-    if network.codes and config.search.engine != "tree":
-        raise ConfigError('network.codes: outcomes of chance need search.engine = "tree"; set it, or leave them out')
-    if network.codes and config.search.kind == "minimax":
-        raise ConfigError("network.codes: minimax looks at no chance; use gumbel or puct, or leave them out")
-    if config.search.reuse:
-        raise ConfigError("search.reuse: a subtree of a learned model holds illegal moves; leave it out")
-
-
-def validate_search(search: SearchConfig, env: Env) -> None:
-    if search.engine not in SEARCHES[search.kind]:
-        raise ConfigError(f'search.engine: {search.kind} has no engine {search.engine!r}; use "tree"')
-    if search.kind == "minimax":
-        validate_minimax(search, env)
-    for field in ("rounds", "reuse", "slots"):
-        if search.engine == "mctx" and getattr(search, field):
-            raise ConfigError(f'search.{field}: stock mctx cannot do this; set search.engine = "tree", or leave it out')
-    if search.reuse and env.num_outcomes:
-        raise ConfigError(f"search.reuse: {env.name} has chance, below which no subtree is kept; leave it out")
-    if search.rounds and search.kind != "gumbel":
-        raise ConfigError(f'search.rounds: {search.kind} has no rounds; set search.kind = "gumbel", or leave it out')
-    if search.kind != "puct" and search.root_temperature != 1:
-        raise ConfigError('search.root_temperature: belongs to puct; set it to 1 or use search.kind = "puct"')
-    if search.forced_playouts and (search.kind, search.engine) != ("puct", "tree"):
-        raise ConfigError(
-            'search.forced_playouts: belong to puct on our tree; set it to 0, or search.kind = "puct" and '
-            'search.engine = "tree"'
-        )
-    fewest = min(search.schedule or (search.simulations,))
-    if search.full_share < 1 and search.cheap_simulations >= fewest:
-        raise ConfigError(
-            f"search.cheap_simulations: {search.cheap_simulations} save nothing beside the {fewest} simulations of a "
-            "full search; use fewer, or search.full_share = 1"
-        )
+    if learner.reanalyse and learner.td_steps:
+        raise ConfigError("learner.reanalyse: renews λ-returns only; set learner.td_steps = 0, or leave it out")
 
 
 def validate_nodes(config: Config, env: Env) -> None:
     """A tree numbers its nodes in 16 bits; a kept one holds up to two thirds more from before."""
     search = config.search
-    if search.kind == "minimax" or search.engine != "tree":
+    if not isinstance(search, TreeConfig) or search.engine != "tree":
         return
-    chance = config.network.codes if config.network.kind.startswith("muzero") else env.num_outcomes
+    chance = config.network.outcomes(env)
     for field, most, kept in (
-        ("search.simulations", max(search.simulations, *search.schedule, 0), search.reuse),
+        ("search.simulations", max(search.simulations, *search.schedule, 0), search.reuse_tree),
         ("evaluation.simulations", config.evaluation.simulations, False),
         ("promotion.simulations", config.promotion.simulations, False),
     ):
@@ -183,23 +136,6 @@ def validate_nodes(config: Config, env: Env) -> None:
             raise ConfigError(
                 f"{field}: {most} need {nodes} nodes a game, and a tree numbers no more than {(1 << 15) - 1}; use fewer"
             )
-
-
-def validate_minimax(search: SearchConfig, env: Env) -> None:
-    if not search.widths:
-        raise ConfigError("search.widths: needs one or more widths, got []")
-    if (leaves := math.prod(min(width, env.max_legal) for width in search.widths)) > minimax.LEAVES:
-        raise ConfigError(
-            f"search.widths: {list(search.widths)} look at {leaves} positions a move, and {minimax.LEAVES} are the "
-            "most; use fewer or smaller ones"
-        )
-    if search.reuse or search.schedule:
-        field = "reuse" if search.reuse else "schedule"
-        raise ConfigError(f"search.{field}: minimax has neither a tree nor simulations; leave it out")
-    if search.full_share < 1:
-        raise ConfigError("search.full_share: minimax has no simulations to save; set it to 1")
-    if env.num_outcomes:
-        raise ConfigError(f"search.kind: minimax cannot play games of chance such as {env.name}; use gumbel or puct")
 
 
 def validate_sharding(config: Config, num_devices: int) -> None:
@@ -269,4 +205,4 @@ def validate_evaluation(config: Config, env: Env) -> None:
     if evaluation.metric:
         own_function(evaluation.metric, "evaluation.metric", "name a function of a Python file")
     for opponent in evaluation.opponents:
-        make_device_player(opponent, env, "evaluation.opponents")
+        check_device_player(opponent, env, "evaluation.opponents")

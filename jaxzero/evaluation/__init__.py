@@ -8,25 +8,41 @@ import jax
 from envs import Env
 from jaxzero.config.schema import Config
 from jaxzero.evaluation import matches, players
+from jaxzero.evaluation.base import Player
 from jaxzero.evaluation.exhaustive import exhaustive
 from jaxzero.evaluation.matches import write_results
 from jaxzero.evaluation.players import search_agent
+from jaxzero.models import Params
 from jaxzero.networks import Network
 
-__all__ = ["exhaustive", "make", "prove", "search_agent", "write_results"]
+__all__ = ["exhaustive", "make", "opponents", "prove", "search_agent", "write_results"]
+
+OPPONENTS = "evaluation.opponents"
+Opponents = dict[str, tuple[Player, Params]]
 
 
-def make(env: Env, network: Network, config: Config) -> dict[str, Callable[[Any, jax.Array], dict[str, Any]]]:
-    """For each configured opponent a function `(params, key) -> matches.summary`."""
+def opponents(env: Env, config: Config) -> Opponents:
+    """The configured opponents by name; loads the checkpoints of those that are runs.
+
+    Raises:
+        ConfigError: one cannot play, or its checkpoint cannot be read.
+    """
+    return {name: players.make_device_player(name, env, OPPONENTS) for name in config.evaluation.opponents}
+
+
+def make(
+    env: Env, network: Network, config: Config, opponents: Opponents
+) -> dict[str, Callable[[Any, jax.Array], dict[str, Any]]]:
+    """For each opponent a function `(params, key) -> matches.summary`."""
     settings = config.evaluation
     agent = search_agent(env, network, config, settings.simulations)
 
     def against(name: str) -> Callable[[Any, jax.Array], dict[str, Any]]:
-        opponent, theirs = players.make_device_player(name, env, "evaluation.opponents")
+        opponent, theirs = opponents[name]
         match = matches.play(env, agent, opponent, settings.games, settings.opening_plies)
         return lambda params, key: matches.summary(match(params, theirs, key))
 
-    return {name: against(name) for name in settings.opponents}
+    return {name: against(name) for name in opponents}
 
 
 def prove(env: Env, network: Network, config: Config, params: Any) -> str:

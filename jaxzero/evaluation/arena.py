@@ -18,15 +18,18 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero import files
+from jaxzero import messages
+from jaxzero.clock import timestamp
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import ConfigError, GameConfig
+from jaxzero.config.schema import GameConfig
+from jaxzero.config.values import quoted
 from jaxzero.evaluation import books, host, matches
 from jaxzero.evaluation.base import Contestant, HostPlayer
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import checkpoint_step, make_player, search_agent
 from jaxzero.evaluation.sprt import Sprt, pair_counts
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs.checkpoint import check_writable
 from jaxzero.runs.progress import Watch
@@ -103,7 +106,7 @@ def report(
     """A match as JSON-ready facts: `matches.summary` for `a`, and how it came about."""
     counts = pair_counts(np.asarray(result.outcomes))
     facts: dict[str, Any] = {
-        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "timestamp": timestamp(),
         "game": " ".join([game.source or game.name, *(f"{name}={value}" for name, value in game.options.items())]),
         "a": a.name,
         "b": b.name,
@@ -182,7 +185,7 @@ def game_of(game: str, options: dict[str, str], players: Sequence[str]) -> GameC
     for player in players:
         with contextlib.suppress(ConfigError):
             return settings.load(folder_lib.find(re.split("[@:]", player)[0]) / folder_lib.CONFIG).game
-    neither = " nor ".join(map(settings.quoted, players))
+    neither = " nor ".join(map(quoted, players))
     raise ConfigError(f"game: neither {neither} is a run whose game it could be; give --game")
 
 
@@ -196,10 +199,10 @@ def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record
         result = play(env, first, second, match, Watch(sys.stderr))
         facts = report(game, first, second, match, result, time.perf_counter() - began)
     if out:
-        with files.reported(out):
+        with messages.reported(out):
             books.enter(out, facts)
     if record:
-        with files.reported(record):
+        with messages.reported(record):
             books.write_games(record, game, a, b, result)
     return facts
 
@@ -234,7 +237,7 @@ def evaluate(
     except ConfigError:
         raise
     except ValueError:
-        raise ConfigError(f"iteration: {settings.quoted(iteration)} is not latest, best or a number") from None
+        raise ConfigError(f"iteration: {quoted(iteration)} is not latest, best or a number") from None
     loaded = folder_lib.load(folder, step)
     check_opening(loaded.env, match.opening_plies)
     agent = search_agent(loaded.env, loaded.network, loaded.config, simulations)
@@ -253,6 +256,6 @@ def evaluate(
             facts = report(config.game, agent, rival, match, result, time.perf_counter() - began)
             reports[rival.name] = facts
             name = f"evaluate_{stamp:%Y%m%dT%H%M%S_%f}"  # another one may run at the same time
-            with files.reported(folder):
-                matches.write_results(folder, loaded.step, reports, stamp.isoformat(timespec="seconds"), name)
+            with messages.reported(folder):
+                matches.write_results(folder, loaded.step, reports, timestamp(stamp), name)
             yield facts

@@ -14,10 +14,11 @@ import jax
 import numpy as np
 
 from envs.core import begins_alike
-from jaxzero import files, records
+from jaxzero import files, messages, records
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import ConfigError, GameConfig
+from jaxzero.config.schema import GameConfig
 from jaxzero.evaluation.matches import MatchResult
+from jaxzero.messages import ConfigError
 from jaxzero.runs.checkpoint import check_writable
 
 _log = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ def check_book(folder: Path) -> None:
         files.check_target(folder / name, "--out")
     head = (files.read(book, MOST_BYTES) or b"").partition(b"\n")[0].decode(errors="replace")
     if head and head != HEAD:
-        shown = files.shortened(head, 60)
+        shown = messages.shortened(head, 60)
         raise ConfigError(f"{book}: has other columns ({shown}); move it aside or choose another --out")
 
 

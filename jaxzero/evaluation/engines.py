@@ -20,12 +20,11 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.base import HostPlayer, Positions
 from jaxzero.evaluation.processes import SLICE, EngineError, Process
 from jaxzero.evaluation.processes import kill_all as kill_all  # for who ends the interpreter
 from jaxzero.evaluation.protocols import PROTOCOLS, Number, Setup
-from jaxzero.files import shortened
+from jaxzero.messages import ConfigError, shortened
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,6 @@ Letters: B batch (games), A actions, M `env.max_legal` slots.
 """
 
 import contextlib
-import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,14 +13,17 @@ import jax
 import jax.numpy as jnp
 
 from envs import Env, State, suggest
+from envs.core import random_action
 from jaxzero import models, search
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import Config, ConfigError
+from jaxzero.config.schema import Config
+from jaxzero.config.values import TEXT, quoted
 from jaxzero.evaluation import rollouts
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player
 from jaxzero.evaluation.engines import Engine
 from jaxzero.evaluation.perfect import Perfect
+from jaxzero.messages import ConfigError
 from jaxzero.models import Params
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Network, Prediction
@@ -38,7 +40,7 @@ def random_player(env: Env) -> Player:
     """Plays any legal action, all equally likely."""
 
     def play(params, keys, states):
-        return jax.vmap(lambda key, state: uniform(key, env.legal_actions(state)))(keys, states)
+        return jax.vmap(lambda key, state: random_action(key, env.legal_actions(state)))(keys, states)
 
     return play
 
@@ -72,7 +74,7 @@ def minimax_player(env: Env, depth: int) -> Player:
     def choose(game):
         key, state = game
         actions, values = minimax_values(env, state, depth, width)
-        return actions[uniform(key, values == values.max())]
+        return actions[random_action(key, values == values.max())]
 
     def play(params, keys, states):
         return jax.lax.map(choose, (keys, states), batch_size=games_at_once)
@@ -143,8 +145,7 @@ def search_agent(env: Env, network: Network, config: Config, simulations: int) -
 
 def fresh_search(env: Env, network: Network, config: Config, simulations: int) -> Search:
     """The configured search, without what is kept between moves."""
-    afresh = dataclasses.replace(config.search, reuse=False)
-    return search.make(afresh, env, models.make(env, network), simulations)
+    return search.make(config.search.afresh(), env, models.make(env, network), simulations)
 
 
 # Players by name
@@ -209,7 +210,7 @@ def blamed(spec: str, field: str) -> Iterator[None]:
     except ConfigError:
         raise
     except ValueError as error:
-        raise ConfigError(f"{field}: {settings.quoted(spec, 160)}: {error}") from error
+        raise ConfigError(f"{field}: {quoted(spec, 160)}: {error}") from error
 
 
 def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[folder_lib.Loaded, int]:
@@ -218,13 +219,24 @@ def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[
     Raises:
         ConfigError: one line that names the field and the player.
     """
+    folder, step, simulations = find_run(spec, env, field)
+    with blamed(spec, field):
+        return folder_lib.load(folder, step, env), simulations
+
+
+def find_run(spec: str, env: Env | None, field: str) -> tuple[Path, int | None, int]:
+    """The folder, the step (None: the newest) and the simulations of what `load_run` loads.
+
+    Raises:
+        ConfigError: as `load_run`, except for what only loading shows.
+    """
     with blamed(spec, field):
         parts = RUN_PARTS.fullmatch(spec)
         try:
             folder = folder_lib.find(parts["run"] if parts else spec)
         except ConfigError:
             forms = [kind.form for kind in KINDS.values()]
-            near = suggest(spec[: settings.TEXT], [*forms, RUN])
+            near = suggest(spec[:TEXT], [*forms, RUN])
             raise ValueError(f"no such player, and no run of that name; {near}") from None
         assert parts is not None
         config = settings.load(folder / folder_lib.CONFIG)
@@ -233,7 +245,7 @@ def load_run(spec: str, env: Env | None = None, field: str = "player") -> tuple[
         simulations = config.evaluation.simulations
         if parts["colon"]:
             simulations = count(parts["simulations"], "SIMULATIONS", 0, SIMULATIONS)
-        return folder_lib.load(folder, checkpoint_step(folder, parts["step"] or "latest"), env), simulations
+        return folder, checkpoint_step(folder, parts["step"] or "latest"), simulations
 
 
 def checkpoint_step(folder: Path, text: str) -> int | None:
@@ -248,26 +260,27 @@ def make_device_player(spec: str, env: Env, field: str = "player") -> tuple[Play
     found = make_player(spec, env, field)
     if isinstance(found.player, HostPlayer):
         found.player.close()
-        raise ConfigError(
-            f"{field}: {settings.quoted(spec, 160)} does not play on the device; `jaxzero match` takes it"
-        )
+        raise ConfigError(f"{field}: {quoted(spec, 160)} does not play on the device; `jaxzero match` takes it")
     return found.player, found.params
+
+
+def check_device_player(spec: str, env: Env, field: str = "player") -> None:
+    """ConfigError as `make_device_player`, except for what only loading the checkpoint of a run shows."""
+    if spec.partition(":")[0] in KINDS:
+        make_device_player(spec, env, field)
+    else:
+        find_run(spec, env, field)
 
 
 def count(text: str, what: str, least: int, most: int) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 20 and least <= int(text) <= most):
-        raise ValueError(f"{what} must be a whole number from {least} to {most}, got {settings.quoted(text)}")
+        raise ValueError(f"{what} must be a whole number from {least} to {most}, got {quoted(text)}")
     return int(text)
 
 
 def require_deterministic(env: Env, what: str) -> None:
     if env.num_outcomes:
         raise ConfigError(f"evaluation: {what} needs a game without chance, and {env.name} has chance outcomes")
-
-
-def uniform(key: jax.Array, allowed: jax.Array) -> jax.Array:
-    """One index of bool[N] drawn from the allowed ones, i32[]."""
-    return jax.random.categorical(key, jnp.where(allowed, 0.0, -jnp.inf)).astype(jnp.int32)
 
 
 def zero(_: Any) -> jax.Array:

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from scipy.stats import binom
 
 from envs import Env
 from jaxzero import files
-from jaxzero.config.schema import Config, ConfigError, PromotionConfig
+from jaxzero.config.schema import Config, PromotionConfig
 from jaxzero.evaluation import arena, books, matches
 from jaxzero.evaluation.base import Contestant, Player
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import search_agent
 from jaxzero.evaluation.sprt import Sprt, pair_counts
+from jaxzero.messages import ConfigError
 from jaxzero.networks import Network
 
 METADATA = "metadata.json"
@@ -95,6 +95,8 @@ def sprt_of(settings: PromotionConfig) -> Sprt:
 def false_promotion(games: int, threshold: float) -> float:
     """Probability that an equal challenger scores more than the threshold, if no game is drawn and none depends on
     another: draws and shared openings make it smaller."""
+    from scipy.stats import binom  # late: takes half a second, and few runs need it
+
     return float(binom.sf(math.floor(threshold * games + 1e-9), games, 0.5))
 
 

@@ -9,9 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from envs import suggest
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.processes import EngineError, Process
-from jaxzero.files import shortened
+from jaxzero.messages import ConfigError, shortened
 
 
 class Number(NamedTuple):

@@ -6,7 +6,6 @@ deleted since keep their place.
 """
 
 import contextlib
-import datetime
 import functools
 import hashlib
 import itertools
@@ -21,11 +20,13 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero import files
-from jaxzero.config.schema import Config, ConfigError
+from jaxzero import files, messages
+from jaxzero.clock import timestamp
+from jaxzero.config.schema import Config
 from jaxzero.evaluation import arena, host, matches, players, rating
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player
 from jaxzero.evaluation.sprt import SCORES, pair_counts
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import plot
 from jaxzero.runs.checkpoint import Checkpointer, check_writable
@@ -101,7 +102,7 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
     except ValueError as error:
         advice = "give the --anchors of before too, or --overwrite to rate anew"
         raise ConfigError(f"{kept.file}: {error}; {advice}") from error
-    with files.reported(folders[0]):
+    with messages.reported(folders[0]):
         plot.elo_curve(rows, folders[0] / PICTURE, env.name)
     return rows
 
@@ -253,7 +254,7 @@ class Kept:
     @contextlib.contextmanager
     def held(self) -> Iterator[Played]:
         """The file for this process alone; yields what has been played by this one and by others."""
-        with files.reported(self.file), files.locked(self.file.with_name(LOCK)):
+        with messages.reported(self.file), files.locked(self.file.with_name(LOCK)):
             others = self.read()
             same = {name for name, it in others.players.items() if self.players.get(name, it)["digest"] == it["digest"]}
             meetings = {names: pairs for names, pairs in others.meetings.items() if same.issuperset(names)}
@@ -278,7 +279,7 @@ class Kept:
     def write(self, played: Played) -> None:
         meetings = [{"players": names, "pairs": pairs.tolist()} for names, pairs in played.meetings.items()]
         content = {
-            "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "zero": played.zero,
+            "timestamp": timestamp(), "zero": played.zero,
             "ratings": played.ratings, "opening_plies": self.opening_plies, "players": played.players,
             "meetings": meetings,
         }  # fmt: skip

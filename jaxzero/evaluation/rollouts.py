@@ -11,11 +11,11 @@ import jax.numpy as jnp
 
 from envs import Env
 from envs.core import sample_outcome
-from jaxzero.config.schema import SearchConfig
 from jaxzero.models import simulator
 from jaxzero.search import base, simulation
 from jaxzero.search import tree as tree_lib
 from jaxzero.search.base import Finding, Search
+from jaxzero.search.config import TreeConfig
 
 
 def make(env: Env, simulations: int) -> Search:
@@ -26,7 +26,7 @@ def make(env: Env, simulations: int) -> Search:
     """
     if env.num_players != 2:
         raise ValueError(f"mcts takes values to lie in [-1, 1], and the rewards of {env.name} add up without a bound")
-    config = SearchConfig(kind="uct", simulations=simulations)
+    config = TreeConfig(simulations=simulations)
     model = simulator.make_judged(env, lambda params, key, states: judge(env, key, states))
     layout = tree_lib.layout(env, config, simulations, model)
 

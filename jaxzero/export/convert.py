@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import ConfigError, GameConfig, NetworkConfig
+from jaxzero.config.schema import GameConfig, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity, publish
 from jaxzero.export.load import fitted, read
 from jaxzero.export.model import Model, make
-from jaxzero.files import shortened
+from jaxzero.messages import ConfigError, shortened
+from jaxzero.networks import NETWORKS
 
 DEEPEST, WIDEST = 64, 1 << 20  # layers of a kind; units of one
 
@@ -75,7 +76,11 @@ def rebuild(path: Path) -> Model:
 def configuration(description: dict[str, Any]) -> NetworkConfig:
     """The settings of which `model.architecture` makes this description, which `fitted` checks. ValueError: one has
     another type, or the network is too deep to be built in good time."""
-    defaults = vars(NetworkConfig())
+    kind = description["kind"]
+    if not isinstance(kind, str) or kind not in NETWORKS:
+        raise ValueError(f"network.kind is {shortened(kind)}, which no network here has")
+    cls, _ = NETWORKS[kind]
+    defaults = vars(cls())
     known = {name: value for name, value in description.items() if name in defaults}
     known |= {name: tuple(value) for name, value in known.items() if isinstance(value, list)}
     for name, value in known.items():
@@ -84,7 +89,7 @@ def configuration(description: dict[str, Any]) -> NetworkConfig:
         layers = len(numbers) if isinstance(value, tuple) else value if name.endswith("blocks") else 0
         if type(value) is not type(defaults[name]) or not whole or layers > DEEPEST:
             raise ValueError(f"network.{name} is {shortened(value)}, which no network here has")
-    return NetworkConfig(**{**known, "dtype": "float32"})
+    return cls(**{**known, "dtype": "float32"})
 
 
 def certificate(path: Path, model: Model, named: Path) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import networks
-from jaxzero.config.schema import Config, ConfigError, NetworkConfig
+from jaxzero.config.schema import Config, NetworkConfig
 from jaxzero.export import formats
 from jaxzero.export.model import (
     FORMAT,
@@ -28,7 +28,7 @@ from jaxzero.export.model import (
     names,
     plain,
 )  # fmt: skip
-from jaxzero.files import shortened
+from jaxzero.messages import ConfigError, shortened
 
 KINDS = ("pt", "safetensors", "json")
 LARGEST = 1 << 31  # bytes of a file

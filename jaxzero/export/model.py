@@ -18,7 +18,8 @@ import numpy as np
 
 from envs import Env
 from jaxzero import networks
-from jaxzero.config.schema import ConfigError, NetworkConfig
+from jaxzero.config.schema import NetworkConfig
+from jaxzero.messages import ConfigError
 from jaxzero.networks import Network
 from jaxzero.networks.latent import ACTION_PLANES
 from jaxzero.networks.resnet import HEAD_CHANNELS, VALUE_HIDDEN
@@ -44,7 +45,7 @@ class Kind(NamedTuple):
     """A network that can leave: what rebuilds it in `torch_module.KINDS`, and its functions by name, which are methods
     of the PyTorch network."""
 
-    describe: Callable[[NetworkConfig], dict[str, Any]]
+    describe: Callable[[Any], dict[str, Any]]
     functions: Callable[[Network], dict[str, Function]]
 
 

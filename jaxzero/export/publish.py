@@ -5,8 +5,8 @@ In the run's folder `exports/`: `<job>_stepXXXXXX.<format>`, beside each `<file>
 """
 
 import contextlib
-import datetime
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from envs import Env
-from jaxzero import files
-from jaxzero.config import settings
-from jaxzero.config.schema import Config, ConfigError, NetworkConfig
+from jaxzero import files, messages
+from jaxzero.clock import timestamp
+from jaxzero.config import catalog, settings
+from jaxzero.config.schema import Config, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity
 from jaxzero.export.formats import Format
 from jaxzero.export.model import ExportError, Model, find_kind, make
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import metrics
 from jaxzero.runs.checkpoint import check_writable
@@ -57,6 +59,13 @@ def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8:
     if refused := [name for name, module in modules.items() if int8 and not hasattr(module, "quantize")]:
         raise ExportError(f"--int8: there is no int8 form of {', '.join(refused)}; use --format onnx")
     return list(modules.values())
+
+
+def check_final(config: NetworkConfig) -> None:
+    """`check(["pt"], config)` without importing PyTorch, which takes seconds. ExportError."""
+    find_kind(config)
+    if importlib.util.find_spec("torch") is None:
+        raise ExportError(".pt files need torch: pip install 'jaxzero[export]'")
 
 
 def export_run(
@@ -105,7 +114,7 @@ def origin(folder: Path, step: int, info: dict[str, Any], config: Config) -> dic
     if skipped:
         _log.warning(skipped)
     row = next((row for row in reversed(rows) if row["iteration"] == step), {})
-    layer = {name: settings.value_of(config, name) for name in settings.fields() if name not in PRIVATE}
+    layer = {name: value for name, value in catalog.values(config).items() if name not in PRIVATE}
     return {"iteration": step, **info, "elo": rating(folder, step), "metrics": row, "config": layer}
 
 
@@ -217,7 +226,7 @@ def record(job: Job, path: Path, model: Model, proofs: list[parity.Certificate])
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "weights_sha256": model.metadata["weights_sha256"],
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": timestamp(),
         "parity": [proof.record() for proof in proofs],
     }
 
@@ -230,7 +239,7 @@ def unless_full(path: Path) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        if (trouble := files.trouble(error)) is None:
+        if (trouble := messages.trouble(error)) is None:
             raise
         raise ExportError(f"{path}: {trouble[0]}; nothing was written: {trouble[1]}") from error
 

@@ -1,18 +1,66 @@
-"""What a network is: pure functions over one tree of variables, made from a flax module.
+"""The type of a network: pure functions over one tree of variables, made from a flax module.
 
 Letters: B batch, A actions.
 """
 
+import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
+from envs import Env
+from jaxzero.config.fields import COMMON, Range
+from jaxzero.messages import ConfigError
 from jaxzero.networks import unfold as unfold_lib
-from jaxzero.networks.values import Heads, ValueHead
+from jaxzero.networks.values import HEADS, Heads, ValueHead
 
 Variables = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """Settings that every network has. A subclass adds its own, and the first line of its docstring is the help."""
+
+    kind: ClassVar[str]
+    dense: ClassVar[str] = ""
+    """The kind to use for observations that are not a board, where this kind needs one; "": it takes any."""
+    learned_model: ClassVar[bool] = False
+    """Whether the search looks ahead with this network's model of the game instead of the rules (MuZero)."""
+
+    value: Annotated[Literal["scalar", "wdl", "transformed", "categorical"], COMMON] = "scalar"
+    """Value head (and reward head of a learned model). For outcomes: scalar (one tanh number) or wdl (logits of win,
+    draw and loss). For returns of any size, scaled by h(x) = ±(√(|x| + 1) - 1) + x / 1000: transformed (one number) or
+    categorical (a distribution over whole numbers)."""
+    support: Annotated[int, Range(1, 10_000)] = 20
+    """With value = categorical: the whole numbers go from -support to support. h(400) = 19.4, h(10,000) = 109."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Precision of the arithmetic. auto is bfloat16 on accelerators and float32 on CPUs. Parameters stay float32."""
+
+    def check(self, env: Env) -> None:
+        """ConfigError: the network cannot be built for this game."""
+        if self.dense and len(env.observation_shape) != 3:
+            raise ConfigError(
+                f"network.kind: {self.kind} needs observations [rows, columns, planes], {env.name} has shape "
+                f'{env.observation_shape}; use network.kind = "{self.dense}"'
+            )
+
+    def outcomes(self, env: Env) -> int:
+        """Chance outcomes that a search with this network looks at; 0: none."""
+        return env.num_outcomes
+
+    @property
+    def arithmetic(self) -> Any:
+        """The dtype that `dtype` means on this machine."""
+        if self.dtype == "auto":
+            return jnp.float32 if jax.default_backend() == "cpu" else jnp.bfloat16
+        return jnp.dtype(self.dtype)
+
+    @property
+    def head(self) -> ValueHead:
+        return HEADS[self.value](self.support)
 
 
 class Prediction(NamedTuple):
@@ -24,13 +72,13 @@ class Prediction(NamedTuple):
 
 
 class DynamicsOutput(NamedTuple):
-    """What a learned model says of an action."""
+    """Outputs of a learned model for an action."""
 
     latent: jax.Array  # f32[B, ...]  in [0, 1]
     reward: jax.Array  # f32[B]  to the player who acted
     discount: jax.Array  # f32[B]  expectation of +1 (the same player moves next), -1 (the other), 0 (the end)
     reward_heads: Heads  # as those of `Prediction`
-    follows: jax.Array  # f32[B, 3]  logits of {same, other, end}
+    to_play: jax.Array  # f32[B, 3]  logits of {same, other, end}
     codes: jax.Array | None = None  # f32[B, M]  logits of the outcomes of chance, of a network that knows any
 
 

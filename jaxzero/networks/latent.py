@@ -4,23 +4,72 @@ Both forms have no normalisation with statistics: one network is applied to late
 to [0, 1] (appendix G), as the actions beside them are. Letters: B batch, A actions, H rows, W columns, C channels.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from envs import Env
-from jaxzero.config.schema import NetworkConfig
-from jaxzero.networks.base import DynamicsOutput, Latent, Network, Prediction, read
+from jaxzero.config.fields import COMMON, Range, Width
+from jaxzero.networks.base import DynamicsOutput, Latent, Network, NetworkConfig, Prediction, read
 from jaxzero.networks.mlp import Trunk, near_zero
 from jaxzero.networks.resnet import VALUE_HIDDEN, Head, Tower
-from jaxzero.networks.values import ValueHead
 
-FOLLOWS = 3  # {same, other, end}
+TO_PLAY = 3  # outputs: the same player moves next, the other does, the game has ended
 ACTION_PLANES = 4
+
+
+@dataclasses.dataclass(frozen=True)
+class MuZeroConfig(NetworkConfig):
+    """Settings that both forms share."""
+
+    learned_model: ClassVar[bool] = True
+
+    codes: Annotated[int, Range(0, 1024)] = 0
+    """Codebook size: chance outcomes that the model tells apart, such as 32 for 2048 (Stochastic MuZero). 0: no chance;
+    an action leads to its expected outcome."""
+    projection: Annotated[int, Range(0, 65_536)] = 0
+    """Width of the projection in which learner.consistency_weight compares latent states. 0: none."""
+
+    def outcomes(self, env: Env) -> int:
+        return self.codes
+
+
+@dataclasses.dataclass(frozen=True)
+class MuZeroMlpConfig(MuZeroConfig):
+    """Dense layers with a learned model of the game: the search looks ahead without asking the rules (MuZero)."""
+
+    kind: ClassVar[str] = "muzero_mlp"
+
+    hidden_dim: Annotated[Width, COMMON] = 128
+    """Width of the hidden layers: two in the representation and in the dynamics, one in each head; with codes, two in
+    the encoder of chance outcomes."""
+    latent_dim: Annotated[Width, COMMON] = 64
+    """Width of the latent state."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MuZeroConvConfig(MuZeroConfig):
+    """Residual convolutions with a learned model of the game (MuZero)."""
+
+    kind: ClassVar[str] = "muzero_conv"
+    dense: ClassVar[str] = "muzero_mlp"
+
+    channels: Annotated[int, Range(1, 4096), COMMON] = 32
+    """Channels of the trunk and of the latent state."""
+    blocks: Annotated[int, Range(1, 64), COMMON] = 3
+    """Residual blocks of the representation, of two 3×3 convolutions each."""
+    dynamics_blocks: Annotated[int, Range(1, 16), COMMON] = 1
+    """Residual blocks of the dynamics."""
+    pooling: bool = True
+    """Each block adds a bias computed from the mean and the maximum over the whole board."""
+    hidden_dim: Width = 128
+    """With codes: width of the two hidden layers in the encoder of chance outcomes."""
 
 
 class Dense(nnx.Module):
@@ -35,7 +84,7 @@ class Dense(nnx.Module):
 
 
 class LatentModule(nnx.Module):
-    """What both forms share: their parts are `encoder`, `mover`, with codes `settler` and `coder`, and the heads by
+    """Base of both forms. A form sets `encoder`, `mover`, with codes `settler` and `coder`, and the heads by
     name."""
 
     projector: Any
@@ -81,11 +130,11 @@ class LatentModule(nnx.Module):
         raise NotImplementedError
 
     def move(self, latent: jax.Array, action: jax.Array) -> jax.Array:
-        """What an action changes; f32[B, A], one-hot."""
+        """The change of the latent by an action f32[B, A], one-hot."""
         raise NotImplementedError
 
     def happen(self, latent: jax.Array, code: jax.Array) -> jax.Array:
-        """What an outcome of chance changes; f32[B, M], one-hot."""
+        """The change of the latent by an outcome of chance f32[B, M], one-hot."""
         raise NotImplementedError
 
     def read(self, head: Any, latent: jax.Array) -> jax.Array:
@@ -103,7 +152,7 @@ def scaled(latent: jax.Array) -> jax.Array:
 class DenseModel(LatentModule):
     """The mlp form: latents [B, latent_dim]."""
 
-    def __init__(self, env: Env, config: NetworkConfig, outputs: dict[str, int], dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, env: Env, config: MuZeroMlpConfig, outputs: dict[str, int], dtype: Any, rngs: nnx.Rngs):
         hidden, size, types = (config.hidden_dim,) * 2, config.latent_dim, {"dtype": dtype, "rngs": rngs}
         wide = nnx.initializers.lecun_normal()
         self.encoder = Dense(math.prod(env.observation_shape), hidden, size, init=wide, **types)
@@ -111,7 +160,7 @@ class DenseModel(LatentModule):
         heads = {name: lambda n=n: Dense(size, hidden[:1], n, **types) for name, n in outputs.items()}
         if config.codes:
             self.settler = Dense(size + config.codes, hidden, size, init=wide, **types)
-        more = coder(env, config, types) | projection(config, size, types)
+        more = coder(env, config.codes, config.hidden_dim, types) | projection(config, size, types)
         super().__init__(env.num_actions, config.codes, heads | more, dtype)
 
     def encode(self, observation: jax.Array) -> jax.Array:
@@ -131,7 +180,7 @@ class ConvModel(LatentModule):
     """The convolutional form: latents [B, H, W, C]. An action, and an outcome of chance, is shown as planes that are
     learned for it."""
 
-    def __init__(self, env: Env, config: NetworkConfig, outputs: dict[str, int], dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, env: Env, config: MuZeroConvConfig, outputs: dict[str, int], dtype: Any, rngs: nnx.Rngs):
         (rows, columns, planes), channels = env.observation_shape, config.channels
         shape, types = (rows, columns, channels), {"dtype": dtype, "rngs": rngs}
         self.shape = rows, columns, ACTION_PLANES
@@ -147,7 +196,7 @@ class ConvModel(LatentModule):
             name: lambda name=name, n=n: Head(shape, 0 if name == "policy" else VALUE_HIDDEN, n, norm=False, **types)
             for name, n in outputs.items()
         }
-        more = coder(env, config, types) | projection(config, math.prod(shape), types)
+        more = coder(env, config.codes, config.hidden_dim, types) | projection(config, math.prod(shape), types)
         super().__init__(env.num_actions, config.codes, heads | more, dtype)
 
     def encode(self, observation: jax.Array) -> jax.Array:
@@ -167,16 +216,16 @@ class ConvModel(LatentModule):
         return head(latent.astype(self.dtype), False, None)
 
 
-def coder(env: Env, config: NetworkConfig, types: dict[str, Any]) -> dict[str, Callable[[], Any]]:
-    """What tells from two observations which code happened between them, where there are codes."""
-    if not config.codes:
+def coder(env: Env, codes: int, hidden_dim: int, types: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+    """The encoder of codes: from two observations, which code happened between them. Empty without codes."""
+    if not codes:
         return {}
-    inputs, sizes = 2 * math.prod(env.observation_shape), (config.hidden_dim,) * 2
+    inputs, sizes = 2 * math.prod(env.observation_shape), (hidden_dim,) * 2
     wide = nnx.initializers.lecun_normal()  # near zero one code would win
-    return {"coder": lambda: Dense(inputs, sizes, config.codes, init=wide, **types)}
+    return {"coder": lambda: Dense(inputs, sizes, codes, init=wide, **types)}
 
 
-def projection(config: NetworkConfig, size: int, types: dict[str, Any]) -> dict[str, Callable[[], Any]]:
+def projection(config: MuZeroConfig, size: int, types: dict[str, Any]) -> dict[str, Callable[[], Any]]:
     """EfficientZero's projector and the predictor behind it, where `config.projection` asks for them."""
     if not (width := config.projection):
         return {}
@@ -187,13 +236,15 @@ def projection(config: NetworkConfig, size: int, types: dict[str, Any]) -> dict[
     }
 
 
-def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueHead, dtype: Any) -> Network:
+def make(form: type[LatentModule], config: MuZeroConfig, env: Env) -> Network:
     """A network with `latent` functions. Rewards are read as values are."""
-    outputs = {"policy": env.num_actions, "value": head.outputs, "reward": head.outputs, "follows": FOLLOWS}
+    head = config.head
+    # "follows" is the name in exported files.
+    outputs = {"policy": env.num_actions, "value": head.outputs, "reward": head.outputs, "follows": TO_PLAY}
     outputs |= {"codes": config.codes} if config.codes else {}
 
     def build(rngs: nnx.Rngs) -> LatentModule:
-        return form(env, config, outputs, dtype, rngs)  # pyright: ignore[reportCallIssue]
+        return form(env, config, outputs, config.arithmetic, rngs)  # pyright: ignore[reportCallIssue]
 
     graph = nnx.split(nnx.eval_shape(lambda: build(nnx.Rngs(0))), nnx.Param)[0]
 
@@ -207,10 +258,10 @@ def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueH
         return module(params).represent(observation)
 
     def dynamics(params: Any, latent: jax.Array, action: jax.Array) -> DynamicsOutput:
-        moved, reward, follows, codes = module(params).dynamics(latent, action)
-        same, other, _ = jnp.moveaxis(jax.nn.softmax(follows), -1, 0)
+        moved, reward, to_play, codes = module(params).dynamics(latent, action)
+        same, other, _ = jnp.moveaxis(jax.nn.softmax(to_play), -1, 0)
         earned, heads = head.read(reward)
-        return DynamicsOutput(moved, earned, same - other, heads, follows, codes)
+        return DynamicsOutput(moved, earned, same - other, heads, to_play, codes)
 
     def predict(params: Any, latent: jax.Array) -> Prediction:
         logits, value = module(params).predict(latent)
@@ -239,3 +290,6 @@ def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueH
         return {"params": jax.tree.map(jnp.asarray, params), "stats": {}}
 
     return Network(init, whole, lambda variables: variables["params"], infer, unfold, latent)
+
+
+make_mlp, make_conv = partial(make, DenseModel), partial(make, ConvModel)

@@ -3,13 +3,38 @@
 Letters: B batch, A actions.
 """
 
-from typing import Any
+import dataclasses
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from envs import Env
+from jaxzero.config.fields import COMMON, Range
+from jaxzero.messages import ConfigError
+from jaxzero.networks.base import Network, NetworkConfig, from_module
+
 near_zero = nnx.initializers.variance_scaling(0.01, "fan_in", "normal")
+
+
+@dataclasses.dataclass(frozen=True)
+class MlpConfig(NetworkConfig):
+    """Dense layers."""
+
+    kind: ClassVar[str] = "mlp"
+
+    sizes: Annotated[tuple[int, ...], Range(1, 65_536), COMMON] = (64, 64)
+    """Widths of the hidden layers."""
+    dropout: Annotated[float, Range(0, 0.99)] = 0.0
+    """Share of hidden units dropped in training."""
+    shared: bool = True
+    """Policy and value share one trunk; false gives each a network of its own."""
+
+    def check(self, env: Env) -> None:
+        super().check(env)
+        if not self.sizes:
+            raise ConfigError("network.sizes: mlp needs one or more sizes, got []")
 
 
 class Trunk(nnx.Module):
@@ -62,3 +87,15 @@ class Mlp(nnx.Module):
         if hasattr(self, "value_trunk"):
             z = self.value_trunk(x, train, None if key is None else jax.random.fold_in(key, self.trunk.depth))
         return self.policy(y).astype(jnp.float32), self.value(z).astype(jnp.float32)
+
+
+def make(config: MlpConfig, env: Env) -> Network:
+    head = config.head
+
+    def build(norm: bool, rngs: nnx.Rngs) -> nnx.Module:
+        return Mlp(
+            env.observation_shape, env.num_actions, head.outputs,
+            sizes=config.sizes, dropout=config.dropout, shared=config.shared, dtype=config.arithmetic, rngs=rngs,
+        )  # fmt: skip
+
+    return from_module(build, False, head)

@@ -5,18 +5,39 @@ Post-activation blocks, conv–norm–(residual)–ReLU, so that normalisation f
 rest. Letters: B batch, H rows, W columns, C channels.
 """
 
-from typing import Any
+import dataclasses
+from typing import Annotated, Any, ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from envs import Env
+from jaxzero.config.fields import COMMON, Range
+from jaxzero.networks.base import Network, NetworkConfig, from_module
 from jaxzero.networks.convolution import for_backend
 
 HEAD_CHANNELS = 16
 VALUE_HIDDEN = 64
 he_normal = nnx.initializers.he_normal()
 near_zero = nnx.initializers.variance_scaling(0.01, "fan_in", "normal")
+
+
+@dataclasses.dataclass(frozen=True)
+class ResNetConfig(NetworkConfig):
+    """Residual convolutions over the board."""
+
+    kind: ClassVar[str] = "resnet"
+    dense: ClassVar[str] = "mlp"
+
+    channels: Annotated[int, Range(1, 4096), COMMON] = 32
+    """Channels of the trunk."""
+    blocks: Annotated[int, Range(1, 64), COMMON] = 3
+    """Residual blocks of two 3×3 convolutions."""
+    norm: Literal["batch", "none"] = "none"
+    """batch: batch normalisation. none: the second convolution of each block starts near zero instead."""
+    pooling: bool = True
+    """Each block adds a bias computed from the mean and the maximum over the whole board."""
 
 
 class ConvNorm(nnx.Module):
@@ -134,3 +155,16 @@ class ResNet(Tower):
         del key  # no dropout here
         x = self.trunk(x.astype(self.dtype), train, axis_name)
         return self.policy(x, train, axis_name), self.value(x, train, axis_name)
+
+
+def make(config: ResNetConfig, env: Env) -> Network:
+    head = config.head
+
+    def build(norm: bool, rngs: nnx.Rngs) -> nnx.Module:
+        return ResNet(
+            env.observation_shape, env.num_actions, head.outputs,
+            channels=config.channels, blocks=config.blocks, norm=norm, pooling=config.pooling,
+            dtype=config.arithmetic, rngs=rngs,
+        )  # fmt: skip
+
+    return from_module(build, config.norm == "batch", head)

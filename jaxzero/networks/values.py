@@ -1,4 +1,4 @@
-"""What the outputs of a value head (or a reward head) mean. A new kind is one function and one entry in `HEADS`.
+"""Kinds of value and reward heads: how their outputs are read. A new kind is one function and one entry in `HEADS`.
 
 Outcomes lie in [-1, 1]: "scalar" (tanh) and "wdl" (win, draw, loss). Returns of any size go through the transform h
 (Pohlen et al. 2018; MuZero, Schrittwieser et al. 2020, appendix F): "transformed" is the number h(value) itself,

@@ -1,20 +1,21 @@
 """What a report shows, as JSON-ready data that page.js draws."""
 
-import dataclasses
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from envs import Env
 from jaxzero import files
-from jaxzero.config import settings
+from jaxzero.config import catalog
 from jaxzero.config.schema import Config, GameConfig
+from jaxzero.config.values import toml
 from jaxzero.report.samples import RANDOM, Ply, Sample
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs.curves import NOISY, RATED, Rows, elo_lines, known, series, smooth, thin
 from jaxzero.runs.progress import duration, short_number
+from jaxzero.runs.table import find, is_score, text
 
 CANDIDATES = 5  # moves shown in a position
 SHOWN = RATED | {"games": int, "score": float, "gain?": {"elo": float, "interval": (float, float)}}
@@ -24,51 +25,44 @@ EVALUATED = {"iteration": int, "results": {str: RESULT}}  # shapes of files, see
 METRIC = "metric/"  # begins the names of what a function of the user's own measures
 
 
-@dataclasses.dataclass(frozen=True)
-class Panel:
-    """A chart: `keys` of the rows with their names; `percent` of shares."""
+class Panel(NamedTuple):
+    """A chart of some numbers of the rows; of shares if their unit is "%"."""
 
     title: str
-    keys: Mapping[str, str]
-    percent: bool = False
+    names: Sequence[str]
 
 
 PANELS = (
-    Panel("Right moves, by the solver", {
-        "oracle/policy_moves": "policy", "oracle/search_moves": "search",
-    }, percent=True),
-    Panel("Error of the value, by the solver", {
-        "oracle/policy_value_error": "network", "oracle/search_value_error": "search",
-    }),
-    Panel("Score of the latest network against the best", {"promotion/score": "score"}, percent=True),
-    Panel("Losses", {
-        "loss": "total", "policy_loss": "policy", "value_loss": "value", "reward_loss": "reward",
-        "follows_loss": "who moves next", "consistency_loss": "consistency",
-    }),
-    Panel("Value of the search against the outcome", {"value_error": "mean error", "value_correlation": "correlation"}),
-    Panel("Entropy of the policy targets", {"policy_entropy": "entropy in nats"}),
-    Panel("Outcomes of self-play", {
-        "first_player_wins": "first player wins", "draws": "draws", "second_player_wins": "second player wins",
-    }, percent=True),
-    Panel("Points of a game of self-play", {"points": "points"}),
-    Panel("Length of self-play games", {"game_length": "plies"}),
-    Panel("Throughput per second", {"positions_per_s": "positions played", "samples_per_s": "samples learned"}),
-    Panel("Learning rate", {"lr": "learning rate"}),
-)  # fmt: skip
+    Panel("Right moves, by the solver", ["oracle/policy_moves", "oracle/search_moves"]),
+    Panel("Error of the value, by the solver", ["oracle/policy_value_error", "oracle/search_value_error"]),
+    Panel("Score of the latest network against the best", ["promotion/score"]),
+    Panel("Losses", ["loss", "policy_loss", "value_loss", "reward_loss", "to_play_loss", "consistency_loss"]),
+    Panel("Value of the search against the outcome", ["value_error", "value_correlation"]),
+    Panel("Entropy of the policy targets", ["policy_entropy"]),
+    Panel("Outcomes of self-play", ["first_player_wins", "draws", "second_player_wins"]),
+    Panel("Points of a game of self-play", ["points"]),
+    Panel("Length of self-play games", ["game_length"]),
+    Panel("Throughput", ["positions_per_s", "samples_per_s"]),
+    Panel("Learning rate", ["lr"]),
+)
 
 
 def charts(rows: Rows) -> list[dict[str, Any]]:
     """Those that have anything to show, over the iterations."""
-    scores = {key: key.split("/", 1)[1].removesuffix("/score") for row in rows for key in row if is_score(key)}
-    own = sorted({key for row in rows for key in row if key.startswith(METRIC)})
-    panels = [Panel("Evaluation score by opponent", scores, percent=True), *PANELS]
-    panels += [Panel(key.removeprefix(METRIC), {key: "own metric"}) for key in own]
-    found = [
-        {"title": panel.title, "percent": panel.percent, "lines": lines}
+    names = sorted({name for row in rows for name in row})
+    scores = dict.fromkeys(name for row in rows for name in row if is_score(name))
+    panels = [Panel("Evaluation score by opponent", list(scores)), *PANELS]
+    panels += [Panel(text(name), [name]) for name in names if name.startswith(METRIC)]
+    return [
+        {"title": panel.title, "percent": is_share(panel.names[0]), "lines": lines}
         for panel in panels
-        if (lines := [line for key, name in panel.keys.items() if (line := curve(rows, key, name))])
+        if (lines := [line for name in panel.names if (line := curve(rows, name, text(name)))])
     ]
-    return found
+
+
+def is_share(name: str) -> bool:
+    metric = find(name)
+    return metric is not None and metric.unit == "%"
 
 
 def elo(folder: Path, last: int) -> dict[str, Any]:
@@ -89,10 +83,6 @@ def elo(folder: Path, last: int) -> dict[str, Any]:
         {"name": row["player"], "x": [0, last], "y": [row["elo"]] * 2, "flat": True} for row in rows if not row["run"]
     ]
     return {"rows": rows, "lines": lines} if rows else {}
-
-
-def is_score(key: str) -> bool:
-    return key.startswith("eval/") and key.endswith("/score")
 
 
 def curve(rows: Rows, key: str, name: str) -> dict[str, Any] | None:
@@ -140,9 +130,9 @@ def count(number: float | None) -> str | None:
 def changed_settings(config: Config) -> list[tuple[str, str, str]]:
     """Name, value and default of the settings that are not the default."""
     return [
-        (name, settings.toml(value), settings.toml(field.default))
-        for name, field in settings.fields().items()
-        if name not in ("name", "root") and (value := settings.value_of(config, name)) != field.default
+        (name, toml(value), toml(field.default))
+        for name, field in catalog.fields(config).items()
+        if name not in ("name", "root") and (value := catalog.values(config)[name]) != field.default
     ]
 
 

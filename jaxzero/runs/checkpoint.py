@@ -2,7 +2,7 @@
 
 A commit is a folder `<step>` that is renamed into place when complete and holds
     learner/  data/   arrays by name, such as learner['params']['w']; `data` is dropped from older commits
-    record/           JSON: step, score, info, and [dtype, shape, digest] of every array
+    record/           JSON: layout, step, score, info, and [dtype, shape, digest] of every array
     data.dropped      empty file: `data` was removed on purpose
 Beside commits there may be `<step>.damaged` (unreadable, set aside when its step was saved again), `superseded/`
 (commits that a rewind set aside) and leftovers of a killed process, which the next start removes: `rewound` names the
@@ -12,7 +12,6 @@ step that a rewind goes back to until all newer commits are aside.
 import contextlib
 import dataclasses
 import errno
-import hashlib
 import itertools
 import json
 import logging
@@ -20,12 +19,9 @@ import math
 import os
 import re
 import shutil
-import sys
 import tempfile
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +29,12 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from jaxzero import files
-from jaxzero.config.schema import ConfigError
+from jaxzero import files, messages
+from jaxzero.messages import ConfigError
+from jaxzero.runs import orbax
+from jaxzero.runs.arrays import any_elements, describe, digest_json, host_copies, mismatch, named, place
 
+LAYOUT = 2  # of the arrays' names; raise it when they change, so that older runs are refused in one line
 _log = logging.getLogger(__name__)
 _WITH_DATA = 2  # newest commits that keep their data part
 _READ_BACK = 64 << 20  # bytes of a part up to which a save is verified by reading every array, not only its metadata
@@ -91,7 +90,7 @@ class Checkpointer:
         self._pending: Future[None] | None = None
         self._link: tempfile.TemporaryDirectory[str] | None = None
         self._visible = self._folder if _PLAIN.fullmatch(str(self._folder)) else self._linked()
-        _quieten_orbax()
+        orbax.quieten()
 
     def __enter__(self) -> "Checkpointer":
         return self
@@ -127,7 +126,7 @@ class Checkpointer:
 
     def digest(self, step: int) -> str:
         """Of the learner part of a commit: equal if and only if its arrays are."""
-        return _digest_json(self._record(step)["arrays"]["learner"])
+        return digest_json(self._record(step)["arrays"]["learner"])
 
     def best(self) -> int | None:
         """Step of the highest score, the newest of equals; None if no commit has a score."""
@@ -146,9 +145,9 @@ class Checkpointer:
             raise CheckpointError(
                 f"{self._folder}: step {step} is not newer than step {newest}; rewind to resume earlier"
             )
-        parts = {"learner": _host_copies("learner", learner), "data": _host_copies("data", data)}
+        parts = {"learner": host_copies("learner", learner), "data": host_copies("data", data)}
         score = None if score is None or not math.isfinite(score) else float(score)
-        record = {"step": step, "score": score, "info": json.loads(json.dumps(info))}
+        record = {"layout": LAYOUT, "step": step, "score": score, "info": json.loads(json.dumps(info))}
         self._pending = self._thread.submit(self._commit, step, parts, record)
 
     def restore(self, learner_template: Any, data_template: Any, step: int | None = None) -> Restored | None:
@@ -269,22 +268,27 @@ class Checkpointer:
         return (self._path(step) / "data.dropped").exists() and not (self._path(step) / "data").exists()
 
     def _read_part(self, step: int, part: str, template: Any, described: dict[str, Any]) -> Any:
-        wanted = _named(part, template)
-        if mismatch := _mismatch(wanted, described):
-            raise CheckpointError(f"{self._path(step)}: {mismatch}; resume with the settings that wrote it")
-        stored = self._load(step, part) if _any_elements(described) else {}
+        wanted = named(part, template)
+        if difference := mismatch(wanted, described):
+            raise CheckpointError(f"{self._path(step)}: {difference}; resume with the settings that wrote it")
+        stored = self._load(step, part) if any_elements(described) else {}
         placed = []
         for name, leaf in wanted.items():
             array = stored.get(name) if math.prod(leaf.shape) else np.empty(leaf.shape, leaf.dtype)
-            if not isinstance(array, np.ndarray) or _describe(array) != described[name]:
+            if not isinstance(array, np.ndarray) or describe(array) != described[name]:
                 raise _DamagedError(f"{self._path(step)}: array {name} differs from its digest")
-            placed.append(_place(array, leaf))
+            placed.append(place(array, leaf))
         return jax.tree.unflatten(jax.tree.structure(template), placed)
 
     def _record(self, step: int) -> dict[str, Any]:
         sealed = self._load(step, "record")
-        if sealed.get("digest") != _digest_json(sealed.get("record")) or sealed["record"]["step"] != step:
+        if sealed.get("digest") != digest_json(sealed.get("record")) or sealed["record"]["step"] != step:
             raise _DamagedError(f"{self._path(step)}: record/data.json differs from its digest")
+        if sealed["record"].get("layout") != LAYOUT:
+            raise CheckpointError(
+                f"{self._folder}: another version of jaxzero wrote these checkpoints; use the version that its "
+                "versions.json names, or train anew under another --name (--overwrite deletes this run)"
+            )
         return sealed["record"]
 
     def _load(self, step: int, part: str) -> dict[str, Any]:
@@ -292,7 +296,7 @@ class Checkpointer:
             _check_files(self._path(step), part)
             return dict(ocp.load_checkpointables(str(self._visible / str(step)), {part: None})[part])
         except Exception as error:  # Orbax and TensorStore raise nearly anything on a damaged file
-            cause, advice = files.trouble(error) or ("", "")
+            cause, advice = messages.trouble(error) or ("", "")
             if cause in _NO_DAMAGE:
                 raise CheckpointError(f"{self._path(step)}: cannot read {part} ({cause}); {advice}") from error
             raise _DamagedError(f"{self._path(step)}: cannot read {part}: {_one_line(error)}") from error
@@ -300,17 +304,17 @@ class Checkpointer:
     # Writing, in the background thread
 
     def _commit(self, step: int, parts: dict[str, dict[str, np.ndarray]], record: dict[str, Any]) -> None:
-        record["arrays"] = {part: {name: _describe(a) for name, a in arrays.items()} for part, arrays in parts.items()}
-        items: dict[str, Any] = {"record": {"record": record, "digest": _digest_json(record)}}
+        record["arrays"] = {part: {name: describe(a) for name, a in arrays.items()} for part, arrays in parts.items()}
+        items: dict[str, Any] = {"record": {"record": record, "digest": digest_json(record)}}
         for part, arrays in parts.items():
-            if _any_elements(record["arrays"][part]):
+            if any_elements(record["arrays"][part]):
                 items[part] = {name: a for name, a in arrays.items() if a.size}  # Orbax refuses empty arrays and trees
         with reported(self._folder, f"saving step {step} failed, older checkpoints are intact"):
             try:
                 self._folder.mkdir(exist_ok=True)
                 self._finish_rewind()
                 self._set_aside(step)
-                with _orbax_context():
+                with orbax.context():
                     ocp.save_checkpointables(str(self._visible / str(step)), items)
                 self._verify(step, parts)
                 self._retain()
@@ -330,7 +334,7 @@ class Checkpointer:
                     found = ocp.checkpointables_metadata(str(self._visible / str(step))).metadata[part] or {}
                     found = {name: [str(leaf.dtype), list(leaf.shape)] for name, leaf in found.items()}
                 else:
-                    found = {name: _describe(array) for name, array in self._load(step, part).items()} if arrays else {}
+                    found = {name: describe(array) for name, array in self._load(step, part).items()} if arrays else {}
                 for name in arrays:
                     if not found.get(name) or found[name] != described[part][name][: len(found[name])]:
                         raise _DamagedError(f"{self._path(step)}: array {name} cannot be read back")
@@ -384,86 +388,13 @@ def _check_files(commit: Path, part: str) -> None:
                 raise ConfigError(f"{path.name} is larger than {files.MOST_BYTES >> 20} MiB")
 
 
-def _named(part: str, tree: Any) -> dict[str, Any]:
-    return {part + jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-
-def _host_copies(part: str, tree: Any) -> dict[str, np.ndarray]:
-    """Arrays by name in buffers of our own: on CPU numpy would otherwise see the very memory that gets donated."""
-    for leaf in jax.tree.leaves(tree):
-        if isinstance(leaf, jax.Array):
-            leaf.copy_to_host_async()
-    return {name: np.array(leaf, order="C", copy=True) for name, leaf in _named(part, tree).items()}
-
-
-def _place(array: np.ndarray, leaf: Any) -> Any:
-    """On the leaf's sharding; an array that JAX may move stays one, and a numpy leaf gives numpy."""
-    if not hasattr(leaf, "sharding"):
-        return array
-    return jax.device_put(array, leaf.sharding if getattr(leaf, "committed", True) else None)
-
-
-def _describe(array: np.ndarray) -> list[Any]:
-    """[dtype, shape, digest], as JSON gives it back."""
-    content = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
-    return [str(array.dtype), list(array.shape), hashlib.blake2b(content, digest_size=16).hexdigest()]
-
-
-def _any_elements(described: dict[str, Any]) -> bool:
-    return any(math.prod(shape) for _, shape, _ in described.values())
-
-
-def _digest_json(value: Any) -> str:
-    return hashlib.blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=16).hexdigest()
-
-
-def _mismatch(wanted: dict[str, Any], described: dict[str, Any]) -> str | None:
-    """How the template differs from the commit, or None."""
-    for name in sorted(wanted.keys() ^ described.keys()):
-        return f"array {name} is {'missing' if name in wanted else 'not part of this run'}"
-    for name, leaf in wanted.items():
-        dtype, shape, _ = described[name]
-        if [dtype, shape] != [str(leaf.dtype), list(leaf.shape)]:
-            return f"array {name} is {dtype}{shape}, this run has {leaf.dtype}{list(leaf.shape)}"
-    return None
-
-
-def _orbax_context() -> ocp.Context:
-    """Orbax settings under which `record` is written as one JSON file."""
-    registry = ocp.handlers.local_registry()
-    registry.add(ocp.handlers.JsonHandler, checkpointable_name="record")
-    context = ocp.Context()
-    context.checkpointables.registry = registry
-    return context
-
-
-def _quieten_orbax() -> None:
-    """Orbax logs every failure as hundreds of lines of tracebacks and drops coroutines, and TensorStore complains that
-    Orbax has closed the event loop; we raise the failure as one line."""
-    dropped = r"coroutine '(\w+Handler\.|run_sync\.|synchronize_).* was never awaited"
-    warnings.filterwarnings("ignore", dropped, RuntimeWarning)
-    for name in ("absl", "asyncio"):
-        logging.getLogger(name).addFilter(_not_from_orbax)
-    if getattr(sys.unraisablehook, "func", None) is not _unraisable:
-        sys.unraisablehook = partial(_unraisable, sys.unraisablehook)
-
-
-def _unraisable(before: Callable[[Any], Any], unraisable: Any) -> None:
-    if str(unraisable.exc_value) != "Event loop is closed":
-        before(unraisable)
-
-
-def _not_from_orbax(record: logging.LogRecord) -> bool:
-    return "orbax" not in record.pathname and "tensorstore" not in record.getMessage()
-
-
 @contextlib.contextmanager
 def reported(folder: Path, what: str) -> Iterator[None]:
     """Turns whatever is raised into a CheckpointError: the folder, what failed, the cause and what to do."""
     try:
         yield
     except Exception as error:  # TensorStore reports a full disk as ValueError
-        cause, advice = files.trouble(error) or (
+        cause, advice = messages.trouble(error) or (
             _one_line(error),
             "see that the folder is still there and its disk sound",
         )

@@ -20,8 +20,10 @@ from envs import Env, suggest
 from jaxzero import files, networks
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import Config, ConfigError
-from jaxzero.files import shortened
+from jaxzero.config.resume import check_resume
+from jaxzero.config.schema import Config
+from jaxzero.config.values import TEXT
+from jaxzero.messages import ConfigError, shortened
 from jaxzero.runs.checkpoint import Checkpointer, check_writable, reported
 
 CONFIG, RATINGS, VERSIONS, CHANGES = "config.toml", "ratings.json", "versions.json", "changes.jsonl"
@@ -32,14 +34,14 @@ _log = logging.getLogger(__name__)
 
 
 class Loaded(NamedTuple):
-    """A trained network: `network.infer(params, observations)`; `params` are folded averages."""
+    """A trained network: `network.infer(params, observations)`; `params` are folded EMA parameters."""
 
     env: Env
     network: networks.Network
     params: Any
     config: Config
     step: int  # iterations trained
-    info: dict[str, Any]  # what the checkpoint says of itself
+    info: dict[str, Any]  # of the checkpoint: totals, versions
 
 
 def folder_of(config: Config) -> Path:
@@ -60,7 +62,7 @@ def opened(config: Config, allow_change: Sequence[str], overwrite: bool) -> Iter
         raise ConfigError(f"{folder}: exists and is not a run; choose another --name or --root")
     changes = []
     if known and not overwrite:
-        changes = settings.check_resume(settings.load(folder / CONFIG), config, allow_change)
+        changes = check_resume(settings.load(folder / CONFIG), config, allow_change)
     check_writable(folder)
     Checkpointer(folder / "checkpoints").close()  # refused before anything is deleted
     with contextlib.ExitStack() as held:
@@ -149,13 +151,13 @@ def find(run: str) -> Path:
     Raises:
         ConfigError: there is no such run.
     """
-    root = Path(settings.read_environment(os.environ).get("root", Config.root))
+    root = settings.root(os.environ)
     with contextlib.suppress(OSError, ValueError):  # a name that no file can have
         for folder in (Path(run), root / run):
             if (folder / CONFIG).is_file():
                 return folder
     known = sorted(path.parent.name for path in root.glob(f"*/{CONFIG}"))
-    near = shortened(suggest(run[: settings.TEXT], known), 200) if known else "none yet"
+    near = shortened(suggest(run[:TEXT], known), 200) if known else "none yet"
     raise ConfigError(f"{shortened(run)}: no run there or in {shortened(str(root))} (no {CONFIG}); {near}")
 
 
@@ -195,9 +197,9 @@ def load(folder: str | Path, step: int | None = None, env: Env | None = None, pr
         restored = checkpoints.restore_learner(template, step)
     if restored is None:
         raise ConfigError(f"{folder}: no checkpoint yet; train it first")
-    average, step = restored.learner["learned"].average, restored.step
+    variables, step = restored.learner["train_state"].ema, restored.step
     if promoted:
         if "best" not in restored.learner:
             raise ConfigError(f"{folder}: nothing is promoted there, as promotion.rule is off")
-        average, step = restored.learner["best"].variables, int(restored.learner["best"].iteration)
-    return Loaded(env, network, network.fold(average), config, step, restored.info)
+        variables, step = restored.learner["best"].variables, int(restored.learner["best"].iteration)
+    return Loaded(env, network, network.fold(variables), config, step, restored.info)

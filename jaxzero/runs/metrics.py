@@ -1,6 +1,6 @@
-"""The record of a run: rows in metrics.jsonl and TensorBoard, events and tracebacks in run.log.
+"""The record of a run: rows in metrics.jsonl, events and tracebacks in run.log.
 
-metrics.jsonl is the truth: one JSON object a line, NaN and infinities as null. TensorBoard is a view of it.
+metrics.jsonl is the truth: one JSON object a line, NaN and infinities as null. What `sinks` write are views of it.
 """
 
 import contextlib
@@ -12,96 +12,46 @@ import pathlib
 import shutil
 import sys
 import threading
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from jaxzero import files
-from jaxzero.config.schema import ConfigError
+from jaxzero import files, messages
+from jaxzero.runs.sinks import SINKS
 
 Row = dict[str, Any]
 MOST_BYTES = 1 << 31  # of metrics.jsonl
 
-_GROUPS = {
-    "loss": (
-        *("loss", "policy_loss", "value_loss", "reward_loss", "follows_loss", "codes_loss", "consistency_loss"),
-        *("reward_error", "latent_norm", "gradient_norm", "lr", "policy_entropy"),
-    ),
-    "selfplay": ("value_error", "value_correlation", "game_length", "points", "window"),
-    "outcome": ("first_player_wins", "draws", "second_player_wins"),
-    "total": ("seconds", "games", "positions", "updates"),
-    "speed": ("games_per_s", "positions_per_s", "simulations_per_s", "samples_per_s"),
-    "time": ("self_play_s", "learn_s", "evaluation_s", "promotion_s", "checkpoint_s", "compile_s"),
-    "hardware": ("device_memory_mb", "device_utilisation", "cpu_percent", "memory_mb"),
-}
-_TAGS = {key: f"{group}/{key}" for group, keys in _GROUPS.items() for key in keys}
-
 
 class MetricsLog:
-    """Appends rows to `folder/metrics.jsonl` and `folder/tensorboard`. When resuming, call `cut_back` first."""
+    """Appends rows to `folder/metrics.jsonl` and to `sinks`, names in `SINKS`. When resuming, call `cut_back` first."""
 
-    def __init__(self, folder: str | os.PathLike[str], tensorboard: bool = True):
+    def __init__(self, folder: str | os.PathLike[str], sinks: Sequence[str] = ("tensorboard",)):
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         rows = read(folder)
         self._file = _path(folder).open("a", encoding="utf-8")
-        self._events = None
-        if tensorboard:
-            if (events := folder / "tensorboard").exists() and not events.is_dir():
-                raise ConfigError(f"{events}: is not a folder; move it aside, or use --no-log.tensorboard")
-            self._events = _Events(events, rows[-1]["iteration"] + 1 if rows else 0)
+        begin = rows[-1]["iteration"] + 1 if rows else 0
+        self._sinks = [SINKS[name](folder, begin) for name in sinks]
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one row. It is in the hands of the operating system on return, so it survives a killed process."""
         row = {key: value.item() if hasattr(value, "item") else value for key, value in row.items()}
         self._file.write(_line(row))
         self._file.flush()
-        if self._events is not None:
-            self._events.write(row)
+        for sink in self._sinks:
+            sink.write(row)
 
     def close(self) -> None:
         """Flush and close the files; nothing is written afterwards."""
         self._file.close()
-        if self._events is not None:
-            self._events.close()
+        for sink in self._sinks:
+            sink.close()
 
     def __enter__(self) -> "MetricsLog":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Events:
-    """The numbers of rows as TensorBoard's events. Written in the caller's thread: the writing thread of tensorboardX
-    ends on a full disk, and whoever writes on waits for it for ever."""
-
-    def __init__(self, folder: pathlib.Path, purge: int):
-        # Late: a slow import, and optional.
-        from tensorboardX import event_file_writer, summary
-        from tensorboardX.proto import event_pb2
-
-        folder.mkdir(parents=True, exist_ok=True)
-        proto: Any = event_pb2
-        self._scalar, self._event, self._flushed = summary.scalar, proto.Event, time.monotonic()
-        # The name has whole seconds: a second log opened within one would overwrite the first.
-        self._writer = event_file_writer.EventsWriter(str(folder.absolute() / "events"), f".{time.time_ns()}")
-        # Hides the events of rows that cut_back removed.
-        start = proto.SessionLog(status=proto.SessionLog.START)
-        self._writer.write_event(self._event(wall_time=time.time(), step=purge, session_log=start))
-        self._writer.flush()
-
-    def write(self, row: Row) -> None:
-        numbers = ((k, v) for k, v in row.items() if isinstance(v, int | float) and k not in ("iteration", "span"))
-        for key, value in numbers:
-            summary = self._scalar(_tag(key), value)
-            self._writer.write_event(self._event(wall_time=time.time(), step=row["iteration"], summary=summary))
-        if time.monotonic() - self._flushed > 10:
-            self._writer.flush()
-            self._flushed = time.monotonic()
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 def read(folder: str | os.PathLike[str]) -> list[Row]:
@@ -209,7 +159,7 @@ def _missing(rows: list[Row], iteration: int, every: int) -> list[tuple[int, int
 
 
 def _ranges(gaps: Iterable[tuple[int, int]]) -> str:
-    return files.shortened(", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in gaps), 120)
+    return messages.shortened(", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in gaps), 120)
 
 
 class _LogFile(logging.FileHandler):
@@ -269,7 +219,3 @@ def _line(row: Row) -> str:
         key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()
     }
     return json.dumps(finite, allow_nan=False) + "\n"
-
-
-def _tag(key: str) -> str:
-    return key if "/" in key else _TAGS.get(key, f"other/{key}")

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from jaxzero import files
 from jaxzero.runs.curves import NOISY, Rows, elo_lines, known, series, smooth, thin
 from jaxzero.runs.progress import short_number
+from jaxzero.runs.table import is_score, text
 
 # Okabe and Ito's colours, told apart by colour-blind readers too
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -39,33 +40,28 @@ def learning_curve(rows: Rows, path: str | os.PathLike[str], title: str = "") ->
 def _evaluation(axes: Axes, rows: Rows) -> None:
     axes.set_ylim(-0.03, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    scores = [key for row in rows for key in row if key.startswith("eval/") and key.endswith("/score")]
-    truth = {f"oracle/{player}_moves": f"right moves, {player}" for player in ("policy", "search")}
-    keys = {key: key[len("eval/") : -len("/score")] for key in scores}
-    keys |= {key: label for key, label in truth.items() if any(key in row for row in rows)}
+    names = dict.fromkeys(name for row in rows for name in row if is_score(name))
+    solved = ("oracle/policy_moves", "oracle/search_moves")
+    names |= dict.fromkeys(name for name in solved if any(name in row for row in rows))
     colours = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY)
-    for number, (key, label) in enumerate(keys.items()):
+    for number, name in enumerate(names):
         row = number // len(colours) % len(STYLES)
-        x, y = _over_minutes(rows, key)
-        _draw(axes, x, y, label, colours[number % len(colours)], STYLES[row], MARKERS[row])
+        x, y = _over_minutes(rows, name)
+        _draw(axes, x, y, text(name), colours[number % len(colours)], STYLES[row], MARKERS[row])
     _finish(axes, "Evaluation score by opponent", *axes.get_legend_handles_labels())
 
 
 def _losses(axes: Axes, rows: Rows) -> None:
-    for key, label, colour in (
-        ("loss", "total", GREY),
-        ("policy_loss", "policy", BLUE),
-        ("value_loss", "value", RED),
-    ):
-        _draw(axes, *_over_minutes(rows, key), label, colour)
+    for name, colour in (("loss", GREY), ("policy_loss", BLUE), ("value_loss", RED)):
+        _draw(axes, *_over_minutes(rows, name), text(name), colour)
     _finish(axes, "Losses", *axes.get_legend_handles_labels())
 
 
 def _self_play(axes: Axes, rows: Rows) -> None:
-    _draw(axes, *_over_minutes(rows, "value_error"), "value error, mean |search − outcome|", PURPLE)
+    _draw(axes, *_over_minutes(rows, "value_error"), text("value_error"), PURPLE)
     axes.set_ylim(0, max(1, axes.get_ylim()[1]))
     right = axes.twinx()
-    _draw(right, *_over_minutes(rows, "game_length"), "game length in plies (right)", GREEN)
+    _draw(right, *_over_minutes(rows, "game_length"), f"{text('game_length')} (right)", GREEN)
     right.spines[:].set_visible(False)
     right.tick_params(colors=INK, length=0)
     (handles, labels), (more_handles, more_labels) = (each.get_legend_handles_labels() for each in (axes, right))
@@ -76,13 +72,13 @@ def _self_play(axes: Axes, rows: Rows) -> None:
 def _outcomes(axes: Axes, rows: Rows) -> None:
     axes.set_ylim(0, 1)
     axes.yaxis.set_major_formatter(PercentFormatter(1))
-    keys = {"first_player_wins": "first player wins", "draws": "draws", "second_player_wins": "second player wins"}
-    rows = [row for row in rows if all(known(row, key) for key in keys)]
-    lines = [thin(*_over_minutes(rows, key)) for key in keys]
+    names = ("first_player_wins", "draws", "second_player_wins")
+    rows = [row for row in rows if all(known(row, name) for name in names)]
+    lines = [thin(*_over_minutes(rows, name)) for name in names]
     if rows:
         x = np.append(0, lines[0][0])  # a row tells of the time before it
         shares = [np.append(y[0], smooth(y)) for _, y in lines]
-        axes.stackplot(x, shares, labels=list(keys.values()), colors=(SKY, "#E4E4E4", ORANGE), alpha=0.85)
+        axes.stackplot(x, shares, labels=[text(name) for name in names], colors=(SKY, "#E4E4E4", ORANGE), alpha=0.85)
     _finish(axes, "Outcomes of self-play", *axes.get_legend_handles_labels())
 
 
@@ -159,7 +155,7 @@ def comparison(runs: Mapping[str, Rows], keys: Sequence[str], path: str | os.Pat
         for number, (name, rows) in enumerate(runs.items()):
             for key, style in zip(keys, itertools.cycle(STYLES), strict=False):
                 x, y = series(rows, key, over)
-                label = f"{name}: {key.removeprefix('eval/').removesuffix('/score')}"
+                label = f"{name}: {text(key)}"
                 x, colour = x / (60 if over == "seconds" else 1), colours[number % len(colours)]
                 _draw(axes, x, y, label, colour, style, next(markers))
         axes.set_xlim(left=0)
@@ -168,7 +164,7 @@ def comparison(runs: Mapping[str, Rows], keys: Sequence[str], path: str | os.Pat
         axes.xaxis.set_major_formatter(lambda x, _: short_number(x) if x else "0")
         _frame(axes)
     panels[0].set_ylabel("value", color=INK)
-    if all(key.endswith("/score") for key in keys):
+    if all(map(is_score, keys)):
         panels[0].set_ylabel("evaluation score", color=INK)
         panels[0].set_ylim(-0.03, 1.03)
         panels[0].yaxis.set_major_formatter(PercentFormatter(1))

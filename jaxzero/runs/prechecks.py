@@ -1,4 +1,4 @@
-"""What is checked of a game before networks learn from it: `jaxzero check`, and a quick form before every run."""
+"""Checks of a game before training: `jaxzero check`, and a quick form before every run."""
 
 import contextlib
 import json
@@ -11,12 +11,12 @@ import jax
 import numpy as np
 
 import envs
-from envs import Env
+from envs import Env, host
 from envs.contract import check_contract
 from envs.judges import NoJudgeError, compare, judge_of
 from envs.perft import KNOWN, perft
 from jaxzero import files
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 
 FILE = "prechecks.json"
 QUICK_LINES, LINES = 10_000, 1_000_000  # longest count of lines, quick and full
@@ -73,12 +73,12 @@ def round_trip(env: Env) -> str:
     """Every legal action of some positions to text and back, and the positions themselves."""
     random = np.random.default_rng(0)
     keys = iter(jax.random.split(jax.random.key(0), QUICK_PLIES + 1))
-    state, legal_actions, advance = env.init(next(keys)), jax.jit(env.legal_actions), jax.jit(env.advance)
+    state = env.init(next(keys))
     moves = positions = 0
     for _ in range(QUICK_PLIES):
         if state.terminated:
             break
-        legal = np.flatnonzero(np.asarray(legal_actions(state)))
+        legal = np.flatnonzero(np.asarray(host.legal_actions(env, state)))
         names = [env.action_to_str(state, int(action)) for action in legal]
         assert len(set(names)) == len(names), f"{env.name}: two legal actions are written alike among {names}"
         action = int(random.choice(legal))
@@ -88,7 +88,7 @@ def round_trip(env: Env) -> str:
         text = env.to_text(state)
         assert env.to_text(env.from_text(text)) == text, f"{env.name}: position {text!r} is read as another"
         moves, positions = moves + len(legal), positions + 1
-        state = advance(state, np.int32(action), next(keys))
+        state, _ = host.advance(env, state, np.int32(action), next(keys))
     return f"{moves} moves, {positions} positions"
 
 

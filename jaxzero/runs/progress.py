@@ -18,6 +18,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from jaxzero.runs.table import is_score, text
+
+LOSSES = ("loss", "policy_loss", "value_loss")  # shown
+
 
 class Progress:
     """A context manager; `update` takes each row of the run."""
@@ -55,7 +59,7 @@ class Progress:
         """Show a row. Plain lines come at most once in `every` seconds, but for evaluations and the last iteration."""
         self._row = row
         self._marks.append((self._clock(), row["iteration"]))
-        scores = [f"{key[5:-6]}={value:.0%}" for key, value in row.items() if _is_score(key) and value is not None]
+        scores = [f"{text(k)}={value:.0%}" for k, value in row.items() if is_score(k) and value is not None]
         if scores:
             self._scores = " ".join(scores)
         if self._live:
@@ -94,10 +98,11 @@ class Progress:
         return [duration(self._clock() - self._began), f"eta {'?' if eta is None else duration(eta)}"]
 
     def _figures(self) -> list[str]:
-        names = {"loss": "loss", "policy_loss": "policy", "value_loss": "value"}
-        figures = [f"{name} {self._row[key]:.3f}" for key, name in names.items() if self._row.get(key) is not None]
-        speed = self._row.get("positions_per_s")
-        return figures if speed is None else [f"{short_number(speed)} positions/s", *figures]
+        known = [name for name in ("positions_per_s", *LOSSES) if self._row.get(name) is not None]
+        return [
+            f"{text(name)} {self._row[name]:.3f}" if name in LOSSES else f"{short_number(self._row[name])} {text(name)}"
+            for name in known
+        ]
 
     def _render(self) -> Group:
         iteration = self._row["iteration"]
@@ -159,10 +164,6 @@ class Watch:
 def is_terminal(stream: TextIO) -> bool:
     """Not rich's own test, which FORCE_COLOR overrides."""
     return stream.isatty() and os.environ.get("TERM") != "dumb"
-
-
-def _is_score(key: str) -> bool:
-    return key.startswith("eval/") and key.endswith("/score")
 
 
 def duration(seconds: float) -> str:

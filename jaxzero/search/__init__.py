@@ -1,24 +1,30 @@
-"""Searches by name. A new one is one file and one line in `SEARCHES`."""
+"""Searches by name. A new one is one file, with its configuration class, and one line in `SEARCHES`."""
 
 from collections.abc import Callable
+from typing import Any
 
 from envs import Env
-from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model
-from jaxzero.search import gumbel, minimax, puct, stock
+from jaxzero.search import gumbel, minimax, puct
 from jaxzero.search.base import Search, SearchResult
+from jaxzero.search.config import SearchConfig, TreeConfig
+from jaxzero.search.gumbel import GumbelConfig
+from jaxzero.search.minimax import MinimaxConfig
+from jaxzero.search.puct import PuctConfig
 
-__all__ = ["SEARCHES", "Search", "SearchResult", "make"]
+__all__ = [
+    "SEARCHES", "GumbelConfig", "MinimaxConfig", "PuctConfig", "Search", "SearchConfig", "SearchResult", "TreeConfig",
+    "make",
+]  # fmt: skip
 
-Make = Callable[[SearchConfig, Env, Model, int], Search]
-
-SEARCHES: dict[str, dict[str, Make]] = {  # kind -> engine
-    "gumbel": {"tree": gumbel.make, "mctx": stock.gumbel},
-    "puct": {"tree": puct.make, "mctx": stock.puct},
-    "minimax": {"tree": minimax.make},
+SEARCHES: dict[str, tuple[type[SearchConfig], Callable[[Any, Env, Model, int], Search]]] = {
+    "gumbel": (GumbelConfig, gumbel.make),
+    "puct": (PuctConfig, puct.make),
+    "minimax": (MinimaxConfig, minimax.make),
 }
 
 
 def make(config: SearchConfig, env: Env, model: Model, simulations: int | None = None) -> Search:
     """The search of a configuration (checked by `jaxzero.config.validation.validate`), with another budget if given."""
-    return SEARCHES[config.kind][config.engine](config, env, model, simulations or config.simulations)
+    _, make_kind = SEARCHES[config.kind]
+    return make_kind(config, env, model, simulations or config.simulations)

@@ -8,10 +8,11 @@ halving tried and dropped.
 Letters as in `tree`; M candidates, A actions.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,17 +20,37 @@ import numpy as np
 
 from envs import Env, backend
 from envs.core import where
-from jaxzero.config.schema import SearchConfig
+from jaxzero.config.fields import COMMON, Range
 from jaxzero.models import Model
 from jaxzero.search import base, reuse, simulation
 from jaxzero.search import tree as tree_lib
 from jaxzero.search.base import Finding, Search
+from jaxzero.search.config import TreeConfig
 from jaxzero.search.indexing import UNSIGNED, game_of, take
 from jaxzero.search.tree import Chunks, apart, each, over
 
 TINY = jnp.finfo(jnp.float32).tiny  # the least prior of an action that was tried
 VISIT_OFFSET = 50.0  # c_visit of the paper
 CPU_ROWS = 128  # of a network call in rounds, at most, unless there are more games; wider ones leave the caches
+
+
+@dataclasses.dataclass(frozen=True)
+class GumbelConfig(TreeConfig):
+    """Gumbel AlphaZero."""
+
+    kind: ClassVar[str] = "gumbel"
+    ours_only: ClassVar[tuple[str, ...]] = ("rounds", *TreeConfig.ours_only)
+
+    max_considered: Annotated[int, Range(1, 65_536), COMMON] = 16
+    """Actions considered at the root."""
+    rounds: bool = False
+    """Visits all candidates of a round at once, so that a search takes few, large network calls; on a CPU, where large
+    calls are no faster, in blocks."""
+    value_scale: Annotated[float, Range(1e-6, 10**6)] = 0.1
+    """Weight of values against the network's logits: c_scale of the paper."""
+    rescale_values: bool = True
+    """Values are stretched to [0, 1] at each node. false takes them as they are, in [-1, 1], so that no difference
+    between equally good moves is blown up."""
 
 
 class Scale(NamedTuple):
@@ -237,13 +258,17 @@ def lanes_of(rounds: list[int], batch: int) -> list[tuple[int, int]]:
     return [(lanes, width) for width in rounds]
 
 
-def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
+def make(config: GumbelConfig, env: Env, model: Model, simulations: int) -> Search:
+    if config.engine == "mctx":
+        from jaxzero.search import stock  # late: it needs mctx, which few runs do
+
+        return stock.gumbel(config, env, model, simulations)
     most = min(config.max_considered, simulations, env.num_actions)
     layout = tree_lib.layout(env, config, simulations, model)
     run = round_by_round if config.rounds else one_at_a_time
     if config.rounds and not layout.room:  # a round visits a candidate once, and each visit adds a node below it
         layout = layout._replace(children=min(layout.children, len(schedule(most, simulations))))
-    scale = Scale(config.value_scale, config.rescale)
+    scale = Scale(config.value_scale, config.rescale_values)
 
     def find(params, keys, root, legal, explore, kept) -> Finding:
         gumbel = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)

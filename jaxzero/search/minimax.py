@@ -8,21 +8,65 @@ softmax(values / (value_temperature · t)).
 Letters: B games, A actions, w width of a ply, N nodes of a ply (of all games, or of one).
 """
 
+import dataclasses
 import math
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from envs import Env
 from envs.core import where
-from jaxzero.config.schema import SearchConfig
+from jaxzero.config.fields import COMMON, Range
+from jaxzero.messages import ConfigError
 from jaxzero.models import Model, Params
 from jaxzero.models.simulator import legal_in
+from jaxzero.networks.base import NetworkConfig
 from jaxzero.search import base
 from jaxzero.search.base import Finding, Search
+from jaxzero.search.config import SearchConfig
 
 LEAVES = 1 << 15  # leaves in memory at once; 1 GB of observations for chess
+
+
+@dataclasses.dataclass(frozen=True)
+class MinimaxConfig(SearchConfig):
+    """Minimax over the moves that the network finds likeliest."""
+
+    kind: ClassVar[str] = "minimax"
+
+    widths: Annotated[tuple[int, ...], Range(1, 65_536), COMMON] = (13, 8)
+    """Moves looked at in every position, ply by ply: the network's likeliest."""
+    value_temperature: Annotated[float, Range(1e-4, 10**6), COMMON] = 0.2
+    """The policy is softmax(values of the root's moves / value_temperature)."""
+
+    def check(self, env: Env, network: NetworkConfig) -> None:
+        if not self.widths:
+            raise ConfigError("search.widths: needs one or more widths, got []")
+        if (leaves := self.leaves(env)) > LEAVES:
+            raise ConfigError(
+                f"search.widths: {list(self.widths)} look at {leaves} positions a move, and {LEAVES} are the most; use "
+                "fewer or smaller ones"
+            )
+        if self.schedule or self.full_share < 1:
+            field = "schedule" if self.schedule else "full_share"
+            raise ConfigError(f"search.{field}: minimax has no simulations; leave it out")
+        if network.learned_model and network.outcomes(env):
+            raise ConfigError("network.codes: minimax looks at no chance; use gumbel or puct, or leave them out")
+        if env.num_outcomes:
+            raise ConfigError(
+                f"search.kind: minimax cannot play games of chance such as {env.name}; use gumbel or puct"
+            )
+
+    def leaves(self, env: Env) -> int:
+        """Positions that a move looks at, if there are legal moves enough."""
+        return math.prod(min(width, env.max_legal) for width in self.widths)
+
+    def cost(self, simulations: int) -> float:
+        return math.prod(self.widths)
+
+    def batch(self, env: Env, games: int) -> int:
+        return min(games * self.leaves(env), LEAVES)
 
 
 def likeliest(logits: jax.Array, width: int) -> tuple[jax.Array, jax.Array]:
@@ -57,7 +101,7 @@ def look(
     return action, used, value, leaves.reshape(action.shape)
 
 
-def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
+def make(config: MinimaxConfig, env: Env, model: Model, simulations: int) -> Search:
     """The widths, not `simulations`, say what is looked at."""
     widths = tuple(min(width, env.max_legal) for width in config.widths)
 

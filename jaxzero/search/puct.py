@@ -6,21 +6,44 @@ for MuZero, and an untried action counts as the least. The noise is drawn over t
 game.
 """
 
+import dataclasses
 from functools import partial
+from typing import Annotated, ClassVar
 
 import jax
 import jax.numpy as jnp
 
 from envs import Env
 from envs.core import where
-from jaxzero.config.schema import SearchConfig
+from jaxzero.config.fields import COMMON, Range, Share, Weight
 from jaxzero.models import Model
 from jaxzero.search import base, forced, reuse, simulation
 from jaxzero.search import tree as tree_lib
 from jaxzero.search.base import Finding, Search
+from jaxzero.search.config import TreeConfig
 from jaxzero.search.tree import each, over
 
 C_BASE = 19652.0  # visits after which exploration starts to grow
+
+
+@dataclasses.dataclass(frozen=True)
+class PuctConfig(TreeConfig):
+    """AlphaZero."""
+
+    kind: ClassVar[str] = "puct"
+    ours_only: ClassVar[tuple[str, ...]] = ("forced_playouts", *TreeConfig.ours_only)
+
+    c_puct: Annotated[Weight, COMMON] = 1.25
+    """Exploration constant."""
+    dirichlet_alpha: Annotated[float, Range(0.001, 1000), COMMON] = 0.3
+    """Concentration of the Dirichlet noise at the root."""
+    dirichlet_fraction: Annotated[Share, COMMON] = 0.25
+    """Share of the noise in the root's prior."""
+    root_temperature: Annotated[float, Range(0.01, 100)] = 1.0
+    """In self-play, the root's prior is softmax(logits / root_temperature), before the noise (KataGo: 1.1)."""
+    forced_playouts: Weight = 0.0
+    """In self-play, a root action that was tried gets at least √(forced_playouts · prior · simulations) visits; the
+    policy target leaves them out where they found nothing (KataGo: 2). 0: off."""
 
 
 def rule(c_puct: float, near: tree_lib.Family, bounded: bool = True) -> tuple[tree_lib.Chunks, jax.Array]:
@@ -38,7 +61,11 @@ def rule(c_puct: float, near: tree_lib.Family, bounded: bool = True) -> tuple[tr
     return each(score, near.qvalue, near.logit, near.visits), explore * jnp.exp(near.untried.likeliest)
 
 
-def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
+def make(config: PuctConfig, env: Env, model: Model, simulations: int) -> Search:
+    if config.engine == "mctx":
+        from jaxzero.search import stock  # late: it needs mctx, which few runs do
+
+        return stock.puct(config, env, model, simulations)
     layout = tree_lib.layout(env, config, simulations, model)
     plain = partial(rule, config.c_puct, bounded=env.num_players > 1)
 
@@ -69,7 +96,7 @@ def make(config: SearchConfig, env: Env, model: Model, simulations: int) -> Sear
     return base.make(config, env, model, find, layout)
 
 
-def noisy_logits(config: SearchConfig, key: jax.Array, logits: jax.Array, legal: jax.Array) -> jax.Array:
+def noisy_logits(config: PuctConfig, key: jax.Array, logits: jax.Array, legal: jax.Array) -> jax.Array:
     """log((1 - fraction) · prior + fraction · Dirichlet(alpha)) over the legal actions, [A]; the prior is flattened
     by the root's temperature."""
     if config.root_temperature != 1:

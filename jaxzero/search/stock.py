@@ -15,13 +15,12 @@ import mctx
 
 from envs import Env
 from envs.core import where
-from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model, Root
 from jaxzero.models.simulator import mask
 from jaxzero.search import base
 from jaxzero.search.base import Finding, Search
-from jaxzero.search.gumbel import gumbel_noise, improved_policy
-from jaxzero.search.puct import noisy_logits
+from jaxzero.search.gumbel import GumbelConfig, gumbel_noise, improved_policy
+from jaxzero.search.puct import PuctConfig, noisy_logits
 
 
 def converted(root: Root) -> mctx.RootFnOutput:
@@ -36,9 +35,9 @@ def stepping(model: Model) -> mctx.RecurrentFn:
     return step
 
 
-def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
+def gumbel(config: GumbelConfig, env: Env, model: Model, simulations: int) -> Search:
     transform = partial(
-        mctx.qtransform_completed_by_mix_value, value_scale=config.value_scale, rescale_values=config.rescale
+        mctx.qtransform_completed_by_mix_value, value_scale=config.value_scale, rescale_values=config.rescale_values
     )
     halving = partial(
         mctx.gumbel_muzero_root_action_selection, qtransform=transform, num_simulations=simulations,
@@ -66,7 +65,7 @@ def gumbel(config: SearchConfig, env: Env, model: Model, simulations: int) -> Se
     return base.make(config, env, model, find)
 
 
-def puct(config: SearchConfig, env: Env, model: Model, simulations: int) -> Search:
+def puct(config: PuctConfig, env: Env, model: Model, simulations: int) -> Search:
     qtransform = mctx.qtransform_by_parent_and_siblings
     if env.num_players > 1:
         qtransform = partial(mctx.qtransform_by_min_max, min_value=-1.0, max_value=1.0)

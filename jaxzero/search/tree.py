@@ -20,9 +20,10 @@ import numpy as np
 
 from envs import Env, backend
 from envs.core import where
-from jaxzero.config.schema import ConfigError, SearchConfig
+from jaxzero.messages import ConfigError
 from jaxzero.models import Model, Root
 from jaxzero.models.simulator import legal_in
+from jaxzero.search.config import TreeConfig
 from jaxzero.search.indexing import ANYWHERE, UNSIGNED, game_of, place, take
 from jaxzero.search.slots import compact, likeliest
 
@@ -121,12 +122,12 @@ class Layout(NamedTuple):
         return (self.room or 1) + simulations * (2 if self.outcomes else 1)
 
 
-def layout(env: Env, config: SearchConfig, simulations: int, model: Model) -> Layout:
+def layout(env: Env, config: TreeConfig, simulations: int, model: Model) -> Layout:
     """A node has no more children than it has visits, so fewer slots than actions lose nothing, unless `config.slots`
     keeps fewer. Trees that are kept between moves have one layout for all budgets."""
-    if config.reuse:
+    if config.reuse_tree:
         simulations = max(simulations, config.simulations, *config.schedule)
-    room = 2 * simulations if config.reuse else 0
+    room = 2 * simulations if config.reuse_tree else 0
     legal, actions = env.max_legal if model.knows_rules else env.num_actions, env.num_actions
     most = min(legal, room + simulations)
     slots = legal if 4 * legal <= actions else None

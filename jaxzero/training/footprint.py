@@ -19,8 +19,9 @@ import mctx
 
 from envs import Env
 from jaxzero import hardware, models, networks
-from jaxzero.config.schema import Config, ConfigError, LearnerConfig, NetworkConfig, PromotionConfig
-from jaxzero.search import minimax, tree
+from jaxzero.config.schema import Config, LearnerConfig, PromotionConfig
+from jaxzero.messages import ConfigError
+from jaxzero.search import TreeConfig, tree
 from jaxzero.training import iteration
 from jaxzero.training import replay as replay_lib
 
@@ -31,7 +32,7 @@ LOWER = {  # what to lower where a part is the largest
 
 
 def parts(config: Config, env: Env) -> dict[str, int]:
-    """Bytes of a run by part, over all devices: network (with averages and the optimizer's state), replay, games,
+    """Bytes of a run by part, over all devices: network (with its EMA and the optimizer's state), replay, games,
     search (its trees) and batch (the observations of an update)."""
     lanes, plies = config.selfplay.games, config.selfplay.plies
     network, state = learner(config.network, config.learner, config.promotion, env)
@@ -39,11 +40,10 @@ def parts(config: Config, env: Env) -> dict[str, int]:
     ring = jax.eval_shape(lambda: replay_lib.init(env, num_rows, lanes))
     games = jax.eval_shape(lambda: jax.vmap(env.init)(jax.random.split(jax.random.key(0), lanes)))
     observation = 4 * math.prod(env.observation_shape)
-    if config.search.kind == "minimax":
-        leaves = math.prod(min(width, env.max_legal) for width in config.search.widths)
-        search = min(lanes * leaves, minimax.LEAVES) * observation
+    if isinstance(config.search, TreeConfig):
+        search = trees(config, config.search, env, network, state["train_state"].ema, games)
     else:
-        search = trees(config, env, network, state["learned"].average, games)
+        search = config.search.batch(env, lanes) * observation
     return {
         "network": size(state) * config.num_devices(), "replay": size(ring), "games": size(games), "search": search,
         "batch": config.learner.batch * observation,
@@ -52,7 +52,7 @@ def parts(config: Config, env: Env) -> dict[str, int]:
 
 @functools.lru_cache(maxsize=8)
 def learner(
-    network: NetworkConfig, learner: LearnerConfig, promotion: PromotionConfig, env: Env
+    network: networks.NetworkConfig, learner: LearnerConfig, promotion: PromotionConfig, env: Env
 ) -> tuple[networks.Network, Any]:
     """The network, and shapes of all that learning keeps."""
     made = networks.make(network, env)
@@ -60,9 +60,9 @@ def learner(
     return made, jax.eval_shape(functools.partial(iteration.begin, config, made))
 
 
-def trees(config: Config, env: Env, network: networks.Network, variables: Any, games: Any) -> int:
+def trees(config: Config, search: TreeConfig, env: Env, network: networks.Network, variables: Any, games: Any) -> int:
     """Bytes of the trees of one ply, of the largest budget."""
-    lanes, search = config.selfplay.games, config.search
+    lanes = config.selfplay.games
     simulations = max(search.schedule or (search.simulations,))
     embedding = games
     if latent := network.latent:

@@ -5,39 +5,37 @@ Letters: N samples on this device, K plies that a model is unrolled over.
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import optax.contrib
 
 from envs import Env
 from jaxzero import models, search
 from jaxzero.config.schema import Config, LearnerConfig
 from jaxzero.networks import Network, Variables
+from jaxzero.parallel import AXIS, keys_by_index
+from jaxzero.training import optimizers
 from jaxzero.training.losses import Window, alphazero_loss, by_depth, muzero_loss
 from jaxzero.training.transitions import Source, Transition, compact_policy
 
-AXIS = "devices"
 
-
-class Learned(NamedTuple):
-    """What updates change."""
+class TrainState(NamedTuple):
+    """What an update changes. Variables are parameters and batch statistics."""
 
     variables: Variables
-    average: Variables  # exponential moving average of `variables`
-    optimizer: Any
-    updates: jax.Array  # i32[]  batches so far
+    ema: Variables  # exponential moving average of `variables`
+    opt_state: optax.OptState
+    step: jax.Array  # i32[]  updates so far
 
 
 class Batch(NamedTuple):
     """Positions to learn from; leading axis N."""
 
     observation: jax.Array  # f32[N, …]
-    moves: jax.Array  # i16[N, L]  legal actions, -1 in unused played
+    moves: jax.Array  # i16[N, L]  legal actions, -1 in unused slots
     weights: jax.Array  # f16[N, L]  target policy over `moves`
     policy_weight: jax.Array  # f16[N]
     value: jax.Array  # f32[N]  target
@@ -52,26 +50,10 @@ def learning_rate(config: LearnerConfig, total_updates: int) -> optax.Schedule:
     return optax.warmup_cosine_decay_schedule(0.0, config.lr, warmup, max(steps, warmup + 1), 0.01 * config.lr)
 
 
-def muon() -> optax.GradientTransformation:
-    """Muon (Jordan et al. 2024) for the kernels, whose last axis is their output, and Adam with Nesterov's momentum for
-    the rest.
-
-    Steps have the root mean square of Adam's (Liu et al. 2025, "Muon is Scalable for LLM Training", section 2.2), so
-    that both take the same learning rate.
-    """
-
-    def kernels(tree: Any) -> Any:
-        numbers = optax.contrib.MuonDimensionNumbers
-        return jax.tree.map(lambda x: numbers(tuple(range(x.ndim - 1)), x.ndim - 1) if x.ndim > 1 else None, tree)
-
-    # The learning rate comes after the decay of the weights; -1 leaves the sign as it is elsewhere in the chain.
-    return optax.contrib.muon(-1.0, muon_weight_dimension_numbers=kernels, consistent_rms=0.2)
-
-
 def optimizer(config: LearnerConfig, total_updates: int) -> optax.GradientTransformation:
-    """Clipping, decay of the weights (kernels, not biases) and Adam, SGD with momentum or Muon."""
+    """Clipping, decay of the weights (kernels, not biases) and the optimizer's steps."""
     decay = optax.add_decayed_weights(config.weight_decay, lambda tree: jax.tree.map(lambda x: x.ndim > 1, tree))
-    step = {"adam": optax.scale_by_adam, "sgd": partial(optax.trace, decay=0.9), "muon": muon}[config.optimizer]()
+    step = optimizers.make(config.optimizer)
     # Something in its place without clipping too, so that a resumed run may change it.
     parts = [optax.clip_by_global_norm(config.clip) if config.clip else optax.identity()]
     parts += [decay, step] if config.decay == "l2" else [step, decay]
@@ -81,7 +63,7 @@ def optimizer(config: LearnerConfig, total_updates: int) -> optax.GradientTransf
 
 
 def make_batch(env: Env, config: LearnerConfig, played: Transition, value: jax.Array, key: jax.Array) -> Batch:
-    """What N plies and their value targets f32[N] teach, each turned by a random symmetry if `config.augment`."""
+    """A batch of N plies with value targets f32[N], each under a random symmetry if `config.augment`."""
     turn = draw_symmetries(env, config, key, len(value))
     observation = turned(env, jax.vmap(env.observe)(played.state), turn)
     return Batch(observation, turned_actions(env, played.moves, turn), played.weights, played.policy_weight, value)
@@ -90,8 +72,8 @@ def make_batch(env: Env, config: LearnerConfig, played: Transition, value: jax.A
 def make_window(
     env: Env, config: LearnerConfig, played: Transition, value: jax.Array, key: jax.Array, seen: bool = False
 ) -> Window:
-    """The same of N positions and the K plies after each, [N, K + 1], for a model to be unrolled over; without `seen`
-    only the first of them is shown."""
+    """A window of N positions and the K plies after each, [N, K + 1], to unroll a model over. With `seen` it holds the
+    observations of all K + 1 positions, else of the first only."""
     count, plies = value.shape
     turn = draw_symmetries(env, config, key, count)
     shown = plies if seen else 1
@@ -103,13 +85,13 @@ def make_window(
         observation=observation.reshape(count, shown, *observation.shape[1:]),
         action=turned_actions(env, played.action, turn), moves=turned_actions(env, played.moves, turn),
         weights=played.weights, policy_weight=played.policy_weight, value=value, reward=played.reward,
-        follows=jnp.where(end, 2, (jnp.roll(mover, -1, 1) != mover).astype(jnp.int32)),
+        to_play=jnp.where(end, 2, (jnp.roll(mover, -1, 1) != mover).astype(jnp.int32)),
         alive=jnp.cumsum(end, 1) - end == 0,
     )  # fmt: skip
 
 
 def draw_symmetries(env: Env, config: LearnerConfig, key: jax.Array, count: int) -> jax.Array | None:
-    """i32[N] into `env.symmetries`; None: nothing is turned."""
+    """Indices i32[N] into `env.symmetries`; None if there is nothing to choose."""
     if not config.augment or len(env.symmetries) == 1:
         return None
     return jax.random.randint(key, (count,), 0, len(env.symmetries))
@@ -134,19 +116,19 @@ def turned_actions(env: Env, actions: jax.Array, turn: jax.Array | None) -> jax.
 
 def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., Any]:
     """The function `reanalyse(variables, played, value, key) -> (played, value)` on [N, K + 1]: the first
-    `learner.reanalyse` of the N get the policies and root values that the latest network finds in their positions
+    `learner.reanalyse` of the N get new policies and root values from a search with the latest network
     (Schrittwieser et al. 2021, "Online and offline reinforcement learning by planning with a learned model").
 
     A λ-return is linear in the root values, so that what a new value changes is added; those of plies beyond the window
     stay as they were.
     """
-    searcher = search.make(dataclasses.replace(config.search, reuse=False), env, models.make(env, network))
+    searcher = search.make(config.search.afresh(), env, models.make(env, network))
     td_lambda = config.learner.td_lambda
 
     def reanalyse(variables: Variables, played: Transition, value: jax.Array, key: jax.Array):
         count, plies = round(config.learner.reanalyse * len(value)), value.shape[1]
         states = jax.tree.map(lambda x: x[:count].reshape(-1, *x.shape[2:]), played.state)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count * plies))
+        keys = keys_by_index(key, jnp.arange(count * plies))
         temperature = jnp.zeros(count * plies)
         found, _ = searcher.run(network.fold(variables), keys, states, searcher.init(states), temperature, True)
         _, weights = compact_policy(found.policy, jax.vmap(env.legal_actions)(states), env.max_legal)
@@ -176,16 +158,16 @@ def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., 
 
 
 def make_update(network: Network, config: LearnerConfig, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
-    """The function `update(learned, batch, key, weight=1) -> (learned, metrics)`, to be run under the mesh axis `AXIS`:
+    """The function `update(state, batch, key, weight=1) -> (state, metrics)`, to be run under the mesh axis `AXIS`:
     each device holds N positions, which weigh f32[N]; gradients and statistics are those of the whole batch."""
 
-    def modelled(params, stats, window: Window, weight, key):
+    def muzero(params, stats, window: Window, weight, key):
         assert network.latent is not None
         losses = muzero_loss(config, network.latent, params, window)
         total = (weight * losses.pop("loss")).mean()
         return total, (stats, {"loss": total} | by_depth(losses, window.alive))
 
-    def judged(params, stats, batch: Batch, weight, key):
+    def alphazero(params, stats, batch: Batch, weight, key):
         prediction, stats = network.predict(
             {"params": params, "stats": stats}, batch.observation, train=True, key=key, axis_name=AXIS
         )
@@ -193,22 +175,22 @@ def make_update(network: Network, config: LearnerConfig, optimizer: optax.Gradie
         means = {name: (weight * values).mean() for name, values in losses.items()}
         return means["loss"], (stats, means)
 
-    loss = modelled if network.latent else judged
+    loss = muzero if network.latent else alphazero
 
-    def update(learned: Learned, batch: Batch | Window, key: jax.Array, weight: Any = 1.0):
-        variables = learned.variables
+    def update(state: TrainState, batch: Batch | Window, key: jax.Array, weight: Any = 1.0):
+        variables = state.variables
         gradients, (stats, metrics) = jax.grad(loss, has_aux=True)(
             variables["params"], variables["stats"], batch, weight,
             jax.random.fold_in(key, jax.lax.axis_index(AXIS)),
         )  # fmt: skip
         gradients, metrics = jax.lax.pmean((gradients, metrics), AXIS)
-        changes, state = optimizer.update(gradients, learned.optimizer, variables["params"])
+        changes, opt_state = optimizer.update(gradients, state.opt_state, variables["params"])
         variables = {"params": optax.apply_updates(variables["params"], changes), "stats": stats}
-        updates = learned.updates + 1
-        decay = jnp.minimum(config.ema, (1 + updates) / (10 + updates)) if config.ema else 0.0
-        average = optax.incremental_update(variables, learned.average, 1 - decay)
+        step = state.step + 1
+        decay = jnp.minimum(config.ema, (1 + step) / (10 + step)) if config.ema else 0.0
+        ema = optax.incremental_update(variables, state.ema, 1 - decay)
         metrics["gradient_norm"] = optax.global_norm(gradients)
-        return Learned(variables, average, state, updates), metrics
+        return TrainState(variables, ema, opt_state, step), metrics
 
     return update
 
@@ -216,7 +198,7 @@ def make_update(network: Network, config: LearnerConfig, optimizer: optax.Gradie
 def make_learn(
     env: Env, network: Network, config: Config, optimizer: optax.GradientTransformation
 ) -> Callable[..., Any]:
-    """The function `learn(learned, source, key) -> (learned, metrics)` of `config.updates` updates, under `AXIS`.
+    """The function `learn(state, source, key) -> (state, metrics)` of `config.updates` updates, under `AXIS`.
 
     Nothing is learned until every device has a full batch of finished positions.
     """
@@ -224,35 +206,35 @@ def make_learn(
     reanalyse = make_reanalyse(env, network, config) if config.learner.reanalyse else None
     steps = config.learner.unroll if network.latent else 0
 
-    def batch_of(learned: Learned, source: Source, key: jax.Array, turning: jax.Array, count: int):
-        """A batch to judge, or to unroll a model over, and its weights [N]."""
+    def batch_of(state: TrainState, source: Source, key: jax.Array, turning: jax.Array, count: int):
+        """A `Batch`, or a `Window` for a network with a model, and its weights f32[N]."""
         drawn, looked = jax.random.split(key)
         played, value, weight = source.draw(drawn, count, steps)
         if reanalyse:
-            played, value = reanalyse(learned.variables, played, value, looked)
+            played, value = reanalyse(state.variables, played, value, looked)
         if network.latent:
             seen = bool(config.learner.consistency_weight or network.latent.num_codes)
             return make_window(env, config.learner, played, value, turning, seen), weight
         played, value = jax.tree.map(lambda x: x[:, 0], (played, value))
         return make_batch(env, config.learner, played, value, turning), weight
 
-    def learn(learned: Learned, source: Source, key: jax.Array):
+    def learn(state: TrainState, source: Source, key: jax.Array):
         count = config.learner.batch // jax.lax.psum(1, AXIS)
 
-        def one(learned, k):
+        def one(state, k):
             sampled, turns, dropped = jax.random.split(jax.random.fold_in(key, k), 3)
             sampled, turns = (jax.random.fold_in(x, jax.lax.axis_index(AXIS)) for x in (sampled, turns))
-            batch, weight = batch_of(learned, source, sampled, turns, count)
-            return update(learned, batch, dropped, weight)
+            batch, weight = batch_of(state, source, sampled, turns, count)
+            return update(state, batch, dropped, weight)
 
-        def run(learned):
-            learned, metrics = jax.lax.scan(one, learned, jnp.arange(config.updates))
-            return learned, jax.tree.map(lambda x: x.mean(), metrics) | {"updates": jnp.float32(config.updates)}
+        def run(state):
+            state, metrics = jax.lax.scan(one, state, jnp.arange(config.updates))
+            return state, jax.tree.map(lambda x: x.mean(), metrics) | {"updates": jnp.float32(config.updates)}
 
-        def skip(learned):
-            nothing = jax.eval_shape(run, learned)[1]
-            return learned, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing)
+        def skip(state):
+            nothing = jax.eval_shape(run, state)[1]
+            return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing)
 
-        return jax.lax.cond(jax.lax.pmin(source.available, AXIS) >= count, run, skip, learned)
+        return jax.lax.cond(jax.lax.pmin(source.available, AXIS) >= count, run, skip, state)
 
     return learn

@@ -73,7 +73,7 @@ def alphazero_loss(
 
 
 class Window(NamedTuple):
-    """A position and the K plies after it. What is beyond the end of the game is not `alive` and counts nothing: no
+    """A position and the K plies after it. Plies beyond the end of the game are not `alive`: they have no loss, so no
     reward, value or policy is invented there."""
 
     observation: jax.Array  # f32[N, K + 1, …]
@@ -83,7 +83,7 @@ class Window(NamedTuple):
     policy_weight: jax.Array  # f16[N, K + 1]
     value: jax.Array  # f32[N, K + 1]  target, mover's view
     reward: jax.Array  # f32[N, K + 1]  of the action, to its mover
-    follows: jax.Array  # i32[N, K + 1]  0 the same player moves next, 1 the other, 2 none: the game has ended
+    to_play: jax.Array  # i32[N, K + 1]  0 the same player moves next, 1 the other, 2 none: the game has ended
     alive: jax.Array  # bool[N, K + 1]  this position belongs to the game
 
 
@@ -91,7 +91,7 @@ COMMITMENT = 0.1  # weight of the encoder's distance from its codes, and of thei
 
 
 class Outcomes(NamedTuple):
-    """What chance did between the positions of a window."""
+    """Outcomes of chance between the positions of a window, as codes."""
 
     happened: jax.Array  # f32[K, N, M]  one-hot, without gradient
     code: jax.Array  # f32[K, N, M]  the same with the gradient of the probabilities (straight through)
@@ -117,8 +117,8 @@ def outcomes(network: Latent, params: Any, observation: jax.Array, seen: jax.Arr
 
 
 def unroll(network: Latent, params: Any, window: Window) -> tuple[Prediction, DynamicsOutput, Outcomes | None]:
-    """What the model says of the K + 1 positions, of the K actions and, if it knows chance, of what happened after
-    each. Half of the gradient goes on from each step to the one before."""
+    """Unrolls the model: predictions of the K + 1 positions, outputs for the K actions and, with codes, the outcomes of
+    chance after them. Each step passes half of its gradient to the one before (appendix G)."""
     action = jnp.moveaxis(window.action[:, :-1], 1, 0).astype(jnp.int32)
     latent = network.represent(params, window.observation[:, 0])
     codes = outcomes(network, params, window.observation, window.alive) if network.num_codes else None
@@ -158,11 +158,11 @@ def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Win
         ),
         "value_loss": here(value_loss(said.heads, due.value, config.value_loss)),
         "reward_loss": acted(value_loss(moved.reward_heads, due.reward[:-1], config.value_loss)),
-        "follows_loss": acted(optax.softmax_cross_entropy_with_integer_labels(moved.follows, due.follows[:-1])),
+        "to_play_loss": acted(optax.softmax_cross_entropy_with_integer_labels(moved.to_play, due.to_play[:-1])),
     }
     weights = {
         "policy_loss": 1.0, "value_loss": config.value_weight, "reward_loss": config.reward_weight,
-        "follows_loss": config.follows_weight,
+        "to_play_loss": config.to_play_weight,
     }  # fmt: skip
     if codes is not None and moved.codes is not None:
         # Nobody has seen what came after the end.
@@ -191,7 +191,7 @@ def by_depth(rows: dict[str, jax.Array], alive: jax.Array) -> dict[str, jax.Arra
     acted = jnp.pad(alive[:-1], ((1, 0), (0, 0)))
     means = {}
     for name, row in rows.items():
-        about_action = name in ("reward_loss", "follows_loss", "reward_error", "latent_norm")
+        about_action = name in ("reward_loss", "to_play_loss", "reward_error", "latent_norm")
         count = (acted if about_action else alive).sum(1).astype(jnp.float32)
         first = int(about_action or name in ("codes_loss", "consistency_loss"))
         if name != "value_error":

@@ -1,4 +1,4 @@
-"""Lane replay on the device: every game in play writes one row a ply into its own lane of a ring.
+"""Replay on the device: a ring of rows, one row a ply, in which each lane of self-play has its own column.
 
 Letters: T rows (plies) of the ring, B lanes (games at once), n plies of one chunk, W newest rows, N samples, K plies
 after each of them. Rows come first, so that a chunk is written as one contiguous block.
@@ -21,7 +21,7 @@ from jaxzero.training.transitions import Source, Transition
 class Replay:
     transitions: Transition  # [T, B]
     target: jax.Array  # f32[T, B]  value target, once it is known
-    ready: jax.Array  # bool[T, B]  it is known: may be sampled
+    ready: jax.Array  # bool[T, B]  the target is known: may be sampled
     cursor: jax.Array  # i32[]  next row to be written
 
 
@@ -66,9 +66,9 @@ def newest(replay: Replay, width: int) -> Transition:
 
 
 def label(replay: Replay, target: jax.Array, known: jax.Array) -> tuple[Replay, jax.Array]:
-    """Gives targets f32[W, B] to those of the newest W rows where they are `known` bool[W, B] and not given yet.
+    """Writes targets f32[W, B] into the newest W rows, where they are `known` bool[W, B] and not written yet.
 
-    Returns the replay and which positions are new, bool[W, B].
+    Returns the replay and which positions became ready, bool[W, B].
     """
     rows = recent(replay.cursor, replay.ready.shape[0], len(target))
     seen = replay.ready[rows]

@@ -1,4 +1,4 @@
-"""Self-play: many games at once, one search a ply; finished games start anew. What it gives is a chunk of play.
+"""Self-play: many games in parallel, one search a ply. A finished game is replaced by a new one. Returns chunks.
 
 Letters: B games (lanes) on this device, n plies of a chunk.
 """
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from envs import Env, State
 from envs.core import advance_and_tell, random_opening, where
 from jaxzero.config.schema import Config
+from jaxzero.parallel import keys_by_index
 from jaxzero.search import Search
 from jaxzero.training.transitions import Chunk, Transition, compact_policy
 
@@ -34,20 +35,15 @@ Play = Callable[[Any, Games, jax.Array], tuple[Games, Chunk]]
 """`play(params, games, key) -> (games, chunk)`; `params` are a network's folded parameters."""
 
 
-def lane_keys(key: jax.Array, lanes: jax.Array) -> jax.Array:
-    """One key a game, by its global lane i32[B]: the same on any number of devices."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, lanes)
-
-
 def start(env: Env, search: Search, key: jax.Array, lanes: jax.Array, opening_plies: int) -> Games:
     """New games in the lanes i32[B], after 0 to `opening_plies` random plies."""
-    state, opened = jax.vmap(lambda key: random_opening(env, key, opening_plies))(lane_keys(key, lanes))
+    state, opened = jax.vmap(lambda key: random_opening(env, key, opening_plies))(keys_by_index(key, lanes))
     none = jnp.zeros_like(opened)
     return Games(lanes, none, state, none, opened, search.init(state))
 
 
 def find_moves(search: Search, cheap: Search | None, share: float, key: jax.Array, *games: Any) -> tuple[Any, Any]:
-    """What is found about the games of one ply (playout cap randomisation: Wu 2019, section 3.1): `(result, carry)`.
+    """Searches every game for one ply (playout cap randomisation: Wu 2019, section 3.1): `(result, carry)`.
 
     With probability `share` they are searched in full and with noise, else by the cheap search without noise, and the
     policy is not trained on. All games share the draw, as a batch of both would cost as much as the larger."""
@@ -68,12 +64,12 @@ def find_moves(search: Search, cheap: Search | None, share: float, key: jax.Arra
 def make_play(env: Env, search: Search, config: Config, cheap: Search | None = None) -> Play:
     """The function that plays n plies of every game; `cheap` searches the plies beyond `search.full_share`.
 
-    Of the configuration it uses the parts about search and self-play alone.
+    It reads the sections `search` and `selfplay` of the configuration only.
     """
     settings, share = config.selfplay, config.search.full_share
 
     def ply(params: Any, games: Games, key: jax.Array) -> tuple[Games, Chunk]:
-        keys = jax.vmap(lambda k: jax.random.split(k, 3))(lane_keys(key, games.lane))
+        keys = jax.vmap(lambda k: jax.random.split(k, 3))(keys_by_index(key, games.lane))
         state = games.state
         warm = games.plies < config.search.temperature_plies
         temperature = jnp.where(warm, config.search.temperature, 0.0)

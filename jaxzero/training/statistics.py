@@ -1,4 +1,4 @@
-"""What is told of self-play, as sums over a device's games; `iteration.averages` makes means of them.
+"""Statistics of self-play as sums over a device's games; `iteration.averages` makes means of them.
 
 Letters: n plies of a chunk, B lanes, W newest rows of the replay.
 """
@@ -30,7 +30,7 @@ def of_play(chunk: Chunk, num_players: int) -> dict[str, jax.Array]:
 
 def of_values(played: Transition, new: jax.Array) -> dict[str, jax.Array]:
     """Sums f32[] over the positions of [W, B] whose game has just ended (bool[W, B]), to compare the search's values
-    with the outcomes: of errors, and of what a correlation is made of."""
+    with the outcomes: sums of errors, and the moments that a correlation needs."""
     outcome, _ = targets.returns(played.reward, played.state.player, played.end, played.value, td_lambda=1.0)
     value, outcome = jnp.where(new, played.value, 0.0), jnp.where(new, outcome, 0.0)
     return {

@@ -10,9 +10,9 @@ from jaxzero.training.transitions import Transition
 def label(played: Transition, td_lambda: float, td_steps: int = 0) -> tuple[jax.Array, jax.Array]:
     """Value targets f32[T, B] of plies in a row, and where they are known, bool[T, B]: λ-returns, or with `td_steps`
     returns of so many plies, of the games that end within the T plies."""
-    facts = played.reward, played.state.player, played.end, played.value
-    target, known = returns(*facts, td_lambda)
-    return (n_step_returns(*facts, td_steps) if td_steps else target), known
+    game = played.reward, played.state.player, played.end, played.value
+    target, known = returns(*game, td_lambda)
+    return (n_step_returns(*game, td_steps) if td_steps else target), known
 
 
 def returns(

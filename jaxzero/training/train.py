@@ -1,7 +1,6 @@
 """A whole run: a generator of rows of metrics that trains, evaluates, commits and exports. Wiring only."""
 
 import dataclasses
-import datetime
 import logging
 import math
 import time
@@ -15,9 +14,10 @@ import numpy as np
 
 from envs import Env
 from envs.contract import check_contract
-from jaxzero import evaluation, files, hardware, networks
+from jaxzero import evaluation, files, hardware, messages, networks
+from jaxzero.clock import timestamp
 from jaxzero.config.games import make_env
-from jaxzero.config.schema import Config, ConfigError, GameConfig
+from jaxzero.config.schema import Config, GameConfig
 from jaxzero.config.validation import validate
 from jaxzero.evaluation import measures, promotion
 from jaxzero.export import parity, publish
@@ -26,8 +26,9 @@ from jaxzero.export.load import initial_weights
 from jaxzero.export.model import make as make_model
 from jaxzero.export.publish import export_run
 from jaxzero.interrupts import Interrupt
+from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
-from jaxzero.runs import metrics, plot, prechecks
+from jaxzero.runs import metrics, prechecks, table
 from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.training import iteration, learner
 from jaxzero.training.dry_run import dry_run
@@ -36,6 +37,7 @@ __all__ = ["dry_run", "export_run", "load", "run"]
 
 Row = dict[str, Any]
 load = folder_lib.load
+DRAWING = 20  # times as long as a drawing took passes before the next: it takes at most 5 % of a run
 _log = logging.getLogger(__name__)
 
 
@@ -73,17 +75,19 @@ def run(
     config = config if config.name else dataclasses.replace(config, name=env.name)
     validate(config, env, jax.local_device_count())
     if config.export.final:
-        publish.check(["pt"], config.network)
+        publish.check_final(config.network)
     origin = None
     if config.init_from and (overwrite or not folder_lib.has_checkpoint(config)):  # before anything is deleted
         origin = initial_weights(config, env)
+    opponents = evaluation.opponents(env, config)  # before anything is deleted, too
     with folder_lib.opened(config, allow_change, overwrite) as (folder, changes):
         try:
             metrics.open_log(folder)
             precheck(env, folder)
             with Interrupt() as interrupt, Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
                 interrupt.outlook = lambda: outlook(checkpoints)
-                yield from Trainer(config, env, folder, checkpoints, interrupt, origin).rows(changes, from_step)
+                trainer = Trainer(config, env, folder, checkpoints, interrupt, opponents, origin)
+                yield from trainer.rows(changes, from_step)
         except Exception as error:
             _log.exception("the run ended with an error")
             if message := explained(error, folder):
@@ -91,12 +95,8 @@ def run(
             raise
 
 
-def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-
-
 def outlook(checkpoints: Checkpointer) -> str:
-    """What an interrupted run says of itself."""
+    """One line for an interrupted run: what is saved."""
     newest = max(checkpoints.steps(), default=0)
     return f"saved up to iteration {newest}; the same command goes on" if newest else "nothing is saved yet"
 
@@ -125,7 +125,7 @@ def explained(error: Exception, folder: Path) -> str | None:
     """An error of the machine as one line that says what to do; None for others."""
     if isinstance(error, ConfigError):
         return None
-    if trouble := files.trouble(error):
+    if trouble := messages.trouble(error):
         return f"{folder}: {trouble[0]}; {trouble[1]}, then run again"
     if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
         return "out of device memory: lower selfplay.games, learner.batch or replay.capacity"
@@ -142,6 +142,7 @@ class Trainer:
         folder: Path,
         checkpoints: Checkpointer,
         interrupt: Interrupt,
+        opponents: evaluation.Opponents,
         origin: Origin | None = None,
     ):
         self.config, self.env, self.folder = config, env, folder
@@ -153,9 +154,10 @@ class Trainer:
         self.healthy = jax.jit(lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)])))
         self.lr = learner.learning_rate(config.learner, config.iterations * config.updates)
         self.sampler = hardware.Sampler()
+        self.draw_after = 0.0  # by time.monotonic
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
         self.promotions: list[promotion.Entry] | None = []
-        self.evaluators = evaluation.make(env, self.network, config)
+        self.evaluators = evaluation.make(env, self.network, config, opponents)
         self.measures = measures.make(env, self.network, config)
         self.gate = None
         if config.promotion.rule != "off":
@@ -185,9 +187,10 @@ class Trainer:
             _log.info("nothing to do: %s; raise iterations to go on", done)
             self.finish(state, start)
             return
-        with metrics.MetricsLog(self.folder, config.log.tensorboard) as log:
+        with metrics.MetricsLog(self.folder, config.log.sinks) as log:
             for row in self.iterate(state, start, log):
-                if row["iteration"] // config.log.every % config.log.plot_every == 0:
+                due = row["iteration"] // config.log.every % config.log.plot_every == 0
+                if due and time.monotonic() >= self.draw_after:
                     self.draw()
                 yield row
         if not self.interrupt.number:
@@ -225,13 +228,14 @@ class Trainer:
         params, metadata = self.origin
         model = make_model(self.env, self.config.network, params, {})
         variables = self.network.unfold(params, lambda: parity.self_play(model, 0).observation)
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, state.learned.variables)
-        # Two copies: what is trained is donated, the average beside it too.
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, state.train_state.variables)
+        # Two copies: what is trained is donated, the EMA beside it too.
         twice = jax.jit(lambda x: (jax.tree.map(jnp.copy, x),) * 2, out_shardings=(shardings, shardings))
-        learned = state.learned._replace(**dict(zip(("variables", "average"), twice(variables), strict=True)))
+        variables, ema = twice(variables)
+        train_state = state.train_state._replace(variables=variables, ema=ema)
         self.init_from = {"file": Path(self.config.init_from).name, "weights_sha256": metadata["weights_sha256"]}
         _log.info("beginning with %s: weights %s", self.config.init_from, metadata["weights_sha256"])
-        state = dataclasses.replace(state, learned=learned)
+        state = dataclasses.replace(state, train_state=train_state)
         return iteration.promoted(state) if state.best else state
 
     def iterate(self, state: iteration.RunState, start: int, log: metrics.MetricsLog) -> Iterator[Row]:
@@ -246,8 +250,8 @@ class Trainer:
         for done in range(start + 1, config.iterations + 1):
             self.interrupt.unsaved = f"iteration {done}"
             state, sums = self_play(state)
-            state, learned = learn(state)
-            pending.append((sums, learned))
+            state, learning = learn(state)
+            pending.append((sums, learning))
             if len(pending) > iteration.IN_FLIGHT:
                 jax.block_until_ready(pending[-1 - iteration.IN_FLIGHT])
             last = done == config.iterations or bool(self.interrupt.number)
@@ -259,7 +263,7 @@ class Trainer:
                 continue
             row = self.measure(done, pending, mark) | extra | self.sampler.sample()
             pending, extra = [], {}
-            if not math.isfinite(row.get("loss", 0.0)) or (commits and not bool(self.healthy(state.learned))):
+            if not math.isfinite(row.get("loss", 0.0)) or (commits and not bool(self.healthy(state.train_state))):
                 self.checkpoints.wait()
                 newest = max(self.checkpoints.steps(), default=0)
                 raise ConfigError(
@@ -294,7 +298,7 @@ class Trainer:
         config = self.config
         positions = config.selfplay.games * config.selfplay.plies * count
         self.totals["seconds"] += seconds
-        updates = round(sum(float(learned["updates"]) for _, learned in fetched))
+        updates = round(sum(float(learning["updates"]) for _, learning in fetched))
         games = round(sum(float(sums["games"]) for sums, _ in fetched))
         self.totals["games"] += games
         self.totals["positions"] += positions
@@ -314,44 +318,45 @@ class Trainer:
     def evaluate(self, state: iteration.RunState, done: int) -> Row:
         began = time.perf_counter()
         key = iteration.stream(state.key, iteration.EVALUATE, done)
-        params = self.fold(state.learned.average)
+        params = self.fold(state.train_state.ema)
         results = {name: play(params, key) for name, play in self.evaluators.items()}
         measured: Row = {}
         for measure in self.measures:
             measured |= measure(params, done)
-        evaluation.write_results(self.folder, done, results, now(), measured=measured)
+        evaluation.write_results(self.folder, done, results, timestamp(), measured=measured)
         row: Row = {"evaluation_s": time.perf_counter() - began, **measured}
         for name, result in results.items():
             row |= {f"eval/{name}/{key}": result[key] for key in ("score", "wins", "draws", "losses", "mean_length")}
         return row
 
     def promote(self, state: iteration.RunState, done: int) -> tuple[iteration.RunState, Row]:
-        """The latest network against the best one, which it may replace."""
+        """Plays the latest network against the best one and replaces that if it is beaten. Returns the state and
+        numbers for the row."""
         assert self.gate is not None
         assert state.best is not None
         assert self.promotions is not None
         began = time.perf_counter()
-        latest, best = self.fold(state.learned.average), self.fold(state.best.variables)
+        latest, best = self.fold(state.train_state.ema), self.fold(state.best.variables)
         decision = self.gate.decide(latest, best, iteration.stream(state.key, iteration.PROMOTE, done))
         against, seconds = int(state.best.iteration), time.perf_counter() - began
         if decision.promoted:
             state = iteration.promoted(state)
         verb = "is now" if decision.promoted else "does not replace"
         _log.info("iteration %d %s best (of iteration %d): %s", done, verb, against, decision.reason)
-        facts = promotion.record(
+        match = promotion.record(
             self.folder, self.config, self.gate.agent, done, against, decision, seconds, self.promotions
         )
         return state, {
             "promotion_s": seconds,
-            "promotion/score": facts["score"],
-            "promotion/games": facts["games"],
+            "promotion/score": match["score"],
+            "promotion/games": match["games"],
             "promotion/best": done if decision.promoted else against,
         }
 
     def commit(self, state: iteration.RunState, done: int, row: Row) -> Row:
-        """What the next row tells of it."""
+        """Saves a checkpoint. Returns its seconds, for the next row."""
         began = time.perf_counter()
-        scores = [value for key, value in row.items() if key.startswith("eval/") and key.endswith("/score")]
+        scores = [value for name, value in row.items() if table.is_score(name)]
         info = {"totals": dict(self.totals), "versions": folder_lib.packages()}
         info |= {"init_from": self.init_from} if self.init_from else {}
         info |= {"promotions": self.promotions} if self.gate else {}
@@ -360,16 +365,21 @@ class Trainer:
         return {"checkpoint_s": time.perf_counter() - began}
 
     def draw(self) -> None:
+        from jaxzero.runs import plot  # late: takes half a second
+
+        began = time.monotonic()
         file = self.folder / "learning_curve.png"
         try:
             files.check_regular(file)
             plot.learning_curve(metrics.read(self.folder), file, self.folder.name)
         except (OSError, ConfigError) as error:  # a picture is no reason to end a run
             _log.warning("%s: not drawn: %s", file, error)
+        now = time.monotonic()
+        self.draw_after = now + DRAWING * (now - began)
 
     def finish(self, state: iteration.RunState, done: int) -> None:
-        """What a complete run hands over: proof, curve, weights, and one line that says where they are."""
-        config, params = self.config, self.fold(state.learned.average)
+        """Ends a complete run: writes proof, curve and weights, and logs where they are in one line."""
+        config, params = self.config, self.fold(state.train_state.ema)
         self.checkpoints.wait()
         self.interrupt.unsaved = ""
         if self.interrupt.number:

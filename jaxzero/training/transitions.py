@@ -1,4 +1,4 @@
-"""What goes from self-play to learning, as values: a ply, a chunk of plies of many games, a source of batches.
+"""The values between self-play and learning: a transition, a chunk of transitions, a source of batches.
 
 Letters: B lanes (games at once), n plies of a chunk, A actions, L legal-move slots (`env.max_legal`), N samples, K
 plies after each of them.
@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from envs import State
+from jaxzero.search.slots import compact
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Transition:
-    """One ply; leading axes [n, B] in a chunk, [T, B] in the replay, [N, K + 1] in a sample."""
+    """One ply of a game. Leading axes are [n, B] in a chunk, [T, B] in the replay, [N, K + 1] in a sample."""
 
     state: State  # compact game state before the action
     action: jax.Array  # i16[]
@@ -35,7 +36,7 @@ class Transition:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class Chunk:
-    """n plies of every lane, in order. A lane goes on with a new game where one has ended."""
+    """n plies of every lane, in order. When a game ends, its lane starts a new one."""
 
     transitions: Transition  # [n, B]
     game: jax.Array  # i32[n, B]  which game of its lane, from 0
@@ -43,7 +44,7 @@ class Chunk:
 
 
 class Source(NamedTuple):
-    """Where this device's batches come from: the replay, or any other store of finished play."""
+    """Finished play to draw batches from on this device: the replay, or another store."""
 
     available: jax.Array  # i32[]  positions that may be drawn
     draw: Callable[[jax.Array, int, int], tuple[Transition, jax.Array, jax.Array]]
@@ -53,30 +54,6 @@ class Source(NamedTuple):
 
 def compact_policy(policy: jax.Array, legal: jax.Array, max_legal: int) -> tuple[jax.Array, jax.Array]:
     """Policy [B, A] over legal moves [B, A] -> (moves i16[B, L], weights f16[B, L]); no legal move is dropped."""
-    moves = legal_moves(legal, max_legal)
-    used = moves < legal.shape[-1]
-    weights = jnp.take_along_axis(policy, jnp.where(used, moves, 0), -1)
+    weights, moves = compact(policy, legal, max_legal)
+    used = weights > -jnp.inf
     return jnp.where(used, moves, -1).astype(jnp.int16), jnp.where(used, weights, 0.0).astype(jnp.float16)
-
-
-def legal_moves(legal: jax.Array, most: int) -> jax.Array:
-    """The actions of a mask [B, A] in ascending order, i32[B, most]; A in unused slots.
-
-    The nth legal action is found by counting: which word of 32 actions holds it, then which half of the word, and so
-    on. To sort thousands of actions takes many times as long on a CPU.
-    """
-    batch, actions = legal.shape
-    bits = jnp.pad(legal, ((0, 0), (0, -actions % 32))).reshape(batch, -1, 32)
-    word = (bits.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32)[None, None]).sum(-1, dtype=jnp.uint32)
-    count = jax.lax.population_count(word).astype(jnp.int32)
-    ends = jnp.cumsum(count, -1)  # legal actions up to and with each word
-    ended = jnp.zeros((batch, most), jnp.int32).at[jnp.arange(batch)[:, None], ends].add(1, mode="drop")
-    index = jnp.cumsum(ended, -1)  # of the word: as many as ended before
-    inside = jnp.minimum(index, word.shape[1] - 1)
-    word, before = (jnp.take_along_axis(x, inside, -1) for x in (word, ends - count))
-    left, place = jnp.arange(most)[None] - before, jnp.zeros_like(inside)
-    for half in (16, 8, 4, 2, 1):
-        low = jax.lax.population_count((word >> place.astype(jnp.uint32)) & jnp.uint32(2**half - 1)).astype(jnp.int32)
-        upper = left >= low
-        left, place = jnp.where(upper, left - low, left), jnp.where(upper, place + half, place)
-    return jnp.where(index == inside, 32 * inside + place, actions)

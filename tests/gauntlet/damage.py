@@ -34,16 +34,16 @@ network = {{kind = "mlp", sizes = [8]}}
 search = {{simulations = 2, max_considered = 2}}
 selfplay = {{games = 8, plies = 8}}
 replay = {{capacity = 256, window = 64}}
-learner = {{batch = 16, reuse = 1.0, warmup = 2, schedule = "constant"}}
+learner = {{batch = 16, replay_ratio = 1.0, warmup = 2, schedule = "constant"}}
 evaluation = {{games = 2, opponents = ["random"], simulations = 2, every = 2, final = false}}
 promotion = {{rule = "threshold", every = 1, games = 2, threshold = 0.0, simulations = 0}}
 checkpoint = {{every = 1, keep = 2}}
-log = {{tensorboard = false, plot_every = 1000}}
+log = {{sinks = [], plot_every = 1000}}
 export = {{final = false}}
 """
 
 QUICK = "--simulations", "0", "--games", "2"
-TRAIN = "train", "{root}/settings.toml", "--root", "{root}"
+TRAIN = "train", "{root}/toml", "--root", "{root}"
 COMMANDS: dict[str, tuple[str, ...]] = {
     "train": TRAIN,
     "train on": (*TRAIN, "--iterations", str(LAST + 1)),
@@ -301,7 +301,7 @@ def same_programs() -> Iterator[None]:
 def make_base(root: Path, few: bool) -> Path:
     """A finished run with all its files, or an untrained one with few, and another one to compare it with."""
     root.mkdir(parents=True)
-    (root / "settings.toml").write_text(SETTINGS)
+    (root / "toml").write_text(SETTINGS)
     if few:
         fabricated.run_folder(root / NAME)
     for name in () if few else MAKERS:

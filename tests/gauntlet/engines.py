@@ -22,10 +22,10 @@ import numpy as np
 import psutil
 
 from gauntlet import Case, command, one_line
-from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.base import Contestant, Positions
 from jaxzero.evaluation.engines import Engine
 from jaxzero.evaluation.players import make_player
+from jaxzero.messages import ConfigError
 
 COUNT, FEW = 120, 6
 TIMEOUT = 1.5  # seconds that broken programs get

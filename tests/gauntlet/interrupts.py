@@ -30,10 +30,10 @@ network = {kind = "mlp", sizes = [8]}
 search = {simulations = 2, max_considered = 2}
 selfplay = {games = 8, plies = 8}
 replay = {capacity = 256, window = 64}
-learner = {batch = 16, reuse = 1.0, warmup = 2, schedule = "constant"}
+learner = {batch = 16, replay_ratio = 1.0, warmup = 2, schedule = "constant"}
 evaluation = {games = 2, opponents = ["random"], simulations = 2, final = false}
 checkpoint = {every = 7}
-log = {tensorboard = false, every = 5, plot_every = 1000}
+log = {sinks = [], every = 5, plot_every = 1000}
 export = {final = false}
 """
 ENGINE = """

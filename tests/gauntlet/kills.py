@@ -40,7 +40,7 @@ network = {kind = "mlp", sizes = [8]}
 search = {simulations = 2, max_considered = 2}
 selfplay = {games = 8, plies = 8}
 replay = {capacity = 256, window = 64}
-learner = {batch = 16, reuse = 1.0, warmup = 2, schedule = "constant"}
+learner = {batch = 16, replay_ratio = 1.0, warmup = 2, schedule = "constant"}
 evaluation = {every = 2, games = 4, opponents = ["random"], simulations = 2}
 promotion = {rule = "threshold", every = 2, games = 4, simulations = 2, threshold = 0.1}
 checkpoint = {every = 1, keep = 2}
@@ -113,7 +113,7 @@ def serve() -> None:
 def perform(job: dict[str, Any]) -> None:
     """Trains, or opens the folder only, until change `at` of a file and `after` seconds more; never returns."""
     from jaxzero.config import settings
-    from jaxzero.config.schema import ConfigError
+    from jaxzero.messages import ConfigError
     from jaxzero.runs import folder as folder_lib
     from jaxzero.training import train
 

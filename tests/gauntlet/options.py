@@ -16,7 +16,9 @@ import psutil
 
 import gauntlet
 from gauntlet import Case, Outcome
-from jaxzero.config import settings
+from jaxzero.config import catalog, settings
+from jaxzero.config import values as values_lib
+from jaxzero.config.fields import Field
 
 COUNT, FEW = 1500, 30
 PRESET = "tic_tac_toe_test"
@@ -96,7 +98,7 @@ def make_odd_files(folder: Path) -> None:
         file.truncate(5 * 2**30)
 
 
-def draw(random: random.Random, name: str, field: settings.Field) -> Setting:
+def draw(random: random.Random, name: str, field: Field) -> Setting:
     """A hostile value, as a rule of the kind that the setting takes."""
     way = random.choice(("command line", "environment", "file"))
     values = {int: WHOLE, float: REAL + WHOLE, str: TEXT}.get(field.hint, TEXT + WHOLE)
@@ -110,7 +112,7 @@ def draw(random: random.Random, name: str, field: settings.Field) -> Setting:
 
 def toml(text: str, hint: Any) -> str:
     """A number as it is, other text as a string of TOML, which has no surrogates."""
-    return text if hint in (int, float) else settings.toml(text.encode(errors="replace").decode())
+    return text if hint in (int, float) else values_lib.toml(text.encode(errors="replace").decode())
 
 
 def carry_in(chosen: list[Setting], *more: str) -> Outcome:
@@ -145,13 +147,13 @@ def judged(what: object, run: Any, *arguments: Any, refused: str | None = None) 
 
 
 def alone(random: random.Random) -> Case:
-    name, field = random.choice(list(settings.fields().items()))
+    name, field = random.choice(list(catalog.every().items()))
     setting = draw(random, name, field)
     named = name if len(setting.text) < 4300 else ""  # TOML itself refuses longer numbers
     return judged(setting, carry_in, [setting], refused=named if outside(setting, field) else None)
 
 
-def outside(setting: Setting, field: settings.Field) -> bool:
+def outside(setting: Setting, field: Field) -> bool:
     """Whether this is a number that is out of the setting's range."""
     try:
         value = float(setting.text) if field.hint is float else int(setting.text)
@@ -161,7 +163,7 @@ def outside(setting: Setting, field: settings.Field) -> bool:
 
 
 def together(random: random.Random) -> Case:
-    fields = list(settings.fields().items())
+    fields = list(catalog.every().items())
     chosen = [draw(random, *random.choice(fields)) for _ in range(random.randint(2, 6))]
     chosen = list({setting.name: setting for setting in chosen}.values())
     return judged(chosen, carry_in, chosen)
@@ -197,7 +199,7 @@ def other_command(random: random.Random) -> Case:
 
 def of_a_run(random: random.Random) -> Case:
     """A run's own config.toml with a hostile value in it, or a hostile name of a run."""
-    name, field = random.choice(list(settings.fields().items()))
+    name, field = random.choice(list(catalog.every().items()))
     setting = draw(random, name, field)._replace(way="file")
     content = f"{name} = {random.choice((toml(setting.text, field.hint), random.choice(TREES)))}\n"
     Path("runs/run/config.toml").write_bytes(content.encode(errors="surrogateescape"))

@@ -12,11 +12,12 @@ import numpy as np
 
 from envs import Env
 from jaxzero import solvers
-from jaxzero.config.schema import Config, ConfigError
+from jaxzero.config.schema import Config
 from jaxzero.evaluation.exhaustive import BATCH, batched
 from jaxzero.evaluation.oracles import chess, connect_four, solved
 from jaxzero.evaluation.oracles.judged import Judged, compare
 from jaxzero.evaluation.players import fresh_search
+from jaxzero.messages import ConfigError
 from jaxzero.models.simulator import mask
 from jaxzero.networks import Network
 
