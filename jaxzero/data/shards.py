@@ -25,8 +25,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jaxzero import files
-from jaxzero.config.schema import ConfigError, GameConfig
-from jaxzero.files import shortened
+from jaxzero.config.schema import GameConfig
+from jaxzero.messages import ConfigError, reported, shortened
 
 SHARED = "games.json"
 VERSION = 1
@@ -86,7 +86,7 @@ def create(folder: Path, game: GameConfig) -> None:
                 f"{game.source or game.name} {game.options or ''}; choose another folder"
             )
         return
-    with files.reported(folder):
+    with reported(folder):
         folder.mkdir(parents=True, exist_ok=True)
         files.write(folder / SHARED, json.dumps(shared) + "\n")
 
@@ -126,7 +126,7 @@ class Open:
 
     def __init__(self, folder: Path, name: str):
         self.path = folder / f"{name}.open"
-        with files.reported(self.path):
+        with reported(self.path):
             self._file = self.path.open("ab")
         kept = list(_placed_batches(self.path))
         self.indices = {index for batch, _ in kept for index in batch.column("index").to_pylist()}
@@ -140,7 +140,7 @@ class Open:
             return
         columns = [pa.concat_arrays(column.chunks) for column in table.select(SCHEMA.names).columns]
         content = pa.RecordBatch.from_arrays(columns, schema=SCHEMA).serialize()
-        with files.reported(self.path):
+        with reported(self.path):
             self._file.write(HEADER.pack(len(content), zlib.crc32(content)))
             self._file.write(content)
             self._file.flush()
@@ -171,7 +171,7 @@ def write(path: Path, games: pa.Table) -> Path:
         ConfigError: it cannot be written.
     """
     draft = files.draft_of(path)
-    with files.reported(path):
+    with reported(path):
         try:
             pq.write_table(
                 games.cast(SCHEMA), draft, row_group_size=ROW_GROUP, compression="zstd", write_page_checksum=True,
