@@ -2,7 +2,7 @@
 
     python benchmarks/positions.py --positions 35_000_000 --folder /tmp/positions [--size 7] [--memory 1GiB]
 
-Prints one line a stage: positions, seconds, positions/s, bytes, peak resident memory of the process beyond mapped files.
+Prints one line a stage: positions, seconds, positions/s, bytes, peak resident memory of the process.
 """
 
 import argparse

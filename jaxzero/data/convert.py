@@ -24,7 +24,7 @@ from jaxzero.messages import ConfigError
 from jaxzero.training import targets
 
 REPLAYED = 1 << 26  # bytes of the positions that are replayed at once
-DENSE = 1 << 26  # bytes of policies over all actions
+DENSE = 1 << 20  # bytes of policies over all actions: fewer than a cache holds
 COLUMNS = (
     "start", "opening", "actions", "outcomes", "values", "policy_sizes", "policy_actions", "policy_weights",
     "policy_trained", "result",

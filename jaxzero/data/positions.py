@@ -14,11 +14,13 @@ A record holds what `Transition` has for one ply (the leaves of the state as "st
 Letters: N positions, L legal-move slots.
 """
 
+import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -71,6 +73,7 @@ class Positions(NamedTuple):
 # Records
 
 
+@lru_cache
 def state_fields(env: Env) -> tuple[list[tuple[str, str, tuple[int, ...]]], Any]:
     """The fields of a state in a record, and the structure of its leaves."""
     shapes = jax.eval_shape(env.init, jax.random.key(0))
@@ -78,6 +81,7 @@ def state_fields(env: Env) -> tuple[list[tuple[str, str, tuple[int, ...]]], Any]
     return [(f"state{jax.tree_util.keystr(path)}", np.dtype(x.dtype).str, x.shape) for path, x in leaves], structure
 
 
+@lru_cache
 def record_type(env: Env) -> np.dtype:
     slots = (env.max_legal,)
     fields = [
@@ -209,10 +213,24 @@ def verify(folder: Path) -> Iterator[Damage]:
                 yield Damage(path, problem)
 
 
-def check_sound(positions: Positions) -> None:
-    """Raises ConfigError: a chunk differs from its digest; the first such one is named."""
-    for path, problem in verify(positions.folder):
+def check_chunk(path: Path) -> None:
+    """Raises ConfigError: the chunk is missing, or differs from its digest."""
+    if problem := _problem(path):
         raise ConfigError(f"{path}: {problem}; restore it, or make the folder again")
+
+
+def digest_of(path: Path) -> str:
+    """The digest that a chunk had when it was written."""
+    return files.read_json(path.with_suffix(".json"), {"digest": str})["digest"]
+
+
+def remove(folder: Path) -> None:
+    """Deletes a folder of positions, but nothing else that is in it."""
+    for pattern in (FINISHED, SHARED, "positions-*.npy", "positions-*.json"):
+        for path in folder.glob(pattern):
+            path.unlink()
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _problem(path: Path) -> str:
