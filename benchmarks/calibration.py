@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs.core import random_action
 from envs.tic_tac_toe import FULL, TicTacToe
 from jaxzero.config.schema import PromotionConfig
 from jaxzero.evaluation import matches, promotion, rating
 from jaxzero.evaluation.base import Player
-from jaxzero.evaluation.players import uniform
 from jaxzero.evaluation.sprt import pair_counts
 from jaxzero.solvers.tic_tac_toe import LINES, move_values
 
@@ -65,7 +65,7 @@ def erring(env: TicTacToe) -> Player:
             slip, draw = jax.random.split(key)
             mine, theirs = state.stones[state.player], state.stones[1 - state.player]
             legal = env.legal_actions(state)
-            return uniform(draw, jnp.where(jax.random.uniform(slip) < share, legal, legal & table[mine, theirs]))
+            return random_action(draw, jnp.where(jax.random.uniform(slip) < share, legal, legal & table[mine, theirs]))
 
         return jax.vmap(choose)(keys, states)
 

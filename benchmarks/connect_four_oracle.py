@@ -11,7 +11,7 @@ which needs `pip install bitbully` and takes a few minutes. A run is judged by
 
     python benchmarks/connect_four_oracle.py runs/my_run --simulations 0 32
 
-where 0 simulations is the bare policy.
+where 0 simulations is the raw policy.
 """
 
 import argparse
@@ -111,7 +111,7 @@ def bind(player: Player, params: Any, seed: int = 0) -> Callable[[Any], jax.Arra
 def main() -> None:
     parser = argparse.ArgumentParser(description="Share of Connect Four moves that preserve the game value.")
     parser.add_argument("run", nargs="?", help="run folder")
-    parser.add_argument("--simulations", type=int, nargs="+", default=[0], help="0 = bare policy")
+    parser.add_argument("--simulations", type=int, nargs="+", default=[0], help="0 = raw policy")
     parser.add_argument("--generate", action="store_true", help=f"write {FILE.name} anew")
     parser.add_argument("--count", type=int, default=2400, help="positions to generate")
     parser.add_argument("--seed", type=int, default=0, help="seed of the generation")

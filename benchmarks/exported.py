@@ -144,7 +144,7 @@ def main() -> None:
     one = commands.add_parser("match")
     one.add_argument("file", type=Path)
     one.add_argument("--precisions", nargs="+", default=["float32", "float16", "int8"])
-    one.add_argument("--simulations", type=int, default=32, help="0: the bare policy")
+    one.add_argument("--simulations", type=int, default=32, help="0: the raw policy")
     one.add_argument("--games", type=int, default=200)
     one.add_argument("--opening-plies", type=int, default=8)
     arguments = parser.parse_args()

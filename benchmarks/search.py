@@ -58,8 +58,8 @@ from jaxzero import networks, search
 from jaxzero.config.schema import NetworkConfig, SearchConfig
 from jaxzero.evaluation import matches, players
 from jaxzero.models import Model, simulator
+from jaxzero.parallel import LANES, REPLICATED, make_mesh
 from jaxzero.runs.folder import load
-from jaxzero.training.iteration import LANES, REPLICATED, make_mesh
 
 ENGINES = {"sequential": SearchConfig(), "rounds": SearchConfig(rounds=True), "mctx": SearchConfig(engine="mctx")}
 GAMES = {"go_9x9": {"name": "go", "size": 9}}  # ours for Pgx's name, where it is not that name

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, State
+from envs.core import Env, State, random_action
 
 STARTS = 256  # first positions among which a symmetric copy of a first position is looked for
 
@@ -203,7 +203,7 @@ def one_ply(
     """Plays a random action in a game and its copies -> (state, copies, action, due, rules)."""
     choose, chance, again = jax.random.split(key, 3)
     legal = env.legal_actions(state)
-    action = jax.random.categorical(choose, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
+    action = random_action(choose, legal)
     after = env.step(state, action)
     rules = move_rules(env, state, after, legal) | symmetry_rules(env, state, copies, known)
     permutations = np.stack([actions for _, actions in env.symmetries])[1:]

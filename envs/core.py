@@ -151,6 +151,11 @@ def direction_symmetries() -> tuple[Symmetry, ...]:
     )
 
 
+def random_action(key: jax.Array, legal: jax.Array) -> jax.Array:
+    """One of the legal actions bool[A], each with the same probability, i32[]."""
+    return jax.random.categorical(key, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
+
+
 def sample_outcome(key: jax.Array, logits: jax.Array) -> jax.Array:
     """i32[], drawn from log-probabilities f32[K] with one random number (`categorical` takes K, and logs of them)."""
     total = jnp.cumsum(jnp.exp(logits))
@@ -231,7 +236,7 @@ def opening_moves(env: Env, key: jax.Array, plies: int) -> tuple[State, State, j
     def ply(i, carry):
         state, played, drawn = carry
         choose, chance = jax.random.split(jax.random.fold_in(moves, i))
-        action = jax.random.categorical(choose, jnp.where(env.legal_actions(state), 0.0, -jnp.inf)).astype(jnp.int32)
+        action = random_action(choose, env.legal_actions(state))
         after, outcome = advance_and_tell(env, state, action, chance)
         keep = (i < wanted) & ~after.terminated
         here = keep & (jnp.arange(plies) == (played >= 0).sum())

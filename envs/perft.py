@@ -3,13 +3,13 @@
 `KNOWN` holds counts that others published; of games without chance only.
 """
 
-from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
 from envs.core import Env
+from envs.host import legal_actions_of_all, step_all
 
 CHUNK = 4096  # positions stepped at once
 
@@ -32,7 +32,8 @@ def perft(env: Env, state: Any, depth: int) -> int:
         children, count = [], 0
         for first in range(0, len(layer.terminated), CHUNK):
             part = jax.tree.map(lambda leaf: leaf[first : first + CHUNK], layer)  # noqa: B023
-            rows, actions = np.nonzero(np.asarray(legal_moves(env, padded(part)))[: len(part.terminated)])
+            legal = np.asarray(legal_actions_of_all(env, padded(part)))[: len(part.terminated)]
+            rows, actions = np.nonzero(legal & ~part.terminated[:, None])
             count += len(rows)
             if ply < depth - 1:
                 children += expand(env, part, rows, actions)
@@ -58,14 +59,3 @@ def padded(states: Any) -> Any:
     """The first position repeated until there are `CHUNK`: one shape, one compilation."""
     missing = CHUNK - len(states.terminated)
     return jax.tree.map(lambda leaf: np.concatenate([leaf, np.repeat(leaf[:1], missing, 0)]), states)
-
-
-@partial(jax.jit, static_argnums=0)
-def legal_moves(env: Env, states: Any) -> jax.Array:
-    """bool[N, A]; nothing in a terminal position."""
-    return jax.vmap(lambda state: env.legal_actions(state) & ~state.terminated)(states)
-
-
-@partial(jax.jit, static_argnums=0)
-def step_all(env: Env, states: Any, actions: jax.Array) -> Any:
-    return jax.vmap(env.step)(states, actions)

@@ -19,6 +19,7 @@ import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from jaxzero import files
+from jaxzero.runs import checkpoint
 from jaxzero.runs.checkpoint import Checkpointer, CheckpointError, Restored, _host_copies, check_writable
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -289,6 +290,18 @@ def test_other_template_is_an_error_not_damage(tmp_path, learner, message):
     assert str(tmp_path / "2") in one_line(error)
 
 
+def test_checkpoints_of_another_version_are_one_line(tmp_path, monkeypatch):
+    with Checkpointer(tmp_path) as checkpointer:
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoint, "LAYOUT", 1)
+            save(checkpointer, 1, 2)
+        for read in (checkpointer.restore, lambda learner, _: checkpointer.restore_learner(learner)):
+            with pytest.raises(CheckpointError) as error:
+                read(learner_of(0), data_of(0))
+            assert one_line(error).startswith(f"{tmp_path}: another version of jaxzero wrote these checkpoints; use")
+        assert checkpointer.steps() == [1, 2]
+
+
 def test_retention(tmp_path):
     with Checkpointer(tmp_path, keep=3) as checkpointer:
         save(checkpointer, 1, 2, 3, 4, scores={1: 0.1, 2: 0.7, 3: 0.7})
@@ -394,6 +407,7 @@ def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess:
 FULL_DISK = """
 import pathlib, resource, sys
 import numpy as np
+from jaxzero.runs import checkpoint
 from jaxzero.runs.checkpoint import Checkpointer, CheckpointError
 
 folder = pathlib.Path(sys.argv[1])
@@ -427,6 +441,7 @@ FEW_DESCRIPTORS = """
 import pathlib, resource, sys
 import numpy as np
 from jaxzero import checkpoint
+from jaxzero.runs import checkpoint
 from jaxzero.runs.checkpoint import Checkpointer, CheckpointError
 
 folder, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])

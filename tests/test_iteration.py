@@ -13,6 +13,7 @@ import envs
 from jaxzero import networks
 from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SearchConfig, SelfPlayConfig
 from jaxzero.networks import Network, Prediction
+from jaxzero.parallel import AXIS, make_mesh
 from jaxzero.search import Search, SearchResult
 from jaxzero.training import iteration, learner
 
@@ -98,7 +99,7 @@ def test_any_number_of_devices_makes_the_same_update(network):
     config = LearnerConfig(warmup=0, ema=0.5, optimizer="sgd", lr=0.1)
     optimizer = learner.optimizer(config, 100)
     variables = jax.jit(net.init)(jax.random.key(0))
-    start = learner.Learned(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
+    start = learner.TrainState(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
     rng = np.random.default_rng(0)
     batch = learner.Batch(
         jnp.asarray(rng.integers(0, 2, (8, 3, 3, 2)), jnp.float32),
@@ -109,9 +110,9 @@ def test_any_number_of_devices_makes_the_same_update(network):
     )
     results = []
     for devices in (1, 2, 4):
-        everywhere, split = PartitionSpec(), PartitionSpec(learner.AXIS)
+        everywhere, split = PartitionSpec(), PartitionSpec(AXIS)
         update = jax.shard_map(
-            learner.make_update(net, config, optimizer), mesh=iteration.make_mesh(devices),
+            learner.make_update(net, config, optimizer), mesh=make_mesh(devices),
             in_specs=(everywhere, split, everywhere), out_specs=everywhere, check_vma=False,
         )  # fmt: skip
         results.append(host(jax.jit(update)(start, batch, jax.random.key(0))))
@@ -136,7 +137,7 @@ def test_runs_repeat_resume_compile_once_and_donate():
     saved = host(one)
     whole = run(steps, one, 2)
     assert int(whole.iteration) == 3
-    assert int(whole.learned.updates) > 0
+    assert int(whole.train_state.step) > 0
     assert len(traced) == traces
 
     restored = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, steps.abstract)
@@ -146,7 +147,7 @@ def test_runs_repeat_resume_compile_once_and_donate():
 
     other = iteration.make(dataclasses.replace(CONFIG, seed=1), ENV).init(np.int32(0))
     pairs = zip(
-        *(jax.tree.leaves(x.learned.variables["params"]) for x in (other, steps.init(np.int32(0)))), strict=True
+        *(jax.tree.leaves(x.train_state.variables["params"]) for x in (other, steps.init(np.int32(0)))), strict=True
     )
     assert not all(np.array_equal(a, b) for a, b in pairs)
     assert not np.array_equal(other.key, whole.key)
@@ -195,8 +196,8 @@ def test_no_ply_and_no_update_uses_a_key_again(monkeypatch):
     keys = []
     for _ in range(4):
         state = run(steps, state, 1)
-        keys.append(tuple(np.asarray(state.learned.variables["stats"]["key"])))
-    assert int(state.learned.updates) >= 3
+        keys.append(tuple(np.asarray(state.train_state.variables["stats"]["key"])))
+    assert int(state.train_state.step) >= 3
     assert len(np.unique(state.replay.transitions.value)) == 8 * 24
     assert len(set(keys[-3:])) == 3
 
@@ -206,7 +207,7 @@ def test_restarted_games_are_new_games():
     init = iteration.make(dataclasses.replace(CONFIG, selfplay=SelfPlayConfig(8, 6, 4)), ENV).init
     start, later = init(np.int32(0)), init(np.int32(2))
     assert not np.array_equal(start.games.state.stones, later.games.state.stones)
-    assert_identical(start.learned, later.learned)
+    assert_identical(start.train_state, later.train_state)
     assert int(later.iteration) == 2
 
 

@@ -14,9 +14,10 @@ from jax.sharding import PartitionSpec
 import envs
 from jaxzero import networks
 from jaxzero.config.schema import Config, LearnerConfig, NetworkConfig, ReplayConfig, SelfPlayConfig
-from jaxzero.training import iteration, learner
+from jaxzero.parallel import make_mesh
+from jaxzero.training import learner
 from jaxzero.training import replay as replay_lib
-from jaxzero.training.learner import Batch, Learned
+from jaxzero.training.learner import Batch, TrainState
 from jaxzero.training.transitions import Transition, compact_policy
 
 ENV = envs.make("tic_tac_toe")
@@ -26,9 +27,7 @@ MLP = NetworkConfig(kind="mlp", sizes=(16,))
 def on_one_device(function):
     """The function jitted under a mesh axis of one device."""
     everywhere = PartitionSpec()
-    mapped = jax.shard_map(
-        function, mesh=iteration.make_mesh(1), in_specs=everywhere, out_specs=everywhere, check_vma=False
-    )
+    mapped = jax.shard_map(function, mesh=make_mesh(1), in_specs=everywhere, out_specs=everywhere, check_vma=False)
     return jax.jit(mapped)
 
 
@@ -49,11 +48,11 @@ def random_batch(seed, count):
 
 def fresh(network, optimizer):
     variables = network.init(jax.random.key(0))
-    return Learned(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
+    return TrainState(variables, variables, optimizer.init(variables["params"]), jnp.int32(0))
 
 
 def setup(config, network_config=MLP, total_updates=100):
-    """(learned, jitted update)"""
+    """(state, jitted update)"""
     network = networks.make(network_config, ENV)
     optimizer = learner.optimizer(config, total_updates)
     return fresh(network, optimizer), on_one_device(learner.make_update(network, config, optimizer))
@@ -233,16 +232,16 @@ def test_a_position_counts_as_much_as_it_weighs():
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.15, 0.9])
-def test_average_of_parameters(ema):
-    learned, update = setup(LearnerConfig(warmup=0, lr=0.1, ema=ema))
-    average = learned.average
+def test_ema_of_parameters(ema):
+    state, update = setup(LearnerConfig(warmup=0, lr=0.1, ema=ema))
+    expected = state.ema
     for i in range(3):
-        learned, _ = update(learned, random_batch(i, 8), jax.random.key(i))
+        state, _ = update(state, random_batch(i, 8), jax.random.key(i))
         decay = min(ema, (i + 2) / (i + 11))
-        average = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, average, learned.variables)
-        close(learned.average, average, atol=1e-6)
-        assert equal(learned.average, learned.variables) == (ema == 0)
-    assert int(learned.updates) == 3
+        expected = jax.tree.map(lambda old, new, d=decay: d * old + (1 - d) * new, expected, state.variables)
+        close(state.ema, expected, atol=1e-6)
+        assert equal(state.ema, state.variables) == (ema == 0)
+    assert int(state.step) == 3
 
 
 @pytest.mark.parametrize(("network", "settings"), [
@@ -252,13 +251,13 @@ def test_average_of_parameters(ema):
     ({"kind": "resnet", "channels": 4, "blocks": 1}, {"accumulate": 2, "optimizer": "muon"}),
 ])  # fmt: skip
 def test_every_loss_and_optimizer_runs(network, settings):
-    learned, update = setup(LearnerConfig(warmup=0, **settings), dataclasses.replace(MLP, **network))
-    start = learned
+    state, update = setup(LearnerConfig(warmup=0, **settings), dataclasses.replace(MLP, **network))
+    start = state
     for i in range(2):
-        learned, metrics = update(learned, random_batch(0, 8), jax.random.key(i))
+        state, metrics = update(state, random_batch(0, 8), jax.random.key(i))
         assert all(np.isfinite(value) and value > 0 for value in jax.tree.leaves(metrics)), metrics
-    assert not equal(learned.variables["params"], start.variables["params"])
-    assert network.get("norm") != "batch" or not equal(learned.variables["stats"], start.variables["stats"])
+    assert not equal(state.variables["params"], start.variables["params"])
+    assert network.get("norm") != "batch" or not equal(state.variables["stats"], start.variables["stats"])
 
 
 def test_overfits_a_fixed_batch():
@@ -267,8 +266,8 @@ def test_overfits_a_fixed_batch():
     optimizer = learner.optimizer(config, 400)
     update, batch = learner.make_update(network, config, optimizer), random_batch(0, 32)
 
-    def many(learned):
-        return jax.lax.scan(lambda x, i: update(x, batch, jax.random.key(0)), learned, jnp.arange(400))
+    def many(state):
+        return jax.lax.scan(lambda x, i: update(x, batch, jax.random.key(0)), state, jnp.arange(400))
 
     _, metrics = on_one_device(many)(fresh(network, optimizer))
     for name in ("policy_loss", "value_loss"):
@@ -300,7 +299,7 @@ def test_nothing_is_learned_before_a_full_batch_is_ready():
     network = networks.make(MLP, ENV)
     optimizer = learner.optimizer(CONFIG.learner, 100)
     steps = learner.make_learn(ENV, network, CONFIG, optimizer)
-    learn = on_one_device(lambda learned, replay, key: steps(learned, replay_lib.source(replay, jnp.int32(8)), key))
+    learn = on_one_device(lambda state, replay, key: steps(state, replay_lib.source(replay, jnp.int32(8)), key))
     start, empty = fresh(network, optimizer), replay_lib.init(ENV, 16, 4)
     moves = jnp.zeros_like(empty.transitions.moves).at[..., 1:].set(-1)
     played = dataclasses.replace(empty.transitions, moves=moves)
@@ -310,10 +309,10 @@ def test_nothing_is_learned_before_a_full_batch_is_ready():
         return replay_lib.Replay(played, empty.target, ready, jnp.int32(8))  # the window is rows 0 to 7
 
     for waiting in (empty, replay(7, 1), replay(16, 0)):
-        learned, metrics = learn(start, waiting, jax.random.key(0))
-        assert equal(learned, start)
+        state, metrics = learn(start, waiting, jax.random.key(0))
+        assert equal(state, start)
         assert metrics["updates"] == 0
         assert metrics["loss"] == 0
-    learned, metrics = learn(start, replay(8, 1), jax.random.key(0))
-    assert metrics["updates"] == CONFIG.updates == int(learned.updates) == 2
-    assert not equal(learned.variables, start.variables)
+    state, metrics = learn(start, replay(8, 1), jax.random.key(0))
+    assert metrics["updates"] == CONFIG.updates == int(state.step) == 2
+    assert not equal(state.variables, start.variables)

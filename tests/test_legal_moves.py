@@ -17,8 +17,11 @@ def test_legal_moves_are_those_of_numpy(actions):
     legal[3], legal[3, 0] = False, True
     for most in {actions, max(1, actions // 2), min(actions, 218)}:
         few = legal[legal.sum(1) <= most]
-        moves = jax.jit(transitions.legal_moves, static_argnums=1)(jnp.asarray(few), most)
-        assert moves.shape == (len(few), most)
-        for mask, row in zip(few, moves.tolist(), strict=True):
-            found = np.flatnonzero(mask).tolist()
-            assert row == found + [actions] * (most - len(found))
+        policy = rng.random(few.shape, np.float32).astype(np.float16)
+        compact = jax.jit(transitions.compact_policy, static_argnums=2)
+        moves, weights = compact(jnp.asarray(policy, jnp.float32), jnp.asarray(few), most)
+        assert moves.shape == weights.shape == (len(few), most)
+        for mask, row, weight, told in zip(few, policy, weights.tolist(), moves.tolist(), strict=True):
+            found, rest = np.flatnonzero(mask), most - mask.sum()
+            assert told == found.tolist() + [-1] * rest
+            assert weight == row[found].tolist() + [0] * rest

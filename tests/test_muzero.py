@@ -109,8 +109,8 @@ def test_windows_of_a_short_game_by_hand():
     made = windows(short(), 3, td_lambda=1.0)
     np.testing.assert_allclose(made.value[0, :3], [-0.75, -1.25, 1.0])
     assert made.alive.tolist() == [[True, True, True, False], [True, True, False, False], [True, False, False, False]]
-    assert made.follows[0, :3].tolist() == [0, 1, 2]
-    assert made.follows[1, :2].tolist() == [1, 2]
+    assert made.to_play[0, :3].tolist() == [0, 1, 2]
+    assert made.to_play[1, :2].tolist() == [1, 2]
     np.testing.assert_allclose(made.reward[0, :3], [0.5, -0.25, 1.0])
     np.testing.assert_allclose(windows(short(), 1, td_steps=2).value[:, 0], [-0.05, -1.25, 1.0], rtol=1e-6)
     np.testing.assert_allclose(windows(short(), 1, td_steps=1).value[:, 0], [0.7, -0.55, 1.0], rtol=1e-6)
@@ -128,7 +128,7 @@ def test_signs_for_both_colours(actions):
         sign = [1.0 if (ply + k) % 2 == winner else -1.0 for k in range(count - ply)]
         np.testing.assert_allclose(np.sign(made.value[ply, : count - ply]), sign)
         assert made.reward[ply, : count - ply].tolist() == [0.0] * (count - ply - 1) + [1.0]
-        assert made.follows[ply, : count - ply].tolist() == [1] * (count - ply - 1) + [2]
+        assert made.to_play[ply, : count - ply].tolist() == [1] * (count - ply - 1) + [2]
 
 
 def test_symmetries_turn_the_actions_of_a_window_too():
@@ -152,7 +152,7 @@ def test_symmetries_turn_the_actions_of_a_window_too():
 
 SAID = {  # of a window's three positions (of two actions) and of what follows its actions
     "logits": np.array([[0.5, -0.5], [1.0, 0.0], [0.25, 0.75]]), "value": np.array([0.1, -0.4, 0.6]),
-    "reward": np.array([0.2, -0.3]), "follows": np.array([[1.0, 2.0, 0.0], [0.0, 0.5, 1.5]]),
+    "reward": np.array([0.2, -0.3]), "to_play": np.array([[1.0, 2.0, 0.0], [0.0, 0.5, 1.5]]),
 }  # fmt: skip
 
 
@@ -167,7 +167,7 @@ def scripted():
     def dynamics(params, latent, action):
         at = latent[:, 0].astype(jnp.int32)
         reward = params["reward"][at]
-        return DynamicsOutput(latent + 1, reward, reward, {"value": reward}, params["follows"][at])
+        return DynamicsOutput(latent + 1, reward, reward, {"value": reward}, params["to_play"][at])
 
     return Latent(lambda params, observation: jnp.zeros((len(observation), 1)), dynamics, predict)
 
@@ -177,7 +177,7 @@ def test_loss_of_an_unroll_by_hand():
     learned about it or about the third action. Root in full, unrolled steps 1 / K each, here K = 3."""
     params = jax.tree.map(jnp.float32, SAID | {
         "logits": np.vstack([SAID["logits"], [[3.0, 3.0]]]), "value": np.append(SAID["value"], 9.0),
-        "reward": np.append(SAID["reward"], 9.0), "follows": np.vstack([SAID["follows"], [[5.0, 5.0, 5.0]]]),
+        "reward": np.append(SAID["reward"], 9.0), "to_play": np.vstack([SAID["to_play"], [[5.0, 5.0, 5.0]]]),
     })  # fmt: skip
     policy = np.array([[0.75, 0.25], [1.0, 0.0]])
     window = Window(
@@ -186,7 +186,7 @@ def test_loss_of_an_unroll_by_hand():
         weights=jnp.float16([[policy[0], policy[1], [0.5, 0.5], [0.5, 0.5]]]),
         policy_weight=jnp.ones((1, 4), jnp.float16),
         value=jnp.float32([[0.5, -1.0, 7.0, 7.0]]), reward=jnp.float32([[0.0, 1.0, 5.0, 5.0]]),
-        follows=jnp.int32([[1, 2, 0, 0]]), alive=jnp.array([[True, True, False, False]]),
+        to_play=jnp.int32([[1, 2, 0, 0]]), alive=jnp.array([[True, True, False, False]]),
     )  # fmt: skip
     config = LearnerConfig(value_weight=0.25, reward_weight=2.0, follows_weight=0.5)
     result = jax.jit(lambda params: muzero_loss(config, scripted(), params, window))(params)
@@ -197,16 +197,16 @@ def test_loss_of_an_unroll_by_hand():
     policies = [cross_entropy(SAID["logits"][k], policy[k]) for k in (0, 1)]
     value = [(0.1 - 0.5) ** 2, (-0.4 + 1.0) ** 2]
     reward = [(0.2 - 0.0) ** 2, (-0.3 - 1.0) ** 2]
-    follows = [cross_entropy(SAID["follows"][0], [0, 1, 0]), cross_entropy(SAID["follows"][1], [0, 0, 1])]
+    to_play = [cross_entropy(SAID["to_play"][0], [0, 1, 0]), cross_entropy(SAID["to_play"][1], [0, 0, 1])]
     expected = (
         policies[0] + policies[1] / 3 + 0.25 * (value[0] + value[1] / 3)
-        + 2 * (reward[0] + reward[1]) / 3 + 0.5 * (follows[0] + follows[1]) / 3
+        + 2 * (reward[0] + reward[1]) / 3 + 0.5 * (to_play[0] + to_play[1]) / 3
     )  # fmt: skip
     np.testing.assert_allclose(result["loss"], [expected], rtol=0, atol=1e-6)
     np.testing.assert_allclose(result["policy_loss"][:, 0], [*policies, 0, 0], atol=1e-6)
     np.testing.assert_allclose(result["value_loss"][:, 0], [*value, 0, 0], atol=1e-6)
     np.testing.assert_allclose(result["reward_loss"][:, 0], [0, *reward, 0], atol=1e-6)
-    np.testing.assert_allclose(result["follows_loss"][:, 0], [0, *follows, 0], atol=1e-6)
+    np.testing.assert_allclose(result["to_play_loss"][:, 0], [0, *to_play, 0], atol=1e-6)
     means = losses.by_depth({name: row for name, row in result.items() if name != "loss"}, window.alive)
     assert float(means["value_loss"]) == pytest.approx(sum(value) / 2)
     assert float(means["reward_loss"]) == pytest.approx(sum(reward) / 2)
@@ -278,7 +278,7 @@ def test_what_a_network_says(modelled):
         np.testing.assert_allclose(flat.min(1), 0, atol=1e-6)
         np.testing.assert_allclose(flat.max(1), 1, atol=1e-3)
     assert not np.allclose(latent, after.latent)
-    same, other, _ = np.asarray(jax.nn.softmax(after.follows)).T
+    same, other, _ = np.asarray(jax.nn.softmax(after.to_play)).T
     np.testing.assert_allclose(after.discount, same - other, rtol=1e-5, atol=1e-6)
     assert said.logits.shape == at_root.logits.shape == (4, 9)
     assert after.reward.shape == (4,)
@@ -341,10 +341,10 @@ def test_our_tree_agrees_with_mctx_and_masks_the_root(kind):
     assert not np.any(np.where(jax.vmap(ENV.legal_actions)(states), 0.0, ours.policy))
 
 
-@pytest.mark.parametrize(("follows", "expected"), [("same", 0.25 + 0.5), ("other", 0.25 - 0.5), ("end", 0.25)])
-def test_whose_value_a_learned_child_has(follows, expected):
+@pytest.mark.parametrize(("to_play", "expected"), [("same", 0.25 + 0.5), ("other", 0.25 - 0.5), ("end", 0.25)])
+def test_whose_value_a_learned_child_has(to_play, expected):
     """Reward to who acted, plus the next value with the sign of who moves next; no illegal action is masked below."""
-    logits = 50.0 * jax.nn.one_hot(("same", "other", "end").index(follows), 3)
+    logits = 50.0 * jax.nn.one_hot(("same", "other", "end").index(to_play), 3)
 
     def dynamics(params, latent, action):
         chance = jax.nn.softmax(logits)
@@ -420,12 +420,12 @@ def test_iterations_learn_and_resume_exactly():
     restored = jax.tree.map(lambda x, like: jax.device_put(x, like.sharding), saved, steps.abstract)
     again, _ = run(restored, 2)
     jax.tree.map(np.testing.assert_array_equal, jax.tree.map(np.array, whole), jax.tree.map(np.array, again))
-    assert int(whole.learned.updates) > 0
+    assert int(whole.train_state.step) > 0
     terms = {
         "policy_loss",
         "value_loss",
         "reward_loss",
-        "follows_loss",
+        "to_play_loss",
         "consistency_loss",
         "reward_error",
         "latent_norm",
@@ -459,7 +459,7 @@ def test_a_model_of_one_game_is_learned():
     _, result = train(params)
     assert float(result["reward_error"].max()) < 0.2
     assert float(result["value_error"].max()) < 0.2
-    assert float(result["follows_loss"].max()) < 0.2
+    assert float(result["to_play_loss"].max()) < 0.2
 
 
 # Chance

@@ -113,7 +113,7 @@ class TestEveryNetwork:
                 return total
             latent = network.latent.represent(params, observation)
             after = network.latent.dynamics(params, latent, jnp.arange(16) % GAME.num_actions)
-            return total + (after.latent**2).sum() + (after.follows**2).sum() + (after.reward - 1).sum() ** 2
+            return total + (after.latent**2).sum() + (after.to_play**2).sum() + (after.reward - 1).sum() ** 2
 
         gradients = jax.jit(jax.grad(loss))(variables["params"])
         silent = [jax.tree_util.keystr(path) for path, g in jax.tree.leaves_with_path(gradients) if not (g != 0).any()]

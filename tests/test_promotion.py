@@ -84,7 +84,7 @@ def test_promoted_at_once_a_run_is_as_without_promotion(tiny):
     whole.assert_same((step, got), wanted)
     assert int(best.pop("[0]['best'].iteration")) == 6
     for name, array in best.items():
-        assert array.tobytes() == got[name.replace("['best'].variables", "['learned'].average")].tobytes()
+        assert array.tobytes() == got[name.replace("['best'].variables", "['train_state'].ema")].tobytes()
     assert [row["promotion/best"] for row in rows] == [1, 2, 3, 4, 5, 6]
 
 

@@ -198,9 +198,9 @@ def test_run_begins_with_weights_from_a_file(run: Run, tmp_path: Path):
     origin = load(weights, loaded.env, loaded.config.network)
     with train.Interrupt() as interrupt, Checkpointer(tmp_path / "none") as checkpoints:
         trainer = train.Trainer(loaded.config, loaded.env, tmp_path, checkpoints, interrupt, origin)
-        learned = trainer.begin(trainer.steps.init(np.int32(0))).learned
-    jax.tree.map(np.testing.assert_array_equal, trainer.fold(learned.average), origin.params)
-    jax.tree.map(np.testing.assert_array_equal, trainer.fold(learned.variables), origin.params)
+        train_state = trainer.begin(trainer.steps.init(np.int32(0))).train_state
+    jax.tree.map(np.testing.assert_array_equal, trainer.fold(train_state.ema), origin.params)
+    jax.tree.map(np.testing.assert_array_equal, trainer.fold(train_state.variables), origin.params)
 
     weights.unlink()  # a run that has weights of its own does not look at it again
     status, out, _ = run(*tuned)

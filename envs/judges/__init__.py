@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import envs
-from envs.core import Env
+from envs.core import Env, random_action
 
 
 class Judge(Protocol):
@@ -85,7 +85,7 @@ def random_games(env: Env, count: int, plies: int, key: jax.Array) -> tuple[Any,
     def ply(state, key):
         choose, chance = jax.random.split(key)
         legal = env.legal_actions(state)
-        action = jax.random.categorical(choose, jnp.where(legal, 0.0, -jnp.inf)).astype(jnp.int32)
+        action = random_action(choose, legal)
         after, due, outcome = env.step(state, action), jnp.bool(False), jnp.int32(0)
         rewards = after.rewards
         if env.num_outcomes:

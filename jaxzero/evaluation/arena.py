@@ -19,6 +19,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import files
+from jaxzero.clock import timestamp
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import ConfigError, GameConfig
@@ -103,7 +104,7 @@ def report(
     """A match as JSON-ready facts: `matches.summary` for `a`, and how it came about."""
     counts = pair_counts(np.asarray(result.outcomes))
     facts: dict[str, Any] = {
-        "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "timestamp": timestamp(),
         "game": " ".join([game.source or game.name, *(f"{name}={value}" for name, value in game.options.items())]),
         "a": a.name,
         "b": b.name,
@@ -254,5 +255,5 @@ def evaluate(
             reports[rival.name] = facts
             name = f"evaluate_{stamp:%Y%m%dT%H%M%S_%f}"  # another one may run at the same time
             with files.reported(folder):
-                matches.write_results(folder, loaded.step, reports, stamp.isoformat(timespec="seconds"), name)
+                matches.write_results(folder, loaded.step, reports, timestamp(stamp), name)
             yield facts

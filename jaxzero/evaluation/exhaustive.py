@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from envs import Env
+from envs.host import legal_actions_of_all, step_all
 from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.players import require_deterministic
 
@@ -41,7 +42,7 @@ def one_side(env: Env, act: Callable[[Any], jax.Array], side: int, limit: int, b
             raise ConfigError(
                 f"evaluation.exhaustive: {env.name} has more than {limit} positions to visit; set it to false"
             )
-        moves = np.array(batched(partial(legal, env), batch, states))
+        moves = np.array(batched(partial(legal_actions_of_all, env), batch, states))
         mine = np.flatnonzero(states.player == side)
         if len(mine):
             actions = batched(act, batch, take(states, mine))
@@ -49,7 +50,7 @@ def one_side(env: Env, act: Callable[[Any], jax.Array], side: int, limit: int, b
                 raise ValueError("exhaustive: the agent chose an illegal action")
             moves[mine] = np.arange(env.num_actions) == actions[:, None]
         parents, actions = np.nonzero(moves)
-        states = batched(partial(step, env), batch, take(states, parents), actions.astype(np.int32))
+        states = batched(partial(step_all, env), batch, take(states, parents), actions.astype(np.int32))
         lead = lead[parents] + states.rewards[:, side] - states.rewards[:, 1 - side]
         states, lead, lines = merge(states, lead, lines[parents])
         over = states.terminated
@@ -62,16 +63,6 @@ def one_side(env: Env, act: Callable[[Any], jax.Array], side: int, limit: int, b
         "lines": {name: int(lines[np.sign(lead) == sign].sum()) for name, sign in signs},
         "positions": {name: int((np.sign(lead) == sign).sum()) for name, sign in signs},
     }
-
-
-@partial(jax.jit, static_argnums=0)
-def legal(env: Env, states: Any) -> jax.Array:
-    return jax.vmap(env.legal_actions)(states)
-
-
-@partial(jax.jit, static_argnums=0)
-def step(env: Env, states: Any, actions: jax.Array) -> Any:
-    return jax.vmap(env.step)(states, actions)
 
 
 def batched(function: Callable[..., Any], batch: int, *args: Any) -> Any:

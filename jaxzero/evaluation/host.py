@@ -14,6 +14,7 @@ import numpy as np
 
 from envs import Env
 from envs.core import advance_and_tell
+from envs.host import legal_actions_of_all
 from jaxzero.evaluation import matches
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player, Positions
 from jaxzero.evaluation.exhaustive import batched, take
@@ -42,7 +43,7 @@ def play(
         mine = np.arange(games) // pairs  # the agent's player number
         signs, alive = 1 - 2 * mine, np.ones(games, bool)
         while (live := alive & ~states.terminated).any():
-            legal = np.asarray(legal_actions(env, states))
+            legal = np.asarray(legal_actions_of_all(env, states))
             actions = np.full(games, -1, np.int32)
             for side, turns in zip(sides, (states.player == mine, states.player != mine), strict=True):
                 if len(rows := np.flatnonzero(live & turns)):
@@ -98,11 +99,6 @@ def asked(player: Player) -> Callable[..., jax.Array]:
 def deal(env: Env, opening_plies: int, pairs: int, key: jax.Array) -> matches.Games:
     dealt = matches.deal(env, opening_plies, pairs, key, jnp.arange(pairs))
     return dealt._replace(keys=jax.random.key_data(dealt.keys))
-
-
-@partial(jax.jit, static_argnums=0)
-def legal_actions(env: Env, states: Any) -> jax.Array:
-    return jax.vmap(env.legal_actions)(states)
 
 
 @partial(jax.jit, static_argnums=0)

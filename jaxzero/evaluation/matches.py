@@ -13,15 +13,15 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from envs import Env
 from envs.core import advance_and_tell, opening_moves
 from jaxzero import files
 from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.base import Player
+from jaxzero.parallel import AXIS, keys_by_index, make_mesh
 
-AXIS = "devices"
 LANES = {"cpu": 128}
 """Games in which a player thinks at once, by the kind of device; elsewhere one a pair. A game that ends makes room for
 the next one; on a CPU wider batches are no faster, as a search of some hundred games leaves the caches."""
@@ -62,7 +62,7 @@ def play(
     more has won both. `watch` is told how far each device is after every turn."""
     pairs = num_pairs(games)
     devices = max(n for n in range(1, jax.local_device_count() + 1) if pairs % n == 0)
-    mesh = jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
+    mesh = make_mesh(devices)
 
     def live(carry: Games) -> jax.Array:
         return ~carry.states.terminated
@@ -129,7 +129,7 @@ def num_pairs(games: int) -> int:
 def deal(env: Env, opening_plies: int, pairs: int, key: jax.Array, pair: jax.Array) -> Games:
     """The games of the pairs numbered i32[G] (out of `pairs`) after their openings."""
     opening_key, game_key = jax.random.split(key)
-    dealt = jax.vmap(partial(opening_moves, env, plies=opening_plies))(fold(opening_key, pair))
+    dealt = jax.vmap(partial(opening_moves, env, plies=opening_plies))(keys_by_index(opening_key, pair))
     first, states, opening, outcomes = dealt
     states, opening, outcomes = jax.tree.map(lambda x: jnp.stack([x, x]), (states, opening, outcomes))
     plies = (opening >= 0).sum(-1, dtype=jnp.int32)
@@ -139,7 +139,7 @@ def deal(env: Env, opening_plies: int, pairs: int, key: jax.Array, pair: jax.Arr
         return record.at[..., :opening_plies].set(opening[..., :width].astype(jnp.int16))
 
     moves, chance = noted(opening, env.max_plies), noted(outcomes, env.max_plies if env.num_outcomes else 0)
-    keys = jnp.stack([fold(game_key, pair), fold(game_key, pairs + pair)])
+    keys = jnp.stack([keys_by_index(game_key, pair), keys_by_index(game_key, pairs + pair)])
     first = jax.tree.map(lambda x: x[None], first)
     return Games(states, keys, plies, jnp.zeros(plies.shape, jnp.float32), moves, chance, first)
 
@@ -158,11 +158,6 @@ def decided(env: Env, lead: Any) -> Any:
     """i8[2, G] of the agent's lead f32[2, G]; in a game of one player both games of a pair are one."""
     both = lead if env.num_players > 1 else jnp.broadcast_to(lead.sum(0), lead.shape)
     return jnp.sign(both).astype(jnp.int8)
-
-
-def fold(key: jax.Array, index: jax.Array) -> jax.Array:
-    """One key for each index, whatever their number."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, index)
 
 
 def summary(result: MatchResult) -> dict[str, Any]:

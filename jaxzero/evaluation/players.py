@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from envs import Env, State, suggest
+from envs.core import random_action
 from jaxzero import models, search
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
@@ -38,7 +39,7 @@ def random_player(env: Env) -> Player:
     """Plays any legal action, all equally likely."""
 
     def play(params, keys, states):
-        return jax.vmap(lambda key, state: uniform(key, env.legal_actions(state)))(keys, states)
+        return jax.vmap(lambda key, state: random_action(key, env.legal_actions(state)))(keys, states)
 
     return play
 
@@ -72,7 +73,7 @@ def minimax_player(env: Env, depth: int) -> Player:
     def choose(game):
         key, state = game
         actions, values = minimax_values(env, state, depth, width)
-        return actions[uniform(key, values == values.max())]
+        return actions[random_action(key, values == values.max())]
 
     def play(params, keys, states):
         return jax.lax.map(choose, (keys, states), batch_size=games_at_once)
@@ -263,11 +264,6 @@ def count(text: str, what: str, least: int, most: int) -> int:
 def require_deterministic(env: Env, what: str) -> None:
     if env.num_outcomes:
         raise ConfigError(f"evaluation: {what} needs a game without chance, and {env.name} has chance outcomes")
-
-
-def uniform(key: jax.Array, allowed: jax.Array) -> jax.Array:
-    """One index of bool[N] drawn from the allowed ones, i32[]."""
-    return jax.random.categorical(key, jnp.where(allowed, 0.0, -jnp.inf)).astype(jnp.int32)
 
 
 def zero(_: Any) -> jax.Array:

@@ -6,7 +6,6 @@ deleted since keep their place.
 """
 
 import contextlib
-import datetime
 import functools
 import hashlib
 import itertools
@@ -22,6 +21,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import files
+from jaxzero.clock import timestamp
 from jaxzero.config.schema import Config, ConfigError
 from jaxzero.evaluation import arena, host, matches, players, rating
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player
@@ -278,7 +278,7 @@ class Kept:
     def write(self, played: Played) -> None:
         meetings = [{"players": names, "pairs": pairs.tolist()} for names, pairs in played.meetings.items()]
         content = {
-            "timestamp": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"), "zero": played.zero,
+            "timestamp": timestamp(), "zero": played.zero,
             "ratings": played.ratings, "opening_plies": self.opening_plies, "players": played.players,
             "meetings": meetings,
         }  # fmt: skip

@@ -18,7 +18,7 @@ from jax.sharding import NamedSharding
 from envs import Env
 from envs.core import where
 from jaxzero.export.model import ExportError, Function, Model
-from jaxzero.training.iteration import LANES, REPLICATED, make_mesh
+from jaxzero.parallel import LANES, REPLICATED, make_mesh
 
 GAMES, ROUNDS, PLIES = 32, 4, 10  # N = 1,280 positions
 STRIDE = 4  # plies between the states of a game at which it may be entered

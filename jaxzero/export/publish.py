@@ -5,7 +5,6 @@ In the run's folder `exports/`: `<job>_stepXXXXXX.<format>`, beside each `<file>
 """
 
 import contextlib
-import datetime
 import hashlib
 import json
 import logging
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 
 from envs import Env
 from jaxzero import files
+from jaxzero.clock import timestamp
 from jaxzero.config import settings
 from jaxzero.config.schema import Config, ConfigError, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity
@@ -217,7 +217,7 @@ def record(job: Job, path: Path, model: Model, proofs: list[parity.Certificate])
         "bytes": path.stat().st_size,
         "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
         "weights_sha256": model.metadata["weights_sha256"],
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "created": timestamp(),
         "parity": [proof.record() for proof in proofs],
     }
 

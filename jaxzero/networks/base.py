@@ -30,7 +30,7 @@ class DynamicsOutput(NamedTuple):
     reward: jax.Array  # f32[B]  to the player who acted
     discount: jax.Array  # f32[B]  expectation of +1 (the same player moves next), -1 (the other), 0 (the end)
     reward_heads: Heads  # as those of `Prediction`
-    follows: jax.Array  # f32[B, 3]  logits of {same, other, end}
+    to_play: jax.Array  # f32[B, 3]  logits of {same, other, end}
     codes: jax.Array | None = None  # f32[B, M]  logits of the outcomes of chance, of a network that knows any
 
 

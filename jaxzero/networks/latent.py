@@ -19,7 +19,7 @@ from jaxzero.networks.mlp import Trunk, near_zero
 from jaxzero.networks.resnet import VALUE_HIDDEN, Head, Tower
 from jaxzero.networks.values import ValueHead
 
-FOLLOWS = 3  # {same, other, end}
+TO_PLAY = 3  # outputs: the same player moves next, the other does, the game has ended
 ACTION_PLANES = 4
 
 
@@ -189,7 +189,8 @@ def projection(config: NetworkConfig, size: int, types: dict[str, Any]) -> dict[
 
 def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueHead, dtype: Any) -> Network:
     """A network with `latent` functions. Rewards are read as values are."""
-    outputs = {"policy": env.num_actions, "value": head.outputs, "reward": head.outputs, "follows": FOLLOWS}
+    # "follows" is the name in exported files.
+    outputs = {"policy": env.num_actions, "value": head.outputs, "reward": head.outputs, "follows": TO_PLAY}
     outputs |= {"codes": config.codes} if config.codes else {}
 
     def build(rngs: nnx.Rngs) -> LatentModule:
@@ -207,10 +208,10 @@ def make(form: type[LatentModule], config: NetworkConfig, env: Env, head: ValueH
         return module(params).represent(observation)
 
     def dynamics(params: Any, latent: jax.Array, action: jax.Array) -> DynamicsOutput:
-        moved, reward, follows, codes = module(params).dynamics(latent, action)
-        same, other, _ = jnp.moveaxis(jax.nn.softmax(follows), -1, 0)
+        moved, reward, to_play, codes = module(params).dynamics(latent, action)
+        same, other, _ = jnp.moveaxis(jax.nn.softmax(to_play), -1, 0)
         earned, heads = head.read(reward)
-        return DynamicsOutput(moved, earned, same - other, heads, follows, codes)
+        return DynamicsOutput(moved, earned, same - other, heads, to_play, codes)
 
     def predict(params: Any, latent: jax.Array) -> Prediction:
         logits, value = module(params).predict(latent)

@@ -5,7 +5,6 @@ import secrets
 import sys
 import textwrap
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,9 +13,9 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from envs import GAMES, Env
+from envs import GAMES, Env, host
 from envs.chess import Chess
-from envs.core import advance_and_tell, begins_alike
+from envs.core import begins_alike
 from jaxzero import records
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import ConfigError, GameConfig
@@ -54,7 +53,7 @@ class Table:
     def __init__(self, env: Env, seed: int):
         self.env, self.key = env, jax.random.key(seed)
         self.turns: list[Turn] = []
-        self.first = self.state = jax.device_get(start(env, jax.random.fold_in(self.key, 0)))
+        self.first = self.state = jax.device_get(host.init(env, jax.random.fold_in(self.key, 0)))
         self.resigned: int | None = None  # the player who did
 
     @property
@@ -67,14 +66,14 @@ class Table:
 
     @property
     def legal(self) -> list[int]:
-        return np.flatnonzero(jax.device_get(legal_actions(self.env, self.state))).tolist()
+        return np.flatnonzero(jax.device_get(host.legal_actions(self.env, self.state))).tolist()
 
     @property
     def chess(self) -> dict[int, san.Move]:
         """The legal moves of chess; none in other games."""
         if not isinstance(self.env, Chess):
             return {}
-        return san.legal_moves(self.state.board, jax.device_get(legal_actions(self.env, self.state)), self.mover)
+        return san.legal_moves(self.state.board, jax.device_get(host.legal_actions(self.env, self.state)), self.mover)
 
     def name(self, action: int) -> str:
         """A legal move as people write it: in chess SAN, else by the game's own name."""
@@ -100,7 +99,7 @@ class Table:
 
     def play(self, action: int) -> Turn:
         before, name = self.state, self.env.action_to_str(self.state, action)
-        self.state, outcome = jax.device_get(advance(self.env, before, np.int32(action), self.dice()))
+        self.state, outcome = jax.device_get(host.advance(self.env, before, np.int32(action), self.dice()))
         self.turns.append(Turn(before, action, name, int(outcome), np.asarray(self.state.rewards)))
         return self.turns[-1]
 
@@ -121,19 +120,6 @@ class Table:
             None if begins_alike(self.env) else self.env.to_text(self.first),
             [turn.outcome for turn in self.turns] if self.env.num_outcomes else None,
         )  # fmt: skip
-
-
-@partial(jax.jit, static_argnums=0)
-def start(env: Env, key: jax.Array) -> Any:
-    return env.init(key)
-
-
-@partial(jax.jit, static_argnums=0)
-def legal_actions(env: Env, state: Any) -> jax.Array:
-    return env.legal_actions(state)
-
-
-advance = partial(jax.jit, static_argnums=0)(advance_and_tell)
 
 
 class Conversation:
@@ -403,7 +389,7 @@ def other_rival(contestant: Contestant, env: Env) -> Rival:
 
         def choose(key: jax.Array, state: Any, moves: list[str]) -> int | None:
             rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-            allowed = np.asarray(legal_actions(env, state))[None]
+            allowed = np.asarray(host.legal_actions(env, state))[None]
             return player.choose(Positions(alone(state), allowed, [moves]), rng)[0]
     else:
         play_one = jax.jit(player)

@@ -43,7 +43,7 @@ PANELS = (
     Panel("Score of the latest network against the best", {"promotion/score": "score"}, percent=True),
     Panel("Losses", {
         "loss": "total", "policy_loss": "policy", "value_loss": "value", "reward_loss": "reward",
-        "follows_loss": "who moves next", "consistency_loss": "consistency",
+        "to_play_loss": "who moves next", "consistency_loss": "consistency",
     }),
     Panel("Value of the search against the outcome", {"value_error": "mean error", "value_correlation": "correlation"}),
     Panel("Entropy of the policy targets", {"policy_entropy": "entropy in nats"}),

@@ -2,7 +2,7 @@
 
 A commit is a folder `<step>` that is renamed into place when complete and holds
     learner/  data/   arrays by name, such as learner['params']['w']; `data` is dropped from older commits
-    record/           JSON: step, score, info, and [dtype, shape, digest] of every array
+    record/           JSON: layout, step, score, info, and [dtype, shape, digest] of every array
     data.dropped      empty file: `data` was removed on purpose
 Beside commits there may be `<step>.damaged` (unreadable, set aside when its step was saved again), `superseded/`
 (commits that a rewind set aside) and leftovers of a killed process, which the next start removes: `rewound` names the
@@ -36,6 +36,7 @@ from orbax.checkpoint import v1 as ocp
 from jaxzero import files
 from jaxzero.config.schema import ConfigError
 
+LAYOUT = 2  # of the arrays' names; raise it when they change, so that older runs are refused in one line
 _log = logging.getLogger(__name__)
 _WITH_DATA = 2  # newest commits that keep their data part
 _READ_BACK = 64 << 20  # bytes of a part up to which a save is verified by reading every array, not only its metadata
@@ -148,7 +149,7 @@ class Checkpointer:
             )
         parts = {"learner": _host_copies("learner", learner), "data": _host_copies("data", data)}
         score = None if score is None or not math.isfinite(score) else float(score)
-        record = {"step": step, "score": score, "info": json.loads(json.dumps(info))}
+        record = {"layout": LAYOUT, "step": step, "score": score, "info": json.loads(json.dumps(info))}
         self._pending = self._thread.submit(self._commit, step, parts, record)
 
     def restore(self, learner_template: Any, data_template: Any, step: int | None = None) -> Restored | None:
@@ -285,6 +286,11 @@ class Checkpointer:
         sealed = self._load(step, "record")
         if sealed.get("digest") != _digest_json(sealed.get("record")) or sealed["record"]["step"] != step:
             raise _DamagedError(f"{self._path(step)}: record/data.json differs from its digest")
+        if sealed["record"].get("layout") != LAYOUT:
+            raise CheckpointError(
+                f"{self._folder}: another version of jaxzero wrote these checkpoints; use the version that its "
+                "versions.json names, or train anew under another --name (--overwrite deletes this run)"
+            )
         return sealed["record"]
 
     def _load(self, step: int, part: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class Loaded(NamedTuple):
-    """A trained network: `network.infer(params, observations)`; `params` are folded averages."""
+    """A trained network: `network.infer(params, observations)`; `params` are folded EMA parameters."""
 
     env: Env
     network: networks.Network
@@ -195,9 +195,9 @@ def load(folder: str | Path, step: int | None = None, env: Env | None = None, pr
         restored = checkpoints.restore_learner(template, step)
     if restored is None:
         raise ConfigError(f"{folder}: no checkpoint yet; train it first")
-    average, step = restored.learner["learned"].average, restored.step
+    variables, step = restored.learner["train_state"].ema, restored.step
     if promoted:
         if "best" not in restored.learner:
             raise ConfigError(f"{folder}: nothing is promoted there, as promotion.rule is off")
-        average, step = restored.learner["best"].variables, int(restored.learner["best"].iteration)
-    return Loaded(env, network, network.fold(average), config, step, restored.info)
+        variables, step = restored.learner["best"].variables, int(restored.learner["best"].iteration)
+    return Loaded(env, network, network.fold(variables), config, step, restored.info)

@@ -24,7 +24,7 @@ MOST_BYTES = 1 << 31  # of metrics.jsonl
 
 _GROUPS = {
     "loss": (
-        *("loss", "policy_loss", "value_loss", "reward_loss", "follows_loss", "codes_loss", "consistency_loss"),
+        *("loss", "policy_loss", "value_loss", "reward_loss", "to_play_loss", "codes_loss", "consistency_loss"),
         *("reward_error", "latent_norm", "gradient_norm", "lr", "policy_entropy"),
     ),
     "selfplay": ("value_error", "value_correlation", "game_length", "points", "window"),

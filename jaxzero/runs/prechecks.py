@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 import envs
-from envs import Env
+from envs import Env, host
 from envs.contract import check_contract
 from envs.judges import NoJudgeError, compare, judge_of
 from envs.perft import KNOWN, perft
@@ -73,12 +73,12 @@ def round_trip(env: Env) -> str:
     """Every legal action of some positions to text and back, and the positions themselves."""
     random = np.random.default_rng(0)
     keys = iter(jax.random.split(jax.random.key(0), QUICK_PLIES + 1))
-    state, legal_actions, advance = env.init(next(keys)), jax.jit(env.legal_actions), jax.jit(env.advance)
+    state = env.init(next(keys))
     moves = positions = 0
     for _ in range(QUICK_PLIES):
         if state.terminated:
             break
-        legal = np.flatnonzero(np.asarray(legal_actions(state)))
+        legal = np.flatnonzero(np.asarray(host.legal_actions(env, state)))
         names = [env.action_to_str(state, int(action)) for action in legal]
         assert len(set(names)) == len(names), f"{env.name}: two legal actions are written alike among {names}"
         action = int(random.choice(legal))
@@ -88,7 +88,7 @@ def round_trip(env: Env) -> str:
         text = env.to_text(state)
         assert env.to_text(env.from_text(text)) == text, f"{env.name}: position {text!r} is read as another"
         moves, positions = moves + len(legal), positions + 1
-        state = advance(state, np.int32(action), next(keys))
+        state, _ = host.advance(env, state, np.int32(action), next(keys))
     return f"{moves} moves, {positions} positions"
 
 

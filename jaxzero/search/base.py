@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from envs import Env
-from envs.core import where
+from envs.core import random_action, where
 from jaxzero.config.schema import SearchConfig
 from jaxzero.models import Model, Params, Root
 from jaxzero.models.simulator import legal_in
@@ -121,7 +121,7 @@ def sample_action(
     def draw(key, logits, legal):
         sampled, uniform, mixed = jax.random.split(key, 3)
         action = jax.random.categorical(sampled, logits)
-        other = jax.random.categorical(uniform, where(legal, 0.0, -jnp.inf))
+        other = random_action(uniform, legal)
         return action, other, jax.random.uniform(mixed) < epsilon
 
     action, other, mix = jax.vmap(draw)(keys, logits, legal)

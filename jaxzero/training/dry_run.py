@@ -18,7 +18,7 @@ def dry_run(config: Config, env: Env) -> str:
     origin = initial_weights(config, env) if config.init_from else None
     learner, data = iteration.abstract_state(config, env)
     _, state = footprint.learner(config.network, config.learner, config.promotion, env)
-    params = state["learned"].variables["params"]
+    params = state["train_state"].variables["params"]
     parts = {**top_level(learner), **top_level(data)}
     lines = [
         f"parameters: {sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params)):,}",

@@ -31,7 +31,7 @@ LOWER = {  # what to lower where a part is the largest
 
 
 def parts(config: Config, env: Env) -> dict[str, int]:
-    """Bytes of a run by part, over all devices: network (with averages and the optimizer's state), replay, games,
+    """Bytes of a run by part, over all devices: network (with its EMA and the optimizer's state), replay, games,
     search (its trees) and batch (the observations of an update)."""
     lanes, plies = config.selfplay.games, config.selfplay.plies
     network, state = learner(config.network, config.learner, config.promotion, env)
@@ -43,7 +43,7 @@ def parts(config: Config, env: Env) -> dict[str, int]:
         leaves = math.prod(min(width, env.max_legal) for width in config.search.widths)
         search = min(lanes * leaves, minimax.LEAVES) * observation
     else:
-        search = trees(config, env, network, state["learned"].average, games)
+        search = trees(config, env, network, state["train_state"].ema, games)
     return {
         "network": size(state) * config.num_devices(), "replay": size(ring), "games": size(games), "search": search,
         "batch": config.learner.batch * observation,

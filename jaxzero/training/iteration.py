@@ -12,17 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from envs import Env
 from jaxzero import models, networks, search
 from jaxzero.config.schema import Config
+from jaxzero.parallel import AXIS, LANES, REPLICATED, make_mesh
 from jaxzero.training import learner as learner_lib
 from jaxzero.training import replay as replay_lib
 from jaxzero.training import selfplay, statistics, targets
-from jaxzero.training.learner import AXIS
 
-REPLICATED, LANES, ROWS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
+ROWS = PartitionSpec(None, AXIS)
 INIT, PLAY, LEARN, EVALUATE, PROMOTE = range(5)  # streams of random keys
 IN_FLIGHT = 2
 """Iterations that may be queued on the devices. A CPU client takes 32 programs a device; queueing more blocks the very
@@ -35,8 +35,8 @@ busy machine."""
 class Best(NamedTuple):
     """The network that plays where it takes a match to be promoted."""
 
-    variables: networks.Variables  # the average of an iteration
-    iteration: jax.Array  # i32[]  which
+    variables: networks.Variables  # EMA of the iteration below
+    iteration: jax.Array  # i32[]
 
 
 @jax.tree_util.register_dataclass
@@ -46,7 +46,7 @@ class RunState:
 
     iteration: jax.Array  # i32[]  iterations finished
     key: jax.Array  # u32[2]  the run's key; never changes, streams are folded in
-    learned: learner_lib.Learned
+    train_state: learner_lib.TrainState
     games: selfplay.Games  # [B]
     replay: replay_lib.Replay  # [T, B]
     best: Best | None = None  # only with promotion
@@ -79,17 +79,13 @@ def begin(config: Config, network: networks.Network, done: jax.Array | int = 0) 
     """The learner part of a new run."""
     key = jax.random.key_data(jax.random.key(config.seed))
     variables = network.init(stream(key, INIT, 0))
-    learned = learner_lib.Learned(
+    train_state = learner_lib.TrainState(
         variables, jax.tree.map(jnp.copy, variables), optimizer(config).init(variables["params"]), jnp.int32(0)
     )
-    part = {"iteration": jnp.asarray(done), "key": key, "learned": learned}
+    part = {"iteration": jnp.asarray(done), "key": key, "train_state": train_state}
     if config.promotion.rule != "off":
         part["best"] = Best(jax.tree.map(jnp.copy, variables), jnp.int32(0))
     return part
-
-
-def make_mesh(devices: int) -> Mesh:
-    return jax.make_mesh((devices,), (AXIS,), axis_types=(AxisType.Auto,), devices=jax.local_devices()[:devices])
 
 
 def make(config: Config, env: Env, network: networks.Network | None = None) -> Steps:
@@ -117,7 +113,7 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         return RunState(**part, games=games, replay=replay_lib.init(env, num_rows, lanes_here))
 
     def self_play(state: RunState):
-        params = network.fold(state.best.variables if state.best else state.learned.average)
+        params = network.fold(state.best.variables if state.best else state.train_state.ema)
         key = stream(state.key, PLAY, state.iteration)
         part = jnp.minimum(state.iteration * len(budgets) // config.iterations, len(budgets) - 1)
         games, chunk = jax.lax.switch(part, plays, params, state.games, key)
@@ -134,9 +130,9 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         positions = (iteration * config.selfplay.plies).astype(jnp.float32) * config.selfplay.games
         rows = replay_lib.window_rows(config.replay, positions, config.selfplay.games)
         source = replay_lib.source(state.replay, rows, config.learner.priority)
-        learned, metrics = learn_steps(state.learned, source, stream(state.key, LEARN, state.iteration))
+        train_state, metrics = learn_steps(state.train_state, source, stream(state.key, LEARN, state.iteration))
         metrics |= {"window": (rows * config.selfplay.games).astype(jnp.float32)}
-        return dataclasses.replace(state, iteration=iteration, learned=learned), metrics
+        return dataclasses.replace(state, iteration=iteration, train_state=train_state), metrics
 
     outside = partial(jax.shard_map, mesh=mesh, check_vma=False)
     zero = jax.ShapeDtypeStruct((), jnp.int32)
@@ -160,16 +156,16 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
 
 
 def promoted(state: RunState) -> RunState:
-    """The state in which `best` is the average of now, in buffers of its own, as both are donated."""
+    """The state in which `best` is the EMA of now, in buffers of its own, as both are donated."""
     variables, iteration = jax.tree.map(
-        lambda x: jax.device_put(jnp.copy(x), x.sharding), (state.learned.average, state.iteration)
+        lambda x: jax.device_put(jnp.copy(x), x.sharding), (state.train_state.ema, state.iteration)
     )
     return dataclasses.replace(state, best=Best(variables, iteration))
 
 
 def learner_part(state: RunState) -> dict[str, Any]:
     """What every checkpoint keeps."""
-    part = {"iteration": state.iteration, "key": state.key, "learned": state.learned}
+    part = {"iteration": state.iteration, "key": state.key, "train_state": state.train_state}
     return part | ({"best": state.best} if state.best else {})
 
 

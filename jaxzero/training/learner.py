@@ -18,26 +18,25 @@ from envs import Env
 from jaxzero import models, search
 from jaxzero.config.schema import Config, LearnerConfig
 from jaxzero.networks import Network, Variables
+from jaxzero.parallel import AXIS, keys_by_index
 from jaxzero.training.losses import Window, alphazero_loss, by_depth, muzero_loss
 from jaxzero.training.transitions import Source, Transition, compact_policy
 
-AXIS = "devices"
 
-
-class Learned(NamedTuple):
-    """What updates change."""
+class TrainState(NamedTuple):
+    """What an update changes. Variables are parameters and batch statistics."""
 
     variables: Variables
-    average: Variables  # exponential moving average of `variables`
-    optimizer: Any
-    updates: jax.Array  # i32[]  batches so far
+    ema: Variables  # exponential moving average of `variables`
+    opt_state: optax.OptState
+    step: jax.Array  # i32[]  updates so far
 
 
 class Batch(NamedTuple):
     """Positions to learn from; leading axis N."""
 
     observation: jax.Array  # f32[N, …]
-    moves: jax.Array  # i16[N, L]  legal actions, -1 in unused played
+    moves: jax.Array  # i16[N, L]  legal actions, -1 in unused slots
     weights: jax.Array  # f16[N, L]  target policy over `moves`
     policy_weight: jax.Array  # f16[N]
     value: jax.Array  # f32[N]  target
@@ -103,7 +102,7 @@ def make_window(
         observation=observation.reshape(count, shown, *observation.shape[1:]),
         action=turned_actions(env, played.action, turn), moves=turned_actions(env, played.moves, turn),
         weights=played.weights, policy_weight=played.policy_weight, value=value, reward=played.reward,
-        follows=jnp.where(end, 2, (jnp.roll(mover, -1, 1) != mover).astype(jnp.int32)),
+        to_play=jnp.where(end, 2, (jnp.roll(mover, -1, 1) != mover).astype(jnp.int32)),
         alive=jnp.cumsum(end, 1) - end == 0,
     )  # fmt: skip
 
@@ -146,7 +145,7 @@ def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., 
     def reanalyse(variables: Variables, played: Transition, value: jax.Array, key: jax.Array):
         count, plies = round(config.learner.reanalyse * len(value)), value.shape[1]
         states = jax.tree.map(lambda x: x[:count].reshape(-1, *x.shape[2:]), played.state)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(count * plies))
+        keys = keys_by_index(key, jnp.arange(count * plies))
         temperature = jnp.zeros(count * plies)
         found, _ = searcher.run(network.fold(variables), keys, states, searcher.init(states), temperature, True)
         _, weights = compact_policy(found.policy, jax.vmap(env.legal_actions)(states), env.max_legal)
@@ -176,7 +175,7 @@ def make_reanalyse(env: Env, network: Network, config: Config) -> Callable[..., 
 
 
 def make_update(network: Network, config: LearnerConfig, optimizer: optax.GradientTransformation) -> Callable[..., Any]:
-    """The function `update(learned, batch, key, weight=1) -> (learned, metrics)`, to be run under the mesh axis `AXIS`:
+    """The function `update(state, batch, key, weight=1) -> (state, metrics)`, to be run under the mesh axis `AXIS`:
     each device holds N positions, which weigh f32[N]; gradients and statistics are those of the whole batch."""
 
     def modelled(params, stats, window: Window, weight, key):
@@ -195,20 +194,20 @@ def make_update(network: Network, config: LearnerConfig, optimizer: optax.Gradie
 
     loss = modelled if network.latent else judged
 
-    def update(learned: Learned, batch: Batch | Window, key: jax.Array, weight: Any = 1.0):
-        variables = learned.variables
+    def update(state: TrainState, batch: Batch | Window, key: jax.Array, weight: Any = 1.0):
+        variables = state.variables
         gradients, (stats, metrics) = jax.grad(loss, has_aux=True)(
             variables["params"], variables["stats"], batch, weight,
             jax.random.fold_in(key, jax.lax.axis_index(AXIS)),
         )  # fmt: skip
         gradients, metrics = jax.lax.pmean((gradients, metrics), AXIS)
-        changes, state = optimizer.update(gradients, learned.optimizer, variables["params"])
+        changes, opt_state = optimizer.update(gradients, state.opt_state, variables["params"])
         variables = {"params": optax.apply_updates(variables["params"], changes), "stats": stats}
-        updates = learned.updates + 1
-        decay = jnp.minimum(config.ema, (1 + updates) / (10 + updates)) if config.ema else 0.0
-        average = optax.incremental_update(variables, learned.average, 1 - decay)
+        step = state.step + 1
+        decay = jnp.minimum(config.ema, (1 + step) / (10 + step)) if config.ema else 0.0
+        ema = optax.incremental_update(variables, state.ema, 1 - decay)
         metrics["gradient_norm"] = optax.global_norm(gradients)
-        return Learned(variables, average, state, updates), metrics
+        return TrainState(variables, ema, opt_state, step), metrics
 
     return update
 
@@ -216,7 +215,7 @@ def make_update(network: Network, config: LearnerConfig, optimizer: optax.Gradie
 def make_learn(
     env: Env, network: Network, config: Config, optimizer: optax.GradientTransformation
 ) -> Callable[..., Any]:
-    """The function `learn(learned, source, key) -> (learned, metrics)` of `config.updates` updates, under `AXIS`.
+    """The function `learn(state, source, key) -> (state, metrics)` of `config.updates` updates, under `AXIS`.
 
     Nothing is learned until every device has a full batch of finished positions.
     """
@@ -224,35 +223,35 @@ def make_learn(
     reanalyse = make_reanalyse(env, network, config) if config.learner.reanalyse else None
     steps = config.learner.unroll if network.latent else 0
 
-    def batch_of(learned: Learned, source: Source, key: jax.Array, turning: jax.Array, count: int):
+    def batch_of(state: TrainState, source: Source, key: jax.Array, turning: jax.Array, count: int):
         """A batch to judge, or to unroll a model over, and its weights [N]."""
         drawn, looked = jax.random.split(key)
         played, value, weight = source.draw(drawn, count, steps)
         if reanalyse:
-            played, value = reanalyse(learned.variables, played, value, looked)
+            played, value = reanalyse(state.variables, played, value, looked)
         if network.latent:
             seen = bool(config.learner.consistency_weight or network.latent.num_codes)
             return make_window(env, config.learner, played, value, turning, seen), weight
         played, value = jax.tree.map(lambda x: x[:, 0], (played, value))
         return make_batch(env, config.learner, played, value, turning), weight
 
-    def learn(learned: Learned, source: Source, key: jax.Array):
+    def learn(state: TrainState, source: Source, key: jax.Array):
         count = config.learner.batch // jax.lax.psum(1, AXIS)
 
-        def one(learned, k):
+        def one(state, k):
             sampled, turns, dropped = jax.random.split(jax.random.fold_in(key, k), 3)
             sampled, turns = (jax.random.fold_in(x, jax.lax.axis_index(AXIS)) for x in (sampled, turns))
-            batch, weight = batch_of(learned, source, sampled, turns, count)
-            return update(learned, batch, dropped, weight)
+            batch, weight = batch_of(state, source, sampled, turns, count)
+            return update(state, batch, dropped, weight)
 
-        def run(learned):
-            learned, metrics = jax.lax.scan(one, learned, jnp.arange(config.updates))
-            return learned, jax.tree.map(lambda x: x.mean(), metrics) | {"updates": jnp.float32(config.updates)}
+        def run(state):
+            state, metrics = jax.lax.scan(one, state, jnp.arange(config.updates))
+            return state, jax.tree.map(lambda x: x.mean(), metrics) | {"updates": jnp.float32(config.updates)}
 
-        def skip(learned):
-            nothing = jax.eval_shape(run, learned)[1]
-            return learned, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing)
+        def skip(state):
+            nothing = jax.eval_shape(run, state)[1]
+            return state, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), nothing)
 
-        return jax.lax.cond(jax.lax.pmin(source.available, AXIS) >= count, run, skip, learned)
+        return jax.lax.cond(jax.lax.pmin(source.available, AXIS) >= count, run, skip, state)
 
     return learn

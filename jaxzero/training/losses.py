@@ -83,7 +83,7 @@ class Window(NamedTuple):
     policy_weight: jax.Array  # f16[N, K + 1]
     value: jax.Array  # f32[N, K + 1]  target, mover's view
     reward: jax.Array  # f32[N, K + 1]  of the action, to its mover
-    follows: jax.Array  # i32[N, K + 1]  0 the same player moves next, 1 the other, 2 none: the game has ended
+    to_play: jax.Array  # i32[N, K + 1]  0 the same player moves next, 1 the other, 2 none: the game has ended
     alive: jax.Array  # bool[N, K + 1]  this position belongs to the game
 
 
@@ -158,11 +158,11 @@ def muzero_loss(config: LearnerConfig, network: Latent, params: Any, window: Win
         ),
         "value_loss": here(value_loss(said.heads, due.value, config.value_loss)),
         "reward_loss": acted(value_loss(moved.reward_heads, due.reward[:-1], config.value_loss)),
-        "follows_loss": acted(optax.softmax_cross_entropy_with_integer_labels(moved.follows, due.follows[:-1])),
+        "to_play_loss": acted(optax.softmax_cross_entropy_with_integer_labels(moved.to_play, due.to_play[:-1])),
     }
     weights = {
         "policy_loss": 1.0, "value_loss": config.value_weight, "reward_loss": config.reward_weight,
-        "follows_loss": config.follows_weight,
+        "to_play_loss": config.follows_weight,
     }  # fmt: skip
     if codes is not None and moved.codes is not None:
         # Nobody has seen what came after the end.
@@ -191,7 +191,7 @@ def by_depth(rows: dict[str, jax.Array], alive: jax.Array) -> dict[str, jax.Arra
     acted = jnp.pad(alive[:-1], ((1, 0), (0, 0)))
     means = {}
     for name, row in rows.items():
-        about_action = name in ("reward_loss", "follows_loss", "reward_error", "latent_norm")
+        about_action = name in ("reward_loss", "to_play_loss", "reward_error", "latent_norm")
         count = (acted if about_action else alive).sum(1).astype(jnp.float32)
         first = int(about_action or name in ("codes_loss", "consistency_loss"))
         if name != "value_error":

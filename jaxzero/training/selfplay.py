@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from envs import Env, State
 from envs.core import advance_and_tell, random_opening, where
 from jaxzero.config.schema import Config
+from jaxzero.parallel import keys_by_index
 from jaxzero.search import Search
 from jaxzero.training.transitions import Chunk, Transition, compact_policy
 
@@ -34,14 +35,9 @@ Play = Callable[[Any, Games, jax.Array], tuple[Games, Chunk]]
 """`play(params, games, key) -> (games, chunk)`; `params` are a network's folded parameters."""
 
 
-def lane_keys(key: jax.Array, lanes: jax.Array) -> jax.Array:
-    """One key a game, by its global lane i32[B]: the same on any number of devices."""
-    return jax.vmap(jax.random.fold_in, (None, 0))(key, lanes)
-
-
 def start(env: Env, search: Search, key: jax.Array, lanes: jax.Array, opening_plies: int) -> Games:
     """New games in the lanes i32[B], after 0 to `opening_plies` random plies."""
-    state, opened = jax.vmap(lambda key: random_opening(env, key, opening_plies))(lane_keys(key, lanes))
+    state, opened = jax.vmap(lambda key: random_opening(env, key, opening_plies))(keys_by_index(key, lanes))
     none = jnp.zeros_like(opened)
     return Games(lanes, none, state, none, opened, search.init(state))
 
@@ -73,7 +69,7 @@ def make_play(env: Env, search: Search, config: Config, cheap: Search | None = N
     settings, share = config.selfplay, config.search.full_share
 
     def ply(params: Any, games: Games, key: jax.Array) -> tuple[Games, Chunk]:
-        keys = jax.vmap(lambda k: jax.random.split(k, 3))(lane_keys(key, games.lane))
+        keys = jax.vmap(lambda k: jax.random.split(k, 3))(keys_by_index(key, games.lane))
         state = games.state
         warm = games.plies < config.search.temperature_plies
         temperature = jnp.where(warm, config.search.temperature, 0.0)

@@ -1,7 +1,6 @@
 """A whole run: a generator of rows of metrics that trains, evaluates, commits and exports. Wiring only."""
 
 import dataclasses
-import datetime
 import logging
 import math
 import time
@@ -16,6 +15,7 @@ import numpy as np
 from envs import Env
 from envs.contract import check_contract
 from jaxzero import evaluation, files, hardware, networks
+from jaxzero.clock import timestamp
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import Config, ConfigError, GameConfig
 from jaxzero.config.validation import validate
@@ -89,10 +89,6 @@ def run(
             if message := explained(error, folder):
                 raise ConfigError(message) from error
             raise
-
-
-def now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def outlook(checkpoints: Checkpointer) -> str:
@@ -225,13 +221,14 @@ class Trainer:
         params, metadata = self.origin
         model = make_model(self.env, self.config.network, params, {})
         variables = self.network.unfold(params, lambda: parity.self_play(model, 0).observation)
-        shardings = jax.tree.map(lambda leaf: leaf.sharding, state.learned.variables)
-        # Two copies: what is trained is donated, the average beside it too.
+        shardings = jax.tree.map(lambda leaf: leaf.sharding, state.train_state.variables)
+        # Two copies: what is trained is donated, the EMA beside it too.
         twice = jax.jit(lambda x: (jax.tree.map(jnp.copy, x),) * 2, out_shardings=(shardings, shardings))
-        learned = state.learned._replace(**dict(zip(("variables", "average"), twice(variables), strict=True)))
+        variables, ema = twice(variables)
+        train_state = state.train_state._replace(variables=variables, ema=ema)
         self.init_from = {"file": Path(self.config.init_from).name, "weights_sha256": metadata["weights_sha256"]}
         _log.info("beginning with %s: weights %s", self.config.init_from, metadata["weights_sha256"])
-        state = dataclasses.replace(state, learned=learned)
+        state = dataclasses.replace(state, train_state=train_state)
         return iteration.promoted(state) if state.best else state
 
     def iterate(self, state: iteration.RunState, start: int, log: metrics.MetricsLog) -> Iterator[Row]:
@@ -246,8 +243,8 @@ class Trainer:
         for done in range(start + 1, config.iterations + 1):
             self.interrupt.unsaved = f"iteration {done}"
             state, sums = self_play(state)
-            state, learned = learn(state)
-            pending.append((sums, learned))
+            state, learning = learn(state)
+            pending.append((sums, learning))
             if len(pending) > iteration.IN_FLIGHT:
                 jax.block_until_ready(pending[-1 - iteration.IN_FLIGHT])
             last = done == config.iterations or bool(self.interrupt.number)
@@ -259,7 +256,7 @@ class Trainer:
                 continue
             row = self.measure(done, pending, mark) | extra | self.sampler.sample()
             pending, extra = [], {}
-            if not math.isfinite(row.get("loss", 0.0)) or (commits and not bool(self.healthy(state.learned))):
+            if not math.isfinite(row.get("loss", 0.0)) or (commits and not bool(self.healthy(state.train_state))):
                 self.checkpoints.wait()
                 newest = max(self.checkpoints.steps(), default=0)
                 raise ConfigError(
@@ -294,7 +291,7 @@ class Trainer:
         config = self.config
         positions = config.selfplay.games * config.selfplay.plies * count
         self.totals["seconds"] += seconds
-        updates = round(sum(float(learned["updates"]) for _, learned in fetched))
+        updates = round(sum(float(learning["updates"]) for _, learning in fetched))
         games = round(sum(float(sums["games"]) for sums, _ in fetched))
         self.totals["games"] += games
         self.totals["positions"] += positions
@@ -314,12 +311,12 @@ class Trainer:
     def evaluate(self, state: iteration.RunState, done: int) -> Row:
         began = time.perf_counter()
         key = iteration.stream(state.key, iteration.EVALUATE, done)
-        params = self.fold(state.learned.average)
+        params = self.fold(state.train_state.ema)
         results = {name: play(params, key) for name, play in self.evaluators.items()}
         measured: Row = {}
         for measure in self.measures:
             measured |= measure(params, done)
-        evaluation.write_results(self.folder, done, results, now(), measured=measured)
+        evaluation.write_results(self.folder, done, results, timestamp(), measured=measured)
         row: Row = {"evaluation_s": time.perf_counter() - began, **measured}
         for name, result in results.items():
             row |= {f"eval/{name}/{key}": result[key] for key in ("score", "wins", "draws", "losses", "mean_length")}
@@ -331,7 +328,7 @@ class Trainer:
         assert state.best is not None
         assert self.promotions is not None
         began = time.perf_counter()
-        latest, best = self.fold(state.learned.average), self.fold(state.best.variables)
+        latest, best = self.fold(state.train_state.ema), self.fold(state.best.variables)
         decision = self.gate.decide(latest, best, iteration.stream(state.key, iteration.PROMOTE, done))
         against, seconds = int(state.best.iteration), time.perf_counter() - began
         if decision.promoted:
@@ -369,7 +366,7 @@ class Trainer:
 
     def finish(self, state: iteration.RunState, done: int) -> None:
         """What a complete run hands over: proof, curve, weights, and one line that says where they are."""
-        config, params = self.config, self.fold(state.learned.average)
+        config, params = self.config, self.fold(state.train_state.ema)
         self.checkpoints.wait()
         self.interrupt.unsaved = ""
         if self.interrupt.number:

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from envs import State
+from jaxzero.search.slots import compact
 
 
 @jax.tree_util.register_dataclass
@@ -53,30 +54,6 @@ class Source(NamedTuple):
 
 def compact_policy(policy: jax.Array, legal: jax.Array, max_legal: int) -> tuple[jax.Array, jax.Array]:
     """Policy [B, A] over legal moves [B, A] -> (moves i16[B, L], weights f16[B, L]); no legal move is dropped."""
-    moves = legal_moves(legal, max_legal)
-    used = moves < legal.shape[-1]
-    weights = jnp.take_along_axis(policy, jnp.where(used, moves, 0), -1)
+    weights, moves = compact(policy, legal, max_legal)
+    used = weights > -jnp.inf
     return jnp.where(used, moves, -1).astype(jnp.int16), jnp.where(used, weights, 0.0).astype(jnp.float16)
-
-
-def legal_moves(legal: jax.Array, most: int) -> jax.Array:
-    """The actions of a mask [B, A] in ascending order, i32[B, most]; A in unused slots.
-
-    The nth legal action is found by counting: which word of 32 actions holds it, then which half of the word, and so
-    on. To sort thousands of actions takes many times as long on a CPU.
-    """
-    batch, actions = legal.shape
-    bits = jnp.pad(legal, ((0, 0), (0, -actions % 32))).reshape(batch, -1, 32)
-    word = (bits.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32)[None, None]).sum(-1, dtype=jnp.uint32)
-    count = jax.lax.population_count(word).astype(jnp.int32)
-    ends = jnp.cumsum(count, -1)  # legal actions up to and with each word
-    ended = jnp.zeros((batch, most), jnp.int32).at[jnp.arange(batch)[:, None], ends].add(1, mode="drop")
-    index = jnp.cumsum(ended, -1)  # of the word: as many as ended before
-    inside = jnp.minimum(index, word.shape[1] - 1)
-    word, before = (jnp.take_along_axis(x, inside, -1) for x in (word, ends - count))
-    left, place = jnp.arange(most)[None] - before, jnp.zeros_like(inside)
-    for half in (16, 8, 4, 2, 1):
-        low = jax.lax.population_count((word >> place.astype(jnp.uint32)) & jnp.uint32(2**half - 1)).astype(jnp.int32)
-        upper = left >= low
-        left, place = jnp.where(upper, left - low, left), jnp.where(upper, place + half, place)
-    return jnp.where(index == inside, 32 * inside + place, actions)

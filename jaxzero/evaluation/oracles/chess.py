@@ -11,7 +11,8 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero.evaluation.exhaustive import BATCH, batched, legal
+from envs.host import legal_actions_of_all
+from jaxzero.evaluation.exhaustive import BATCH, batched
 from jaxzero.evaluation.oracles.judged import Judged
 
 FILE = pathlib.Path(__file__).with_name("chess_mates.txt")
@@ -22,7 +23,7 @@ def read(env: Env) -> Judged:
     rows = [line.split(" ", 2) for line in FILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     single = [jax.tree.map(np.asarray, env.from_text(fen)) for _, _, fen in rows]
     states = jax.tree.map(lambda *x: np.stack(x), *single)
-    values = np.where(batched(partial(legal, env), BATCH, states), 0.0, np.nan)
+    values = np.where(batched(partial(legal_actions_of_all, env), BATCH, states), 0.0, np.nan)
     for (_, moves, _), state, row in zip(rows, single, values, strict=True):
         names = {env.action_to_str(state, int(action)): action for action in np.flatnonzero(~np.isnan(row))}
         row[[names[move] for move in moves.split(",")]] = 1.0

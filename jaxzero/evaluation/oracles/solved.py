@@ -7,9 +7,10 @@ import numpy as np
 
 from envs import Env
 from envs.core import random_opening
+from envs.host import legal_actions_of_all, step_all
 from jaxzero import solvers
 from jaxzero.config.schema import ConfigError
-from jaxzero.evaluation.exhaustive import BATCH, batched, legal, merge, step, take
+from jaxzero.evaluation.exhaustive import BATCH, batched, merge, take
 from jaxzero.evaluation.oracles.judged import Judged
 
 DRAWN = 2_000  # random positions drawn; equal ones count once
@@ -20,8 +21,8 @@ def every_position(env: Env) -> Judged:
     level = jax.tree.map(lambda x: np.asarray(x)[None], env.init(jax.random.key(0)))
     found = [level]
     while True:
-        parents, actions = np.nonzero(batched(partial(legal, env), BATCH, level))
-        after = batched(partial(step, env), BATCH, take(level, parents), actions.astype(np.int32))
+        parents, actions = np.nonzero(batched(partial(legal_actions_of_all, env), BATCH, level))
+        after = batched(partial(step_all, env), BATCH, take(level, parents), actions.astype(np.int32))
         if after.terminated.all():
             break
         level = distinct(take(after, ~after.terminated))

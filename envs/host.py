@@ -1,0 +1,41 @@
+"""The rules as programs on the host call them: jitted, compiled once a game and number of positions.
+
+Positions may hold arrays of JAX or numpy. Letters: N positions, A actions.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+
+from envs.core import Env, advance_and_tell
+
+
+@partial(jax.jit, static_argnums=0)
+def init(env: Env, key: jax.Array) -> Any:
+    """A new game."""
+    return env.init(key)
+
+
+@partial(jax.jit, static_argnums=0)
+def legal_actions(env: Env, state: Any) -> jax.Array:
+    """bool[A] of one position."""
+    return env.legal_actions(state)
+
+
+@partial(jax.jit, static_argnums=0)
+def advance(env: Env, state: Any, action: Any, key: jax.Array) -> tuple[Any, jax.Array]:
+    """`envs.core.advance_and_tell` for one position: the next state, and the outcome of chance i32[]."""
+    return advance_and_tell(env, state, action, key)
+
+
+@partial(jax.jit, static_argnums=0)
+def legal_actions_of_all(env: Env, states: Any) -> jax.Array:
+    """bool[N, A]."""
+    return jax.vmap(env.legal_actions)(states)
+
+
+@partial(jax.jit, static_argnums=0)
+def step_all(env: Env, states: Any, actions: Any) -> Any:
+    """`env.step` in N positions with actions i32[N]."""
+    return jax.vmap(env.step)(states, actions)
