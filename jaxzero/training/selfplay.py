@@ -80,7 +80,7 @@ def make_play(
 ) -> Play:
     """The function that plays n plies of every game; `cheap` searches the plies beyond `search.full_share`.
 
-        It reads the sections `search` and `selfplay` of the configuration only. `keys_of(key of the ply, games)` gives the
+    It reads the sections `search` and `selfplay` of the configuration only. `keys_of(key of the ply, games)` gives the
     keys [B, 3] of the search, of chance and of the game that follows if this one ends.
     """
     settings, share = config.selfplay, config.search.full_share
