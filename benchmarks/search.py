@@ -94,19 +94,19 @@ def mix(x: jax.Array) -> jax.Array:
 def hashed(num_actions: int) -> Model:
     """States are u32 hashes of the moves played; nobody ever wins."""
 
-    def judge(state):
+    def evaluate(state):
         order = jnp.arange(num_actions, dtype=jnp.uint32)[None]
         uniform = (mix(state[:, None] * jnp.uint32(4099) + order).astype(jnp.float32) + 0.5) / 2.0**32
         value = mix(state + jnp.uint32(77)).astype(jnp.float32) / 2.0**31 - 1
         return -3 * jnp.log(-jnp.log(uniform)), value / 2
 
     def root(params, state):
-        logits, value = judge(state)
+        logits, value = evaluate(state)
         return mctx.RootFnOutput(prior_logits=logits, value=value, embedding=state)
 
     def decision(params, key, action, state):
         state = mix(state * jnp.uint32(31) + action.astype(jnp.uint32))
-        (logits, value), zero = judge(state), jnp.zeros(len(state))
+        (logits, value), zero = evaluate(state), jnp.zeros(len(state))
         return mctx.RecurrentFnOutput(reward=zero, discount=zero - 1, prior_logits=logits, value=value), state
 
     return Model(root, decision)
