@@ -38,7 +38,7 @@ KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def suggest(word: str, known: list[str]) -> str:
-    """A clause that helps after an unknown name: the nearest known one and the whole list."""
+    """The end of an error message about an unknown name: the nearest known name and the list of all."""
     near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     listing = f"known: {', '.join(known)}" if known else "it takes none"
     return f"did you mean {near[0]!r}? {listing}" if near else listing
@@ -52,7 +52,7 @@ def make(name: str, **options: Any) -> Env:
     """
     library, colon, rest = name.partition(":")
     if colon and library == "pgx":
-        from envs.pgx import Pgx  # late: only who asks for it needs Pgx
+        from envs.pgx import Pgx  # late: Pgx is optional
 
         if options:
             raise ValueError(f"game {name!r} has no option {next(iter(options))!r}; it takes none")

@@ -1,4 +1,4 @@
-"""What loops and fusions cost where."""
+"""Compilation hints for CPU and accelerators. `docs/design/xla_tricks.md` has what each of them gains."""
 
 import functools
 from collections.abc import Callable
@@ -11,43 +11,47 @@ from jax.experimental.xla_metadata import set_xla_metadata
 
 
 def accelerated() -> bool:
-    """An accelerator starts several programs for each step of a loop, waits for the host wherever what comes next
-    depends on data, and has room to spare for games that have nothing left to do: there short loops are written out
-    and long ones do more in a step. On a CPU it is the other way round."""
+    """Whether the default backend is an accelerator.
+
+    An accelerator starts several kernels for each step of a loop, waits for the host wherever control flow depends on
+    data, and has capacity to spare for games that are over. So short loops are unrolled there, and long ones do more
+    in a step. On a CPU unrolled code only takes longer to compile.
+    """
     return jax.default_backend() != "cpu"
 
 
-def called(f: Callable[..., Any]) -> Callable[..., Any]:
-    """f of arrays, on a CPU a function of its own in the program, the same one for all calls that are alike: XLA
-    compiles each operation with what is around it, but it leaves a call alone that is marked. The barrier keeps what of
-    the results one call does not use: without it JAX would make that call one of another function."""
+def separate_call(f: Callable[..., Any]) -> Callable[..., Any]:
+    """f of arrays, on a CPU compiled as a function of its own, once for all calls with equal shapes.
+
+    XLA compiles most operations together with their neighbours, but leaves a call alone that is marked as not
+    inlineable. The barrier keeps results that one caller does not use: without it JAX would specialise the function for
+    that caller.
+    """
     compiled = jax.jit(f)
 
     @functools.wraps(f)
     def call(*args):
-        found = compiled(*args)
-        return found if accelerated() else jax.lax.optimization_barrier(set_xla_metadata(found, inlineable="false"))
+        result = compiled(*args)
+        return result if accelerated() else jax.lax.optimization_barrier(set_xla_metadata(result, inlineable="false"))
 
     return call
 
 
-kept = called(jax.lax.optimization_barrier)  # jit would forward x, were there no operation
+# jit would forward x, were there no operation.
+_identity = separate_call(jax.lax.optimization_barrier)
 
 
-def alone(x: jax.Array) -> jax.Array:
-    """x, on a CPU computed by itself: as a vector, and not inside of whatever uses it, once for each of its numbers.
+def materialized(x: jax.Array) -> jax.Array:
+    """x, on a CPU computed by a kernel of its own instead of inside its users, once for each of their numbers.
 
-    XLA does not fuse with a call. (It drops barriers before it fuses.)
+    It is an identity function that XLA does not fuse across. (XLA drops plain barriers before it fuses.)
     """
-    return x if accelerated() else kept(x)
+    return x if accelerated() else _identity(x)
 
 
 def compiled_once(f: Callable[..., Any]) -> Callable[..., Any]:
-    """f of arrays, on a CPU compiled once for all places of a program that map it over a batch.
-
-    Calls are alike here if they have the batch as first axis everywhere.
-    """
-    single, mapped = jax.jit(f), called(jax.vmap(f))
+    """f of arrays, on a CPU compiled once for all places of a program that `vmap` it with equal shapes."""
+    single, mapped = jax.jit(f), separate_call(jax.vmap(f))
 
     @custom_vmap
     @functools.wraps(f)
@@ -57,7 +61,7 @@ def compiled_once(f: Callable[..., Any]) -> Callable[..., Any]:
     @call.def_vmap
     def over_batch(size, batched, *args):
         args = [x if own else jnp.broadcast_to(x, (size, *jnp.shape(x))) for x, own in zip(args, batched, strict=True)]
-        found = mapped(*args)
-        return found, jax.tree.map(lambda _: True, found)
+        result = mapped(*args)
+        return result, jax.tree.map(lambda _: True, result)
 
     return call

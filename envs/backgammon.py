@@ -1,4 +1,7 @@
-"""Backgammon. A turn is one to four actions, each of which moves one checker; dice are chance outcomes.
+"""Backgammon without a doubling cube. Dice are chance outcomes; a turn is one to four actions of one checker each.
+
+Rule differences: open_spiel plays two checkers with one action; here each is an action of its own, as is a pass after
+one of them. A game of `max_plies` actions is a draw.
 
 Points are numbered as the mover counts them: checkers go down from 24 to 1 and then off, and enter from the bar, 25.
 Action = 6 · (point - 1) + die - 1 moves a checker from that point (25: the bar) by that die; action 150 passes, legal
@@ -8,10 +11,10 @@ possible. (Four equal dice need no such care: a move never takes another move aw
 Player 0 begins, with a first roll of two different dice. Outcomes are the 21 rolls, `ROLLS`.
 
 The winner earns 1, or with `gammons` a third of 1, of 2 for a gammon (the loser has borne nothing off), or of 3 for a
-backgammon (and has a checker on the bar or in the winner's home). No cube. A game of `max_plies` actions is a draw.
+backgammon (and has a checker on the bar or in the winner's home).
 
-Checkers are counted in binary across four words: bit p - 1 of word k is bit k of the number on point p. All points
-are looked at, and added to, by a few operations on words.
+Checkers are counted in binary across four words: bit p - 1 of word k is bit k of the number of checkers on point p. A
+few operations on words read, or add to, all points at once.
 """
 
 import dataclasses
@@ -54,7 +57,7 @@ class State:
 
 
 def side(counts: dict[int, int]) -> np.ndarray:
-    """Numbers of checkers by point -> u32[4]."""
+    """Packs the numbers of checkers by point into a `Side` u32[4]."""
     return np.array([sum((n >> k & 1) << p - 1 for p, n in counts.items()) for k in range(4)], np.uint32)
 
 
@@ -100,7 +103,7 @@ def number(checkers: Side) -> jax.Array:
 
 
 def highest(points: jax.Array) -> jax.Array:
-    """The highest bit alone, 0 of 0."""
+    """x with only its highest bit; 0 for 0."""
     for shift in (1, 2, 4, 8, 16):
         points |= points >> shift
     return points ^ points >> 1
@@ -116,7 +119,7 @@ def movable(mine: jax.Array, block: jax.Array, die: jax.Array) -> jax.Array:
 
 
 def followed(mover: Side, block: jax.Array, die: jax.Array, second: jax.Array) -> jax.Array:
-    """The points from which `die` may be played so that then `second` can be."""
+    """The points from which `die` may be played so that `second` can be played next."""
     mine = occupied(mover)
     several = mover[1] | mover[2] | mover[3]
     first = movable(mine, block, die)

@@ -1,7 +1,7 @@
 """Boards of up to 64 squares as sets of bits.
 
-Square b is bit b. A state holds a board as two words of 32 bits, u32[2], the low word first, as JAX has no wider ones
-unless told; the rules compute with one word of 64, `with_64_bits`, which takes half the operations.
+Square b is bit b. A state stores a board as two 32-bit words, u32[2], the low word first, because JAX has no 64-bit
+integers by default. The rules compute with one 64-bit word (`with_64_bits`), which takes half the operations.
 """
 
 import functools
@@ -16,8 +16,8 @@ ALL = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 def with_64_bits(f: Callable[..., Any]) -> Callable[..., Any]:
-    """f, in which integers may have 64 bits. There a Python number makes some of them (and a division of integers
-    floats of 64 bits), so what leaves f is given its type."""
+    """f with 64-bit integers enabled. Python numbers, and divisions of integers, are then 64-bit too, so f must set
+    the types of its results."""
 
     @functools.wraps(f)
     def call(*args, **named):
@@ -28,25 +28,23 @@ def with_64_bits(f: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def joined(words: jax.Array) -> jax.Array:
-    """u32[…, 2] -> u64[…]."""
+    """A board as words u32[…, 2] -> as one word u64[…]."""
     return words[..., 0].astype(jnp.uint64) | words[..., 1].astype(jnp.uint64) << 32
 
 
 def split(board: Any) -> Any:
-    """u64[…] -> u32[…, 2], of JAX or numpy.
-
-    No `bitcast_convert_type`: XLA makes one wrong of two, as where these words are taken apart into bytes.
-    """
+    """A board as one word u64[…] -> as words u32[…, 2], of JAX or numpy."""
     if isinstance(board, np.ndarray):
         return board[..., None].view(np.uint32)
+    # No `bitcast_convert_type`: XLA merges it wrongly with a second one that splits these words into bytes.
     return jnp.stack([board.astype(jnp.uint32), (board >> 32).astype(jnp.uint32)], -1)
 
 
 def packed(squares: np.ndarray) -> np.ndarray:
-    """bool[…, up to 64] -> u64[…], of numpy."""
+    """Squares bool[…, up to 64] -> a board u64[…], in numpy."""
     return (squares.astype(np.uint64) << np.arange(squares.shape[-1], dtype=np.uint64)).sum(-1, dtype=np.uint64)
 
 
 def bit(square: jax.Array) -> jax.Array:
-    """u64[…], the board with one bit; none for a square of 64 or more."""
+    """The board u64[…] with one bit set, or none for squares from 64 on."""
     return jnp.uint64(1) << square.astype(jnp.uint64)

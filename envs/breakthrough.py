@@ -1,5 +1,7 @@
-"""Breakthrough. Everything is seen by the mover, whose pieces move up: for player 1 the board is turned upside down
-(columns stay), in the observation and in the actions alike, so that a convolutional policy sees one direction only.
+"""Breakthrough, by the usual rules; capturing all pieces wins too. Captures are diagonal only.
+
+The board is always seen by the mover, whose pieces move up: for player 1 it is turned upside down (columns stay), in
+observation and actions alike, so that a convolutional policy sees one direction only.
 
 Action = (row·columns + column)·3 + direction, of the square a piece leaves, row 0 on top as the mover sees it;
 direction 0, 1, 2 = one row up and one column left, straight, one column right. Squares are written for both players as
@@ -28,7 +30,7 @@ class State:
 
 
 def cells(rows: jax.Array, columns: int) -> jax.Array:
-    """[rows] -> bool[rows, columns]."""
+    """Rows of bits [rows] -> squares bool[rows, columns]."""
     return (rows[:, None] >> np.arange(columns, dtype=rows.dtype)[None]) & 1 == 1
 
 
@@ -38,7 +40,7 @@ def mirror(observation: jax.Array) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Breakthrough(Env):
-    """A piece on the far row wins, and so does the capture of all pieces. Captures are diagonal; there is no draw."""
+    """A piece on the far row wins, as does the capture of all pieces. There is no draw."""
 
     rows: int = 8
     columns: int = 8
@@ -62,7 +64,7 @@ class Breakthrough(Env):
 
     @property
     def max_plies(self) -> int:
-        """Without a win the pieces of a side have rows - 2 and rows - 3 steps each."""
+        """The two rows of pieces of a side can take rows - 2 and rows - 3 steps each without winning."""
         return 2 * self.columns * (2 * self.rows - 5) + 1
 
     @property

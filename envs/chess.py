@@ -1,12 +1,13 @@
-"""Chess with all rules of FIDE. Moves are written as in UCI (`e2e4`, `e7e8q`), positions as FEN.
+"""Chess by the rules of FIDE. Moves are written as in UCI (`e2e4`, `e7e8q`), positions as FEN.
 
-Actions are AlphaZero's 8×8×73 = 4672 in the mover's view (planes: `envs.chess_moves`). Draws: stalemate, the third
-occurrence of a position and the 50-move rule (100 plies; both at once, nobody has to claim), insufficient material
-as in python-chess, and the end of `max_plies`. Mate comes before all of them.
+Rule differences: the third occurrence of a position and the 50-move rule (100 plies) end the game at once; nobody has
+to claim them. Other draws are stalemate, insufficient material as in python-chess, and a game of `max_plies`. Mate
+comes before all draws.
 
-A position has occurred before if pieces, mover, castling rights and legal en passant captures are the same. They are
-compared by 64-bit fingerprints of the positions since the last capture or pawn move, kept in the state by the value
-that the 50-move clock had.
+Actions are AlphaZero's 8×8×73 = 4672 in the mover's view (planes: `envs.chess_moves`).
+
+A position repeats another if pieces, mover, castling rights and legal en passant captures are the same. The state
+stores 64-bit fingerprints of the positions since the last capture or pawn move, indexed by the 50-move clock.
 """
 
 import dataclasses
@@ -49,14 +50,14 @@ class State:
 
 
 def men(board: jax.Array) -> jax.Array:
-    """u32[4, 2] -> u64[12], the kinds of the mover, then of the other."""
+    """A board u32[4, 2] -> bitboards u64[12]: the six kinds of pieces of the mover, then of the other player."""
     mine, *kinds = joined(board)
     kinds = functools.reduce(jnp.bitwise_and, [jnp.where(has, x, ~x) for has, x in zip(HAS, kinds, strict=True)])
     return jnp.concatenate([kinds & mine, kinds & ~mine])
 
 
 def repeats(state: State) -> jax.Array:
-    """u8[], how often the position has occurred before."""
+    """How often the position has occurred before, u8[]."""
     index = jnp.arange(CLOCK, dtype=jnp.uint8)
     here = jnp.where(index == state.clock, state.seen, 0).sum(-1, dtype=jnp.uint32)
     same = (state.seen == here[:, None]).all(0) & (index < state.clock)
@@ -65,7 +66,7 @@ def repeats(state: State) -> jax.Array:
 
 @with_64_bits
 def settled(state: State, max_plies: int) -> State:
-    """Enters the position into `seen`, drops an en passant right that nobody can use, and finds the end of the game."""
+    """Adds the position to `seen`, drops an en passant right without a legal move, and ends the game if it is over."""
     moves = rules.legal_moves(state.board, state.castling, state.file)
     file = jnp.where(moves.en_passant, state.file, NO_FILE).astype(jnp.uint8)
     mark = rules.fingerprint(state.board, state.castling, file, state.player)
@@ -81,12 +82,12 @@ def settled(state: State, max_plies: int) -> State:
 
 @with_64_bits
 def planes(state: State) -> jax.Array:
-    """u8[rank, plane], a bit for each file: the planes of an observation as yes or no."""
+    """The binary planes of an observation, u8[rank, plane] with a bit for each file."""
     flags = [repeats(state) > 0, *(state.castling >> i & 1 == 1 for i in range(4)), state.player == 1]
     full = jnp.where(jnp.stack([*flags, *[jnp.bool(True)] * 2]), ALL, 0)
     past = [] if state.past is None else [men(board) for board in state.past]
     passed = rules.behind(state.file)[None]
-    return rules.by_rank(backend.alone(jnp.concatenate([men(state.board), passed, full, *past])))
+    return rules.by_rank(backend.materialized(jnp.concatenate([men(state.board), passed, full, *past])))
 
 
 @jax.jit

@@ -31,7 +31,7 @@ K_SIDE, Q_SIDE = 1, 2  # castling rights of the mover; those of the other are fo
 
 
 def rotate(board: Any, amount: Any) -> jax.Array:
-    """Every bit moved up by `amount` u64 squares (1 to 63, one a lane), around the end of the board."""
+    """The board rotated up by `amount` u64 squares (1 to 63, one for each lane); bits wrap around its end."""
     return board << amount | board >> 64 - amount
 
 
@@ -44,7 +44,8 @@ WALKS = [[(k * x, k * y) for x, y in RAYS] for k in range(1, 8)]  # by distance 
 
 
 class Leap(NamedTuple):
-    """Steps, one a lane: how far in squares modulo 64, and where they arrive and start without leaving the board."""
+    """Steps, one for each lane: the distance in squares modulo 64, and the squares where a step on the board can arrive
+    and start."""
 
     up: np.ndarray  # u64[…]
     down: np.ndarray  # u64[…]  the same backwards
@@ -52,16 +53,16 @@ class Leap(NamedTuple):
     start: np.ndarray  # u64[…]
 
     def forth(self, board: Any) -> jax.Array:
-        """Where the pieces on `board` arrive."""
+        """The squares that the pieces on `board` step to."""
         return rotate(board, self.up) & self.arrive
 
     def back(self, board: Any) -> jax.Array:
-        """Where pieces start that arrive on `board`."""
+        """The squares from which a step arrives on `board`."""
         return rotate(board, self.down) & self.start
 
 
 def leap(steps) -> Leap:
-    """From (files, ranks) of each lane, […, 2]."""
+    """The steps by (files, ranks) of each lane, […, 2]."""
     files, ranks = np.moveaxis(np.array(steps)[..., None], -2, 0)  # [..., 1]
     file, rank = np.arange(64) % 8, np.arange(64) // 8
 
@@ -143,7 +144,7 @@ def unpack(board: jax.Array) -> Pieces:
 
 
 def mirrored(boards: jax.Array) -> jax.Array:
-    """u32[…, 4, 2] as the other player sees it: the bytes of each 64 bits reversed, and the men of the other."""
+    """The board u32[…, 4, 2] as the other player sees it: ranks (bytes of 64 bits) reversed, colours exchanged."""
     x = boards[..., ::-1]
     x = x << 16 | x >> 16
     x = (x & np.uint32(0x00FF00FF)) << 8 | (x >> 8) & np.uint32(0x00FF00FF)
@@ -215,7 +216,7 @@ def legal_moves(board: jax.Array, castling: jax.Array, file: jax.Array) -> Moves
     origins = jnp.concatenate([first, second, jnp.zeros(40, jnp.uint64), hops, *low])
 
     def slide(carry: tuple[jax.Array, jax.Array], step: tuple[jax.Array, Leap]):
-        """`path`: the starts from which all squares before this step are empty."""
+        """`path`: starting squares from which all squares before this step are empty."""
         path, origins = carry
         k, leap = step
         here = path & leap.back(goal) | jax.lax.dynamic_slice(origins, (8 * k,), (8,))
@@ -243,13 +244,13 @@ FILES = (1 << np.arange(8)).astype(np.uint8)[:, None]  # [8, 1]
 
 
 def by_rank(boards: jax.Array) -> jax.Array:
-    """u64[K] -> u8[8, K], a bit for each file."""
+    """Bitboards u64[K] -> ranks u8[8, K] with a bit for each file."""
     return jax.lax.bitcast_convert_type(boards, jnp.uint8).T
 
 
 def spread(boards: jax.Array) -> jax.Array:
-    """u64[K] -> bool[8·8·K], in the order of rank, file and K."""
-    return backend.alone(by_rank(boards)[:, None] & FILES[None] != 0).reshape(-1)
+    """Bitboards u64[K] -> bool[8·8·K], in the order rank, file, K."""
+    return backend.materialized(by_rank(boards)[:, None] & FILES[None] != 0).reshape(-1)
 
 
 @with_64_bits
@@ -311,7 +312,7 @@ KEYS = np.random.default_rng(0).integers(1 << 32, size=(2, 9), dtype=np.uint32)
 
 
 def fingerprint(board: jax.Array, castling: jax.Array, file: jax.Array, player: jax.Array) -> jax.Array:
-    """u32[2], 64 bits that tell positions apart: two sums of well mixed words, each under its own key."""
+    """A 64-bit hash u32[2] of a position: two sums of mixed words, each with its own keys."""
     rest = castling.astype(jnp.uint32) | file.astype(jnp.uint32) << 8 | player.astype(jnp.uint32) << 16
     x = jnp.concatenate([board.reshape(8), rest[None]])[None] ^ KEYS
     for multiplier in (0x7FEB352D, 0x846CA68B, 0x9E3779B1):

@@ -1,7 +1,7 @@
-"""Connect Four, 6 rows × 7 columns. Action = column; columns are written 1 to 7.
+"""Connect Four, 6 rows × 7 columns. The usual rules, without differences.
 
-A player's stones are seven bytes, one a column, bit r = row r from the bottom: four in a row in any direction is
-three shifts or three slices of them.
+Action = column; columns are written 1 to 7. A player's stones are seven bytes, one for each column; bit r is row r from
+the bottom. Four in a row in any direction are found by three shifts or slices.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ class State:
 
 
 def has_four(stones: jax.Array) -> jax.Array:
-    """u8[7] columns of one player -> bool[]."""
+    """Whether the columns u8[7] of one player have four in a row, bool[]."""
     vertical = stones & stones >> 1 & stones >> 2 & stones >> 3
     a, b, c, d = stones[:4], stones[1:5], stones[2:6], stones[3:]
     level = a & b & c & d
@@ -38,7 +38,7 @@ def has_four(stones: jax.Array) -> jax.Array:
 
 
 def cells(stones: jax.Array) -> jax.Array:
-    """u8[7, …] -> bool[6, 7, …], top row first."""
+    """Columns u8[7, …] -> cells bool[6, 7, …], top row first."""
     rows = np.arange(ROWS - 1, -1, -1, dtype=np.uint8).reshape(ROWS, *[1] * stones.ndim)
     return stones[None] >> rows & 1 == 1
 
@@ -62,7 +62,8 @@ class ConnectFour(Env):
     def step(self, state: State, action: jax.Array) -> State:
         here = (jnp.arange(COLUMNS) == action) & ~state.terminated
         taken = state.stones[0] | state.stones[1]
-        placed = jnp.where(here, taken + 1, 0)  # a column is 0..01..1: +1 is the next row
+        # A column is 0…01…1, so + 1 sets the next row.
+        placed = jnp.where(here, taken + 1, 0)
         mine = jnp.where(state.player == 0, state.stones[0], state.stones[1]) | placed
         stones = jnp.where(jnp.arange(2, dtype=jnp.int8)[:, None] == state.player, mine[None], state.stones)
         won = has_four(mine) & ~state.terminated

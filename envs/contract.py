@@ -21,7 +21,7 @@ STARTS = 256  # first positions among which a symmetric copy of a first position
 
 
 class Trace(NamedTuple):
-    """Random games. Rules are named by what is said when they are broken."""
+    """Random games. The name of a rule is the message for when it is broken."""
 
     states: Any  # [T, G, …]  before each ply; T = max_plies + 1
     actions: jax.Array  # i32[T, G]
@@ -137,7 +137,7 @@ def check_symmetries(env: Env) -> None:
 
 
 def check_execution(env: Env, seed: int) -> None:
-    """The same results called twice, compiled or not, alone or in a batch."""
+    """Results are equal when called twice, compiled or not, with or without a batch."""
 
     def everything(key, action):
         state = env.init(key)
@@ -266,7 +266,7 @@ def symmetry_rules(env: Env, state: State, copies: State, known: jax.Array) -> d
 
 
 def matching_outcome(env: Env, logit: jax.Array, copy: State, wanted: jax.Array) -> State:
-    """The copy after that outcome, as probable as `logit`, which makes it look like `wanted`."""
+    """The copy after an outcome as probable as `logit` that makes it look like `wanted`."""
     after = jax.vmap(env.resolve, (None, 0))(copy, jnp.arange(env.num_outcomes))
     alike = (jax.vmap(env.observe)(after) == wanted[None]).reshape(env.num_outcomes, -1).all(-1)
     best = jnp.argmax(alike & (jnp.abs(env.outcome_logits(copy) - logit) < 1e-5))
@@ -296,14 +296,14 @@ def chance_rules(
 
 
 def sample_positions(trace: Trace) -> list[tuple[State, jax.Array]]:
-    """(state, action played) from the begin, the middle and the end of some games."""
+    """(state, action played) from the beginning, middle and end of some games."""
     plies = trace.states.terminated.argmax(0)  # [G] length of each game
     picks = [(ply, g) for g, n in enumerate(plies[:6]) for ply in sorted({0, n // 3, n // 2, n - 1, n})]
     return [(jax.tree.map(lambda x: jnp.asarray(x[p]), trace.states), jnp.asarray(trace.actions[p])) for p in picks]  # noqa: B023
 
 
 def check_state_is_small(env: Env, positions: list[tuple[State, jax.Array]]) -> None:
-    """The search keeps a state for every node: packed, and nothing in it that can be computed."""
+    """The state is packed and holds nothing that can be computed: the search stores one for every node."""
     live = jax.tree.map(lambda *leaves: np.stack(leaves), *(state for state, _ in positions if not state.terminated))
     seen, legal = jax.jit(lambda s: (jax.vmap(env.observe)(s), jax.vmap(env.legal_actions)(s)))(live)
     for path, leaf in jax.tree.leaves_with_path(live):
@@ -323,7 +323,7 @@ def check_state_is_small(env: Env, positions: list[tuple[State, jax.Array]]) -> 
 
 
 def check_text(env: Env, state: State) -> None:
-    """to_text and from_text are inverse; what is no position is refused; to_svg gives XML."""
+    """to_text and from_text are inverse; text that is no position is refused; to_svg gives XML."""
     text = env.to_text(state)
     again = env.from_text(text)
     for path, leaf in jax.tree.leaves_with_path(state):

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.backend import alone
+from envs.backend import materialized
 
 State = Any
 Symmetry = tuple[Callable[[jax.Array], jax.Array], np.ndarray]
@@ -77,8 +77,8 @@ class Env:
         """
         return (identity_symmetry(self.num_actions),)
 
-    # Host side: text in and out. Illegal input raises ValueError naming it. The end of a game of two players is read
-    # with its rewards; what one player earned on the way is not in a position.
+    # Text in and out, on the host. Illegal input raises ValueError naming it. A finished two-player game is read with
+    # its rewards; the score of a one-player game is not part of a position.
 
     def action_to_str(self, state: State, action: int) -> str:
         raise NotImplementedError
@@ -93,12 +93,12 @@ class Env:
         raise NotImplementedError
 
     def to_board(self, state: State) -> str:
-        """The position for a person at a terminal, the squares named as moves name them; nothing reads it back."""
+        """The position for display in a terminal, with the names of squares; it is never parsed."""
         return self.to_text(state)
 
     def to_svg(self, state: State, before: State | None = None) -> str:
-        """A drawing that marks the last move. Where the state does not tell it, it is what has changed since `before`,
-        the position before it; without one nothing is marked."""
+        """An SVG drawing that marks the last move. Where the state does not store that move, it is found by comparison
+        with the position `before` it; without one nothing is marked."""
         raise NotImplementedError
 
     # Chance, for games with num_outcomes > 0.
@@ -108,11 +108,11 @@ class Env:
         raise NotImplementedError
 
     def resolve(self, state: State, outcome: jax.Array) -> State:
-        """Settles the outcome; leaves player and rewards, may set terminated; identity if none is due."""
+        """Applies the outcome; keeps player and rewards, may set terminated; identity if none is due."""
         return state
 
     def advance(self, state: State, action: jax.Array, key: jax.Array) -> State:
-        """`step`, then a sampled chance outcome where one is due: the next decision of any game."""
+        """`step`, then a sampled chance outcome where one is due: the next decision, in any game."""
         return advance_and_tell(self, state, action, key)[0]
 
 
@@ -121,9 +121,9 @@ def identity_symmetry(num_actions: int) -> Symmetry:
 
 
 def square_symmetries(size: int, extra_actions: int = 0) -> tuple[Symmetry, ...]:
-    """The eight of the square, identity first: k quarter turns, after a left-right mirror or not.
+    """The eight symmetries of a square, identity first: k quarter turns, after a left-right mirror or not.
 
-    For observations [size, size, ...] and actions row·size + column, followed by `extra_actions` (a pass) that stay.
+    For observations [size, size, ...] and actions row·size + column, then `extra_actions` (a pass) that stay fixed.
     """
     return tuple(_square_symmetry(size, extra_actions, turns, mirror) for mirror in (False, True) for turns in range(4))
 
@@ -141,8 +141,8 @@ def _square_symmetry(size: int, extra_actions: int, turns: int, mirror: bool) ->
 
 
 def direction_symmetries() -> tuple[Symmetry, ...]:
-    """The eight of the square for actions 0 left, 1 up, 2 right, 3 down: quarter turns to the left, plain and after a
-    mirror."""
+    """The eight symmetries of a square for actions 0 left, 1 up, 2 right, 3 down: quarter turns to the left, plain and
+    after a mirror."""
     plain, flipped = np.arange(4, dtype=np.int32), np.array([2, 1, 0, 3], np.int32)
     return tuple(
         (lambda view, k=k, side=side: jnp.rot90(view[:, ::side], k), (actions - k) % 4)
@@ -157,20 +157,20 @@ def random_action(key: jax.Array, legal: jax.Array) -> jax.Array:
 
 
 def sample_outcome(key: jax.Array, logits: jax.Array) -> jax.Array:
-    """i32[], drawn from log-probabilities f32[K] with one random number (`categorical` takes K, and logs of them)."""
+    """An outcome i32[] drawn from log-probabilities f32[K] with one random number; `categorical` draws K of them."""
     total = jnp.cumsum(jnp.exp(logits))
     return jnp.argmax(total > jax.random.uniform(key) * total[-1]).astype(jnp.int32)
 
 
 def earned(lead: Any, player: int = 0) -> jax.Array:
-    """f32[2] rewards of two players, of whom `player` earns `lead` (a win: 1 or True) and the other loses it."""
+    """Rewards f32[2] of two players: `player` earns `lead` (1 or True for a win) and the other loses it."""
     lead = float(lead) * (1 - 2 * player)
-    return jnp.array([lead or 0.0, -lead or 0.0], jnp.float32)  # 0, not -0
+    # `or` turns -0 into 0.
+    return jnp.array([lead or 0.0, -lead or 0.0], jnp.float32)
 
 
 def where(condition: jax.Array, on_true: Any, on_false: Any) -> Any:
-    """`jnp.where` of arrays or whole states as an operation of the program. That one is a call, and many calls take
-    longer to trace, to lower and to compile than what is called."""
+    """`jnp.where` of arrays or whole pytrees, without its `jit`: many nested calls take long to trace and compile."""
 
     def select(x: Any, y: Any) -> jax.Array:
         shape, dtype = jnp.broadcast_shapes(condition.shape, jnp.shape(x), jnp.shape(y)), jnp.result_type(x, y)
@@ -181,8 +181,8 @@ def where(condition: jax.Array, on_true: Any, on_false: Any) -> Any:
 
 
 def appended(legal: jax.Array, last: jax.Array) -> jax.Array:
-    """bool[N], bool[] -> bool[N + 1]."""
-    return alone(jnp.append(legal, last))
+    """The mask bool[N] followed by `last` bool[] -> bool[N + 1]."""
+    return materialized(jnp.append(legal, last))
 
 
 def auto_reset(env: Env, state: State, key: jax.Array) -> State:
@@ -191,7 +191,7 @@ def auto_reset(env: Env, state: State, key: jax.Array) -> State:
 
 
 def parse_action(env: Env, state: State, text: str) -> int:
-    """The legal action that `action_to_str` writes as `text` (case and outer spaces ignored).
+    """The legal action that `action_to_str` writes as `text`; case and outer spaces are ignored.
 
     Raises:
         ValueError: naming the move and what would be legal.
@@ -206,7 +206,7 @@ def parse_action(env: Env, state: State, text: str) -> int:
 
 
 def advance_and_tell(env: Env, state: State, action: jax.Array, key: jax.Array) -> tuple[State, jax.Array]:
-    """`step`, then a sampled outcome where one is due -> (state, outcome i32[], -1 where none was due)."""
+    """`step`, then a sampled outcome where one is due. Returns the state and the outcome i32[], -1 if none was due."""
     state = env.step(state, action)
     if not env.num_outcomes:
         return state, jnp.int32(-1)
@@ -216,19 +216,21 @@ def advance_and_tell(env: Env, state: State, action: jax.Array, key: jax.Array) 
 
 @functools.cache
 def begins_alike(env: Env) -> bool:
-    """Whether all games begin in one position: no roll, no drawn place."""
+    """Whether all games begin in the same position, with nothing drawn at random."""
     return len({env.to_text(env.init(jax.random.key(seed))) for seed in range(8)}) == 1
 
 
 def random_opening(env: Env, key: jax.Array, plies: int) -> tuple[State, jax.Array]:
-    """A new game after 0 to `plies` (uniform) random legal plies, and their number i32[]; it never ends the game."""
+    """A new game after 0 to `plies` random legal plies, and their number i32[], uniformly drawn. No game ends in it."""
     _, state, moves, _ = opening_moves(env, key, plies)
     return state, (moves >= 0).sum(dtype=jnp.int32)
 
 
 def opening_moves(env: Env, key: jax.Array, plies: int) -> tuple[State, State, jax.Array, jax.Array]:
-    """A random opening: its first and last position, its moves and the outcomes of chance after them, i32[plies] both,
-    -1 after the last (and where no outcome was due)."""
+    """A random opening: its first and last position, its moves i32[plies] and the outcomes after them i32[plies].
+
+    Both are -1 after the last move, outcomes also where none was due.
+    """
     first, length, moves = jax.random.split(key, 3)
     wanted = jax.random.randint(length, (), 0, plies + 1)
     start = env.init(first)

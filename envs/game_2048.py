@@ -1,11 +1,11 @@
-"""2048 for one player: slide the tiles of a 4 × 4 board, equal ones merge, then a 2 or a 4 appears.
+"""2048 for one player: slide the tiles of a 4 × 4 board, equal tiles merge, then a 2 or a 4 appears.
 
 Actions 0 left, 1 up, 2 right, 3 down, as in Pgx; legal where they change the board. The reward of a step is the sum
 of the tiles that it makes. Outcome = 2 · square + (the tile is a 4), square = 4 · row + column: an empty square drawn
 uniformly, a 2 with probability 0.9. The game ends when nothing moves, or after `max_plies` moves.
 
-A tile is its exponent in four bits (0 empty, 1 the tile 2, …). Two words hold the upper and the lower half of the
-board, so that all rows slide at once by shifts and masks, and XLA computes many games in one vector.
+A tile is stored as its exponent in four bits (0 empty, 1 the tile 2, …). Two words hold the upper and lower half of the
+board, so that shifts and masks slide all rows at once.
 """
 
 import dataclasses
@@ -41,7 +41,7 @@ class State:
 
 
 def exponents(state: State) -> jax.Array:
-    """u32[16], row by row."""
+    """Exponents u32[16], row by row."""
     halves = jnp.stack([state.upper, state.lower])
     return (halves[:, None] >> np.arange(0, 32, 4, dtype=np.uint32)[None] & 15).reshape(16)
 
@@ -66,14 +66,14 @@ def mirror(word: jax.Array) -> jax.Array:
 
 
 def closed(rows: jax.Array, column: int, hole: jax.Array) -> jax.Array:
-    """Moves what is right of `column` one to the left, over it, in the rows whose lowest bit is set in `hole`."""
+    """Moves all tiles right of `column` one to the left, in the rows whose lowest bit is set in `hole`."""
     kept = ROW * ((1 << 4 * column) - 1)
     moved = rows & kept | rows >> 4 & (ROW * 0x0FFF & ~kept)
     return rows ^ (rows ^ moved) & hole * 0xFFFF
 
 
 def slide(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Slides two rows to the left -> (rows, sum of the tiles made u32[])."""
+    """Slides two rows to the left. Returns them and the sum of the merged tiles u32[]."""
     for column in (2, 1, 0):
         rows = closed(rows, column, ~occupied(rows) >> 4 * column & ROW)
     points = jnp.uint32(0)
@@ -86,7 +86,7 @@ def slide(rows: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def move(board: Board, action: jax.Array) -> tuple[Board, jax.Array]:
-    """The board before a tile appears, and the sum of the tiles made u32[]."""
+    """The board after sliding, before a tile appears, and the sum of the merged tiles u32[]."""
 
     def turned(board: Board) -> Board:
         upper, lower = transpose(board)
@@ -100,7 +100,7 @@ def move(board: Board, action: jax.Array) -> tuple[Board, jax.Array]:
 
 
 def movable(board: Board) -> list[jax.Array]:
-    """Four bool[]: which actions change the board. Some tile has an empty neighbour, or an equal one, on that side."""
+    """The actions that change the board, four bool[]: some tile has an empty or equal neighbour on that side."""
     upper, lower = board
     inner = ROW * 0x0111  # columns 0–2
     across = (upper, upper >> 4, inner), (lower, lower >> 4, inner)
@@ -123,7 +123,7 @@ def stuck(board: Board) -> jax.Array:
 
 
 def spawn(board: Board, number: jax.Array) -> Board:
-    """Adds a tile drawn by a uniform number f32[] of [0, 1). The board has an empty square."""
+    """Adds a tile drawn by a uniform number f32[] in [0, 1). The board must have an empty square."""
     free = [~occupied(word) & EVERY for word in board]
     ranks = [word * EVERY for word in free]  # in each square: how many are free up to it, in its half
     above, below = (word >> 28 for word in ranks)
@@ -136,7 +136,7 @@ def spawn(board: Board, number: jax.Array) -> Board:
 
 
 def settled(state: State, board: Board) -> State:
-    """The state after its chance outcome, which makes `board` of an afterstate's."""
+    """The state after the chance outcome that makes `board` from the board of the afterstate."""
     upper, lower = board
     after = dataclasses.replace(state, upper=upper, lower=lower, terminated=stuck(board), chance=jnp.bool(False))
     return where(state.chance, after, state)
@@ -189,7 +189,7 @@ class Game2048(Env):
         return settled(state, (state.upper | jnp.where(lower, 0, tile), state.lower | jnp.where(lower, tile, 0)))
 
     def advance(self, state: State, action: jax.Array, key: jax.Array) -> State:
-        """As in `Env`, without the 32 probabilities."""
+        """As in `Env`, but without computing the 32 probabilities."""
         state = self.step(state, action)
         return settled(state, spawn((state.upper, state.lower), jax.random.uniform(key)))
 
@@ -199,7 +199,7 @@ class Game2048(Env):
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The eight of the square."""
+        """The eight symmetries of the square."""
         return direction_symmetries()
 
     def action_to_str(self, state: State, action: int) -> str:
@@ -240,7 +240,7 @@ class Game2048(Env):
 
 
 def slid(row: list[int]) -> list[int]:
-    """Exponents after they have slid to the left; those of the tiles just made with a minus."""
+    """Exponents after a slide to the left; those of merged tiles are negative."""
     tiles, found = [e for e in row if e], []
     while tiles:
         merge = tiles[:1] == tiles[1:2]

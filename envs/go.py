@@ -1,10 +1,12 @@
 """Go on 5×5 to 19×19 boards, area scoring (Tromp-Taylor: https://tromp.github.io/go.html).
 
+Rule differences: unlike in Tromp-Taylor, suicide is illegal, as in Pgx, open_spiel and the rules of most countries.
+`ko="simple"` forbids only the immediate recapture of a ko; `ko="positional"` forbids every move that repeats an earlier
+whole-board position (Tromp-Taylor's rule 6). A pass is always legal. Two successive passes end the game, as does the
+move cap.
+
 Action = row · size + column, top row first; size² is the pass. Vertices as in GTP: columns a, b, … without i, rows
-from the bottom. Two passes in succession end the game, as does the move cap. Unlike Tromp-Taylor, suicide is illegal,
-as in Pgx, open_spiel and the rules of most countries. `ko="simple"` forbids to recapture a ko at once, nothing else;
-`ko="positional"` forbids every move that makes an earlier whole-board position again (Tromp-Taylor's rule 6). A pass
-is always legal.
+from the bottom.
 
 Letters: n size, N = n², H earlier positions seen, M = max_plies.
 """
@@ -17,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.backend import alone
+from envs.backend import materialized
 from envs.core import Env, Symmetry, appended, earned, parse_action, square_symmetries
 from envs.go_board import area, label_type, legal_points, packed, place, points, rows, stones_of, wall
 from envs.go_superko import board_hash, repeating
@@ -80,7 +82,7 @@ class Go(Env):
 
     @property
     def packed(self) -> bool:
-        """Superko needs the hash of every earlier position."""
+        """False with superko, which stores the hash of every earlier position."""
         return self.ko == "simple"
 
     def __post_init__(self):
@@ -173,8 +175,8 @@ class Go(Env):
         point = np.pad(np.arange(n * n).reshape(n, n), ((0, 0), (0, 1))).reshape(-1)
         kind = jnp.where(board == 0, jnp.where(point == state.ko, KO, 0), jnp.where(mine, MINE, OTHER))
         kind = kind.astype(jnp.uint8) | jnp.where(state.player == 1, WHITE, 0).astype(jnp.uint8)
-        kind = alone(points(kind, n).reshape(-1, 1))
-        planes = alone((kind >> np.arange(4, dtype=np.uint8)[None] & 1).astype(jnp.float32)).reshape(n, n, 4)
+        kind = materialized(points(kind, n).reshape(-1, 1))
+        planes = materialized((kind >> np.arange(4, dtype=np.uint8)[None] & 1).astype(jnp.float32)).reshape(n, n, 4)
         if state.past is None:
             return planes
         past = jnp.where(state.player == 0, state.past, state.past[:, ::-1]).reshape(-1, n)  # [2H, n]
@@ -183,7 +185,7 @@ class Go(Env):
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The eight of the square; the pass stays."""
+        """The eight symmetries of the square; the pass stays."""
         return square_symmetries(self.size, extra_actions=1)
 
     def action_to_str(self, state: State, action: int) -> str:

@@ -1,13 +1,12 @@
 """Boards of Go: stones, chains, captures, area.
 
-How a move costs no loop. The state keeps a label at each stone, the same for all stones of a chain, so a chain is one
-compare; and the set of chains in atari, which tells at once what a move captures and which moves are suicide. A move
-changes these only for the chains beside it, whose liberties are counted, and for chains beside a captured chain,
-which are not in atari any more: they have gained a liberty, and one whose last liberty was the move itself is joined
-by it.
+A move needs no loop. The state stores a label for each stone, equal within a chain, so one comparison finds a chain. It
+also stores the set of chains in atari, which says what a move captures and which moves are suicide. A move changes that
+set in two ways: the liberties of the chains beside the move are counted, and chains beside a captured chain leave the
+set, because they have gained a liberty. (A chain whose last liberty was the move itself is joined by it.)
 
-Letters: n size, N = n². `x` is bordered, [(n+2)·(n+1)], so that neighbours are slices; what is about its interior rows
-is [n·(n+1)], the last column to be ignored.
+Letters: n size, N = n². A bordered array `x` is [(n+2)·(n+1)], so that neighbours are slices. Its interior rows are
+[n·(n+1)]; their last column is to be ignored.
 """
 
 import functools
@@ -19,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from envs import backend
-from envs.backend import alone
+from envs.backend import materialized
 
 
 def label_type(n: int) -> type:
@@ -32,17 +31,17 @@ def wall(x: Any) -> np.ndarray:
 
 
 def nothing(x: jax.Array) -> np.ndarray:
-    """A label that no point has."""
+    """A label that no point has, for points outside every chain."""
     return np.array(np.iinfo(x.dtype).max, x.dtype)
 
 
 def rows(x: jax.Array, n: int) -> jax.Array:
-    """Bordered -> interior rows."""
+    """Bordered [(n+2)·(n+1)] -> interior rows [n·(n+1)]."""
     return x[n + 1 : -n - 1]
 
 
 def points(x: jax.Array, n: int) -> jax.Array:
-    """Interior rows -> [n, n]."""
+    """Interior rows [n·(n+1)] -> points [n, n]."""
     return x.reshape(n, n + 1)[:, :n]
 
 
@@ -61,14 +60,14 @@ def stones_of(label: Any, player: Any) -> Any:
 
 
 def point_set(root: jax.Array, member: jax.Array, words: int) -> jax.Array:
-    """The points root[…] for which member[…], as bits u32[words]."""
+    """The set, as bits u32[words], of the points root[…] where member[…]."""
     word = np.arange(words, dtype=np.uint32).reshape(-1, *[1] * root.ndim)
     bits = jnp.where(member[None] & (root[None] >> 5 == word), jnp.uint32(1) << (root & 31)[None], np.uint32(0))
     return lax.reduce(bits, np.uint32(0), lax.bitwise_or, tuple(range(1, bits.ndim)))
 
 
 def is_in(root: jax.Array, words: jax.Array) -> jax.Array:
-    """Whether each point is in a `point_set`; selects, as they vectorise where a gather does not."""
+    """Whether each point is in a `point_set`. Selects vectorise; a gather does not."""
     word = words[0]
     for i in range(1, len(words)):
         word = jnp.where(root >> 5 == i, words[i], word)
@@ -76,14 +75,14 @@ def is_in(root: jax.Array, words: jax.Array) -> jax.Array:
 
 
 def count_to_two(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Adds eight counters that stop at two; bit i of the low byte: not none, of the high byte: two or more."""
+    """Adds eight counters that stop at two: bit i of the low byte means one or more, of the high byte two or more."""
     return a | b | (a & b) << 8
 
 
 def place(
     chains: jax.Array, atari: jax.Array, player: jax.Array, point: jax.Array, n: int
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Puts a stone at `point` (N: nowhere) -> (chains, atari, ko)."""
+    """Puts a stone at `point` (N: none). Returns chains, atari and the ko point."""
     played = point < n * n
     there = (point // n + 1) * (n + 1) + point % n
     label = jnp.where(played, chains[jnp.where(played, there, 0) + np.array([-n - 1, n + 1, -1, 1])], 0)
@@ -94,13 +93,13 @@ def place(
     alive = stone & ~own & ~captured
 
     # Each point as a byte: bit i = in the living enemy chain of neighbour i, 16 = in the chain just made, 32 = captured
-    code = alone(jnp.where(own, 16, jnp.where(captured, 32, np.array([1, 2, 4, 8]))).astype(jnp.uint8))
-    wanted = alone(jnp.where(stone, label, nothing(chains)))
+    code = materialized(jnp.where(own, 16, jnp.where(captured, 32, np.array([1, 2, 4, 8]))).astype(jnp.uint8))
+    wanted = materialized(jnp.where(stone, label, nothing(chains)))
     single = (2 * point + 1).astype(chains.dtype) + player.astype(chains.dtype)
     joined = functools.reduce(jnp.minimum, [*jnp.where(own, label, nothing(chains)), single])
     byte = functools.reduce(lax.bitwise_or, [jnp.where(chains == wanted[i], code[i], jnp.uint8(0)) for i in range(4)])
     byte = byte.at[jnp.where(played, there, len(chains))].set(np.uint8(16), mode="drop")
-    after = alone(jnp.where(byte & 32 != 0, 0, jnp.where(byte & 16 != 0, joined, chains)).astype(chains.dtype))
+    after = materialized(jnp.where(byte & 32 != 0, 0, jnp.where(byte & 16 != 0, joined, chains)).astype(chains.dtype))
 
     inside, near_byte, old = rows(byte, n), around(byte, n), rows(chains, n)
     empty = rows(after, n) == 0
@@ -125,11 +124,12 @@ def packed(chains: jax.Array, n: int) -> jax.Array:
 
 
 def area(stones: jax.Array, n: int) -> jax.Array:
-    """Stones and points reached by one player only, player 0's less player 1's, i32[]; u32[2, n] rows of stones.
+    """The area i32[] of player 0 less that of player 1, from rows of stones u32[2, n]: stones, and points that only one
+    player reaches.
 
-    A flood fill of both players at once, a row at a time: adding to a row of free points those reached carries along
-    each run to its end. Boards without stones need no turn of the loop, so only games that end cost anything. On an
-    accelerator a turn spreads eight times: there it is the look whether anything changed that costs.
+    A flood fill of both players at once, a row at a time: adding the reached points to a row of free points carries
+    along each run to its end. An empty board needs no step of the loop, so the caller passes one for games that go on.
+    On an accelerator a step spreads eight times, because the test for the end is what costs time.
     """
     free = ~(stones[0] | stones[1])[None] & np.uint32((1 << n) - 1)
     above, below = np.maximum(np.arange(n) - 1, 0), np.minimum(np.arange(n) + 1, n - 1)
@@ -139,7 +139,7 @@ def area(stones: jax.Array, n: int) -> jax.Array:
         new = reach
         for _ in range(8 if backend.accelerated() else 1):
             more = (new | new[:, above] | new[:, below] | new << 1 | new >> 1) & free
-            new = alone(((free + more) ^ free | more) & free | new)
+            new = materialized(((free + more) ^ free | more) & free | new)
         return new, (new != reach).any()
 
     reach, _ = lax.while_loop(lambda carry: carry[1], spread, (stones, (stones != 0).any()))
@@ -150,5 +150,5 @@ def area(stones: jax.Array, n: int) -> jax.Array:
 def legal_points(chains: jax.Array, atari: jax.Array, player: jax.Array, n: int) -> jax.Array:
     """bool[n, n]: empty, and beside an empty point, an own chain not in atari or an enemy chain in atari."""
     stone = (chains != 0) & (chains != wall(chains))
-    good = alone((chains == 0) | stone & (is_in(root(chains), atari) ^ stones_of(chains, player)))
-    return points(alone((rows(chains, n) == 0) & around(good, n)), n)
+    good = materialized((chains == 0) | stone & (is_in(root(chains), atari) ^ stones_of(chains, player)))
+    return points(materialized((rows(chains, n) == 0) & around(good, n)), n)

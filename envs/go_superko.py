@@ -1,4 +1,4 @@
-"""Positional superko of Go: which moves would make an earlier position again, found by the hashes of positions.
+"""Positional superko in Go: finds the moves that would repeat an earlier position, by hashes of positions.
 
 Letters: n size, N = n², M the longest game.
 """
@@ -21,7 +21,7 @@ def zobrist(n: int) -> np.ndarray:
 
 
 def board_hash(chains: jax.Array, n: int) -> jax.Array:
-    """u32[2] of the stones; 0 for the empty board. Two positions are taken for one with probability 2⁻⁶⁴."""
+    """Hash u32[2] of the stones; 0 for the empty board. Two positions collide with probability 2⁻⁶⁴."""
     board = points(rows(chains, n), n).reshape(-1)
     stones = [stones_of(board, np.int8(player))[None] for player in (0, 1)]
     bits = sum(jnp.where(on, zobrist(n)[i], np.uint32(0)) for i, on in enumerate(stones))
@@ -29,9 +29,9 @@ def board_hash(chains: jax.Array, n: int) -> jax.Array:
 
 
 def repeating(chains: jax.Array, atari: jax.Array, player: jax.Array, hashes: jax.Array, now: jax.Array, n: int):
-    """bool[n, n]: a stone there would make a position whose hash is in `hashes`; u32[2] `now` is the position's.
+    """bool[n, n]: points where a stone makes a position whose hash is in `hashes`; `now` u32[2] is the present one.
 
-    On a CPU two loops, each over vectors of points: as one reduction over [N, N] or [M, N] XLA takes six times longer.
+    On a CPU two loops over vectors of points: one reduction over [N, N] or [M, N] takes six times longer there.
     """
     board = points(rows(chains, n), n).reshape(-1)
     other = 1 - player

@@ -1,4 +1,4 @@
-"""Positions of Go as text, on the host: vertices, boards, what a drawn board says about chains and kos."""
+"""Positions of Go as text, on the host: vertices, boards, and the chains and kos of a board that was read."""
 
 import re
 from typing import Any
@@ -58,7 +58,7 @@ def beside(point: int, n: int) -> list[int]:
 
 
 def find_chains(stones: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """bool[2, n, n] -> the state's `chains` and `atari`."""
+    """The state's `chains` and `atari` for stones bool[2, n, n]."""
     n = stones.shape[1]
     owner = np.where(stones[0], 0, np.where(stones[1], 1, -1)).reshape(-1)
     label, atari = np.zeros(n * n, label_type(n)), np.zeros(-(-n * n // 32), np.uint32)

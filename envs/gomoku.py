@@ -1,6 +1,7 @@
-"""Gomoku (freestyle: five or more in a row win). Action = row·size + column, row 0 on top; written a1 from the bottom.
+"""Gomoku, freestyle: five or more in a row win, without the opening restrictions of Renju or swap rules.
 
-A player's stones are words, one a row, bit c = column c: five in a row in any direction is shifts and slices of rows.
+Action = row·size + column, row 0 on top; squares are written a1 from the bottom. A player's stones are one word a row,
+bit c = column c. Five in a row in any direction are found by shifts and slices.
 """
 
 import dataclasses
@@ -25,13 +26,13 @@ class State:
 
 
 def shifted(rows: jax.Array, down: int, right: int) -> jax.Array:
-    """The board [size] whose stone on (r, c) was on (r + down, c + right); nothing comes from beyond an edge."""
+    """The board [size] moved so that the stone on (r + down, c + right) is on (r, c); edges bring in empty squares."""
     rows = rows >> right if right >= 0 else rows << -right
     return jnp.pad(rows, (max(-down, 0), max(down, 0)))[max(down, 0) :][: rows.shape[0]] if down else rows
 
 
 def has_five(rows: jax.Array, exact: bool) -> jax.Array:
-    """Whether one player's stones [size] hold five in a row: five or more, or if `exact` five and no sixth."""
+    """Whether one player's stones [size] have five or more in a row; with `exact`, a row of exactly five."""
     found = jnp.zeros_like(rows)
     for down, right in ((0, 1), (1, 0), (1, 1), (1, -1)):
         twos = rows & shifted(rows, down, right)
@@ -43,13 +44,13 @@ def has_five(rows: jax.Array, exact: bool) -> jax.Array:
 
 
 def cells(rows: jax.Array) -> jax.Array:
-    """[size] -> bool[size, size]."""
+    """Rows [size] of bits -> squares bool[size, size]."""
     return (rows[:, None] >> np.arange(rows.shape[0], dtype=rows.dtype)[None]) & 1 == 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Gomoku(Env):
-    """Five in a row win. With `exact_five` a longer row does not, of either player. A full board is a draw."""
+    """Five in a row win. With `exact_five` a longer row wins for neither player. A full board is a draw."""
 
     size: int = 15
     exact_five: bool = False
@@ -102,7 +103,7 @@ class Gomoku(Env):
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The eight of the square."""
+        """The eight symmetries of the square."""
         return square_symmetries(self.size)
 
     def action_to_str(self, state: State | None, action: int) -> str:

@@ -1,14 +1,16 @@
 """Hex on a rhombus of n × n cells. Player 0 joins top and bottom, player 1 left and right; a full board has one winner.
 
-Action = row · n + column, written with TRMPH's coordinates: `a1` is the top left cell, letters are columns, numbers
-rows. With the swap rule, action n² (`swap`) is player 1's other possible first reply: the stone on the board becomes
-player 1's, mirrored at the main diagonal (row and column change places), and player 0 moves next. Mirrored it stands
-to player 1's edges as it stood to player 0's, so each player keeps both number and edges.
+Rule difference: with the swap rule, action n² (`swap`) is player 1's other possible first reply. Other implementations
+exchange the players' colours; here the stone becomes player 1's, mirrored at the main diagonal (row and column are
+exchanged), and player 0 moves next. It has the same place relative to player 1's edges as before to player 0's, so both
+players keep their number and their edges.
 
-Each stone carries the label of its group, so that a move is one comparison with the ≤ 3 groups that it joins, however
-they wind. The edges are groups too: FIRST (top, left) and SECOND (bottom, right); whoever joins them has won.
-Other groups are labelled by their smallest pair of neighbouring cells in a row: such cells, when one player owns both,
-are one group, so that no two groups of a player share a label. Labels thus depend on the position alone.
+Action = row · n + column, written in TRMPH's coordinates: `a1` is the top left cell, letters are columns, numbers rows.
+
+Each stone stores the label of its group, so a move compares labels with those of the at most 3 groups that it joins.
+The edges are groups too: FIRST (top, left) and SECOND (bottom, right); whoever joins them has won. Any other group has
+the number of its first pair of cells: cells 2k and 2k + 1 of a row are a pair. They are neighbours, so stones of one
+player on both belong to one group, and no two groups of a player share a label. Labels depend on the position alone.
 """
 
 import dataclasses
@@ -20,12 +22,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.backend import alone
+from envs.backend import materialized
 from envs.core import Env, Symmetry, appended, earned, identity_symmetry, parse_action
 from envs.text import letters, named_board, numbers
 
 FIRST, SECOND, PAIRS = 1, 2, 3  # labels of the two edges, and of the first pair of cells
-AROUND = ((-1, 0), (-1, 1), (0, 1), (1, 0), (1, -1), (0, -1))  # each of these touches the next
+AROUND = ((-1, 0), (-1, 1), (0, 1), (1, 0), (1, -1), (0, -1))  # clockwise: each touches the next
 
 
 @jax.tree_util.register_dataclass
@@ -40,7 +42,7 @@ class State:
 
 
 class Tables(NamedTuple):
-    """Facts of the cells; cell n² is nowhere: it has no neighbours, and no group has its label."""
+    """Constants of the cells. Cell n² is off the board: it has no neighbours, and no group has its label."""
 
     near: np.ndarray  # i16[n² + 1, 6]  neighbours in the order of AROUND, n² beyond the edge
     label: np.ndarray  # [2, n² + 1]  label of a lone stone, by player
@@ -62,25 +64,25 @@ def tables(n: int) -> Tables:
 
 
 def place(n: int, groups: jax.Array, player: jax.Array, cell: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Adds a stone of `player` on an empty cell (n²: no stone) -> (groups, whether it joins the edges, bool[])."""
+    """Adds a stone of `player` on an empty cell (n²: no stone). Returns the groups, and bool[]: edges joined."""
     table = tables(n)
     lone = jnp.asarray(table.label)[player, cell]
     around = groups.at[jnp.asarray(table.near)[cell]].get(mode="fill", fill_value=0)
     around = jnp.where(player == 0, around, -around)
-    # cells of two are neighbours: own stones on both are of one group
+    # The two cells of a pair here touch each other: own stones on both belong to one group.
     pairs = [jnp.maximum(around[i], around[i + 1]) for i in (0, 2, 4)]
-    labels = alone(jnp.stack([jnp.where(pair > 0, pair, lone) for pair in pairs] + [lone]))
+    labels = materialized(jnp.stack([jnp.where(pair > 0, pair, lone) for pair in pairs] + [lone]))
     joined = (labels == FIRST).any() & (labels == SECOND).any()
     side = jnp.where(player == 0, 1, -1).astype(groups.dtype)
     label = labels.min() * side
     changed = functools.reduce(jnp.logical_or, [groups == labels[i] * side for i in range(3)])
-    # The scatter keeps XLA from computing the groups once more for each number of the observation.
+    # The scatter keeps XLA from computing the groups again for each number of the observation.
     groups = jnp.where(changed, label, groups).at[cell].set(label, mode="drop", unique_indices=True)
     return groups, joined
 
 
 def groups_of(n: int, own: np.ndarray, player: int) -> np.ndarray:
-    """Labels of one player's stones, bool[n²] -> [n²], 0 elsewhere; once the edges are joined both are FIRST."""
+    """Labels [n²] of one player's stones bool[n²], 0 elsewhere. Once the edges are joined, both are FIRST."""
     table = tables(n)
     lone, none = table.label[player, :-1], table.label[player, -1]
     labels = np.where(own, lone, none)
@@ -117,7 +119,7 @@ class Hex(Env):
         cells, swap = self.cells, self.swap
         facts = {"num_actions": cells + swap, "max_plies": cells + swap, "max_legal": cells}
         for fact, value in (facts | {"observation_shape": (self.size, self.size, 3 + swap)}).items():
-            object.__setattr__(self, fact, value)  # the one way to set an attribute here: the class is frozen
+            object.__setattr__(self, fact, value)  # the class is frozen
 
     @property
     def cells(self) -> int:
@@ -139,7 +141,7 @@ class Hex(Env):
         return State(groups, last, plies, player, state.terminated | won, jnp.where(won, sign, 0.0))
 
     def may_swap(self, state: State) -> jax.Array:
-        """bool[]: player 1 is to reply to the first stone."""
+        """Whether player 1 is to reply to the first stone, bool[]."""
         return state.plies == 1
 
     def legal_actions(self, state: State) -> jax.Array:
@@ -154,9 +156,10 @@ class Hex(Env):
         """
         upright = state.player == 0
         mine = jnp.where(upright, state.groups, -state.groups)
-        planes = (mine > 0) | (mine < 0) << 1 | upright << 2 | self.may_swap(state) << 3  # bits: several times faster
-        bits = planes[:, None] >> np.arange(self.observation_shape[-1])[None] & 1  # than stacking planes
-        return alone(bits.astype(jnp.float32)).reshape(self.observation_shape)
+        # One bit a plane: several times faster than stacking planes.
+        planes = (mine > 0) | (mine < 0) << 1 | upright << 2 | self.may_swap(state) << 3
+        bits = planes[:, None] >> np.arange(self.observation_shape[-1])[None] & 1
+        return materialized(bits.astype(jnp.float32)).reshape(self.observation_shape)
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:

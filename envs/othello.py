@@ -1,7 +1,8 @@
-"""Othello on 8 × 8 or 6 × 6. Action = row·size + column, row 0 on top as a1 is; size² is the pass.
+"""Othello on 8 × 8 or 6 × 6, by the usual rules: only who cannot place a disc passes.
 
-A player's discs are a set of bits (`envs.bits`). The other's discs are flooded in a direction by shifts of the whole
-board, doubling the step.
+Action = row·size + column, row 0 on top, where a1 is; size² is the pass. A player's discs are a set of bits
+(`envs.bits`). Runs of the other player's discs in a direction are found by shifts of the whole board, in steps that
+double.
 """
 
 import dataclasses
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import backend
-from envs.backend import alone
+from envs.backend import materialized
 from envs.bits import bit, joined, packed, split, with_64_bits
 from envs.core import Env, Symmetry, earned, parse_action, square_symmetries
 from envs.svg import disc, dot, grid_board
@@ -30,8 +31,8 @@ class State:
 
 
 def directions(size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Shifts u64[4] and, for each, the squares where a disc can be outflanked along it, u64[4]. Each serves both
-    ways. A line that is flooded through such squares alone cannot run around an edge.
+    """Four directions as shifts u64[4], each used both ways, and the squares u64[4] where a disc can be outflanked
+    along each. A run inside these squares cannot wrap around an edge.
     """
     inner = np.zeros(size, bool)
     inner[1:-1] = True
@@ -41,22 +42,23 @@ def directions(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ways(start: jax.Array, other: jax.Array, inner: jax.Array, n: jax.Array):
-    """Up and down one direction: the other's discs that join on to `start`, and the squares one step further."""
+    """For both ways of a direction: the other's discs in a run from `start`, and the squares one step beyond them."""
     through = other & inner
     for shift in (jnp.left_shift, jnp.right_shift):
         run = through & shift(start, n)
         run |= through & shift(run, n)
         pairs = through & shift(through, n)
-        for _ in range(2):  # runs of up to 2, 4, 6 discs: no more fit between two others
+        # Runs of up to 2, 4, 6 discs; no more fit between two others.
+        for _ in range(2):
             run |= pairs & shift(run, 2 * n)
         yield run, shift(run, n)
 
 
 def gathered(size: int, found) -> jax.Array:
-    """u64[]: found(direction's shift, inner squares) over the four directions.
+    """The union u64[] of found(shift, inner squares) over the four directions.
 
-    A loop, not a chain of operations: XLA on CPU copies a chain of integer operations into every place that uses its
-    result, once for each square of a mask. A loop is computed once.
+    A loop on a CPU: XLA there copies a chain of integer operations into every use of its result, once for each square
+    of a mask, but computes a loop once. On accelerators the loop is unrolled.
     """
     shifts, inner = directions(size)
 
@@ -110,7 +112,7 @@ def finished(discs: jax.Array, size: int) -> jax.Array:
 def cells(boards: jax.Array, size: int) -> jax.Array:
     """u32[…, 2] -> bool[size², …].
 
-    By bytes and masks in three dimensions: ten times faster on CPU than 32 shifts of each word.
+    Uses bytes and masks in three dimensions, ten times faster on a CPU than 32 shifts of each word.
     """
     many = boards.shape[:-1]
     rows = jnp.moveaxis(jax.lax.bitcast_convert_type(boards, jnp.uint8).reshape(*many, 8), -1, 0)
@@ -120,7 +122,7 @@ def cells(boards: jax.Array, size: int) -> jax.Array:
 
 @dataclasses.dataclass(frozen=True)
 class Othello(Env):
-    """Nobody may pass who can place a disc. The game ends when neither can; more discs win."""
+    """A player who can place a disc may not pass. The game ends when neither can; the player with more discs wins."""
 
     size: int = 8
 
@@ -141,7 +143,7 @@ class Othello(Env):
 
     @property
     def max_plies(self) -> int:
-        """Every square but four is filled; a game has no two passes in a row, nor one at its begin or end."""
+        """All squares but four get filled; no game has two passes in a row, or one at its start or end."""
         return 2 * self.max_legal - 1
 
     @property
@@ -179,7 +181,7 @@ class Othello(Env):
         found = moves(own, other, self.size)
         action = np.arange(self.num_actions, dtype=np.uint64)
         legal = jnp.where(action < self.size**2, found >> action & 1 == 1, found == 0)
-        return alone(state.terminated | legal)
+        return materialized(state.terminated | legal)
 
     def observe(self, state: State) -> jax.Array:
         """Planes: discs of the mover, discs of the other."""
@@ -187,8 +189,8 @@ class Othello(Env):
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The four of the square that keep the first position (the others exchange its colours: what they make of
-        a position never occurs)."""
+        """The four symmetries of the square that keep the first position. The others exchange its colours, and lead to
+        positions that never occur."""
         eight = square_symmetries(self.size, extra_actions=1)
         return tuple(eight[i] for i in (0, 2, 5, 7))
 

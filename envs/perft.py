@@ -23,9 +23,9 @@ KNOWN: dict[str, tuple[int, ...]] = {
 
 
 def perft(env: Env, state: Any, depth: int) -> int:
-    """Lines of `depth` plies from one position; a line that ends earlier is not counted.
+    """The number of lines of `depth` plies from one position; a line that ends earlier is not counted.
 
-    The last ply is counted by the legal actions, not played.
+    The last ply is not played: its legal actions are counted.
     """
     layer, count = jax.tree.map(lambda leaf: np.asarray(leaf)[None], state), 1
     for ply in range(depth):

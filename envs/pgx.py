@@ -1,7 +1,7 @@
 """Deterministic games of perfect information from Pgx (Koyamada et al. 2023), by name: `envs.make("pgx:shogi")`.
 
-Needs `pip install pgx`. Pgx gives the players random numbers; here player 0 begins. Its state is kept without what can
-be had elsewhere: no observation, and the legal actions (which Pgx computes in its step) as bits.
+Needs `pip install pgx`. Rule difference: Pgx numbers the players at random; here player 0 begins. The state leaves out
+what can be computed: it has no observation, and stores the legal actions, which Pgx computes in its step, as bits.
 """
 
 import base64
@@ -46,7 +46,7 @@ def make_pgx(game: str) -> Any:
 
 
 def with_rules_mask(inner: Any, mask: Any) -> Any:
-    """Pgx's state with the legal actions that the rules of some games (chess, shogi) keep once more."""
+    """Pgx's state with the second copy of the legal actions that some of its games (chess, shogi) store."""
     rules: Any = getattr(inner, "_x", None)
     return inner.replace(_x=rules._replace(legal_action_mask=mask)) if hasattr(rules, "legal_action_mask") else inner
 

@@ -46,20 +46,20 @@ def disc(row: int, column: int, fill: str, stroke: str = "#33302a") -> str:
 
 
 def dot(row: int, column: int, fill: str) -> str:
-    """A small mark, as on the last move."""
+    """A small dot that marks the last move."""
     x, y = cell_center(row, column)
     return f'<circle cx="{x:g}" cy="{y:g}" r="{0.1 * CELL:g}" fill="{fill}"/>'
 
 
 def shade(row: int, column: int, fill: str) -> str:
-    """A whole square, as the last move's where a dot would not be seen; its mark is drawn over it."""
+    """A shaded square that marks the last move where a dot would not be seen; the piece is drawn over it."""
     inset = 0.06 * CELL
     x, y, side = column * CELL + inset, row * CELL + inset, CELL - 2 * inset
     return f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" rx="4" fill="{fill}"/>'
 
 
 def frame(row: int, column: int, stroke: str) -> str:
-    """The outline of a square, as the last move's where a mark may cover nothing."""
+    """The outline of a square, which marks the last move and covers nothing."""
     inset = 0.06 * CELL
     x, y, side = column * CELL + inset, row * CELL + inset, CELL - 2 * inset
     return (
@@ -83,7 +83,7 @@ def cross(row: int, column: int, stroke: str) -> str:
     )
 
 
-BASE = "M11 41h26v-5q-3 -3 -6 -4h-14q-3 1 -6 4z"  # what every piece stands on
+BASE = "M11 41h26v-5q-3 -3 -6 -4h-14q-3 1 -6 4z"  # the base of every piece
 PIECES = {  # silhouettes on a square of CELL × CELL
     "P": BASE + "M17 32q4 -5 4 -11h6q0 6 4 11zM16 21h16v-3h-16zM24 18a6 6 0 1 1 .01 0z",
     "R": BASE + "M16 32l1 -14h14l1 14zM13 18v-10h5v4h3.500v-4h5v4h3.500v-4h5v10z",

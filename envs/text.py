@@ -1,4 +1,4 @@
-"""Boards as text: what games with stones on squares share. Rows are written top row first."""
+"""Boards as text, for games with stones on squares. Rows are written top row first."""
 
 import string
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ import numpy as np
 
 
 def square_name(row: int, column: int) -> str:
-    """`a1` is column 0 of row 0; a game that counts rows from the bottom turns `row` round first."""
+    """`a1` is column 0 of row 0; a game that counts rows from the bottom reverses `row` first."""
     return f"{string.ascii_lowercase[column]}{row + 1}"
 
 
@@ -17,8 +17,8 @@ def write_board(board: np.ndarray, *words: str) -> str:
 
 
 def named_board(rows: Sequence[Sequence[str]], left: Sequence[str], columns: Sequence[str], skew: int = 0) -> str:
-    """A board for people: rows named on the left, columns below; or above, where each row stands `skew` further to the
-    right than the one before."""
+    """A board for display: rows named on the left, columns below. With `skew` each row is shifted that much further to
+    the right, and columns are named above."""
     width, margin = max(map(len, columns)) + 1, max(map(len, left))
 
     def line(name: str, marks: Sequence[str], shift: int) -> str:

@@ -1,4 +1,4 @@
-"""Tic-tac-toe. Action = 3·row + column; squares are written a1 (bottom left) to c3."""
+"""Tic-tac-toe, by the usual rules. Action = 3·row + column; squares are written a1 (bottom left) to c3."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ def has_line(stones: jax.Array) -> jax.Array:
 
 
 def cells(stones: jax.Array) -> jax.Array:
-    """u16[] bits -> bool[9]."""
+    """Stones u16[] as bits -> squares bool[9]."""
     return (stones >> np.arange(9, dtype=np.uint16)) & 1 == 1
 
 
@@ -64,7 +64,7 @@ class TicTacToe(Env):
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
-        """The eight of the square."""
+        """The eight symmetries of the square."""
         return square_symmetries(3)
 
     def action_to_str(self, state: State, action: int) -> str:

@@ -58,7 +58,7 @@ def search_config(kind: str = "gumbel", **settings: Any) -> SearchConfig:
 
 
 def searcher(env: envs.Env, model: Model | None = None, explore: bool = False, at_once: bool = False, **settings):
-    """(params, keys, states, temperature=0) -> SearchResult, compiled once for all tests."""
+    """(params, keys, states, temperature=0) -> SearchOutput, compiled once for all tests."""
     return compiled(env, model, explore, at_once, search_config(**settings))
 
 
@@ -71,7 +71,7 @@ def compiled(env: envs.Env, model: Model | None, explore: bool, at_once: bool, c
         temperatures = jnp.broadcast_to(temperature, len(keys))
         with pytest.MonkeyPatch.context() as patch:
             if at_once:
-                patch.setattr(gumbel, "lanes_of", all_at_once)
+                patch.setattr(gumbel, "lanes_per_round", all_at_once)
             return made.run(params, keys, states, made.init(states), temperatures, explore)[0]
 
     def call(params, keys, states, temperature=0.0):
@@ -81,5 +81,5 @@ def compiled(env: envs.Env, model: Model | None, explore: bool, at_once: bool, c
 
 
 def all_at_once(rounds, batch):
-    """`gumbel.lanes_of` elsewhere than on a CPU."""
+    """`backend.lanes_per_round` elsewhere than on a CPU."""
     return [(width, width) for width in rounds]

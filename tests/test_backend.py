@@ -55,7 +55,7 @@ def test_what_is_computed_alone_stays_a_call():
     """Under vmap too, and though nothing is done to it."""
 
     def run(x):
-        return jax.vmap(lambda row: backend.alone(jnp.log1p(row))[:, None] * row[None])(x)
+        return jax.vmap(lambda row: backend.materialized(jnp.log1p(row))[:, None] * row[None])(x)
 
     text = str(jax.jit(run).lower(np.abs(X[0])).compile().as_text())
     assert len(re.findall(r" call\(.*to_apply=%optimization_barrier", text)) == 1

@@ -93,10 +93,11 @@ def test_outcomes_are_visited_by_their_probability():
         left = jnp.where(visits > 0, -jnp.inf, padded)
         untried = tree_lib.Untried(left.argmax(0), left.max(0), left.max(0))
         blank = jnp.zeros(len(odds))
-        tried, counts, logits = map(tree_lib.chunks, (visits > 0, visits, padded))
-        near = tree_lib.Family(tried, counts, counts, logits, blank, blank, visits.sum(0), untried, blank > 0)
-        scores, first = chance.rule(near)
-        scores = jnp.where(visits > 0, jnp.concatenate(scores), -jnp.inf)
+        children = tree_lib.Children(
+            visits > 0, visits, visits, padded, blank, blank, visits.sum(0), untried, blank > 0
+        )
+        scores, first = chance.rule(children)
+        scores = jnp.where(visits > 0, scores, -jnp.inf)
         best = jnp.where(scores.max(0) >= first, scores.argmax(0), untried.slot)
         visits = visits + (jnp.arange(32)[:, None] == best[None])
         return visits, visits
@@ -325,9 +326,9 @@ def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25)
         model = simulator.make(env, look_up)
         root = model.root(params, states)
         layout = tree_lib.layout(env, GumbelConfig(), simulations, model)
-        tree = tree_lib.plant(root, layout, layout.nodes(simulations))
+        tree = tree_lib.tree_from_root(root, layout, layout.nodes(simulations))
         judge = functools.partial(puct.rule, c_puct)
-        it = simulation.Search(model, params, judge, env.num_actions, env.num_outcomes, tree.size)
+        it = simulation.TreeSearch(model, params, judge, env.num_actions, env.num_outcomes, tree.size)
         body = lambda i, tree: simulation.simulate(it, tree, jax.random.key(0), 1 + i)[0]  # noqa: E731
         return jax.lax.fori_loop(0, simulations, body, tree)
 
@@ -336,7 +337,7 @@ def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25)
 
 def same(tree: tree_lib.Tree, game: int, index: int, node: Node) -> int:
     """Compares a node and all below it; the number of nodes."""
-    children = tree.child[index, : tree.children[index, game], game]
+    children = tree.children_index[index, : int(tree.num_children[index, game]), game]
     found = {int(tree.action[child, game]): int(child) for child in children}
     assert list(found) == list(node.children)  # in the order of their first visits
     assert tree.visits[index, game] == node.visits
@@ -371,10 +372,10 @@ def test_the_tree_is_that_of_plain_python(env, plies, simulations):
     assert nodes > count * simulations  # afterstates too
     assert tree.chance is not None
     for index, row in np.argwhere((tree.visits > 1) & tree.chance):
-        children = tree.child[index, : tree.children[index, row], row]
+        children = tree.children_index[index, : int(tree.num_children[index, row]), row]
         visits = tree.visits[children, row]
         assert visits.sum() == tree.visits[index, row]
-        assert np.abs(visits - np.exp(tree.logit[children, row]) * visits.sum()).max() < 1
+        assert np.abs(visits - np.exp(tree.prior_logit[children, row]) * visits.sum()).max() < 1
 
 
 @each_mode

@@ -22,6 +22,11 @@ def test_games_become_shuffled_positions(tmp_path, capsys):
     assert main(["data", "shuffle", str(out), "--out", str(mixed), "--seed", "3", "--remove"]) == 0
     assert capsys.readouterr().out.startswith(f"{mixed}: {count} positions in 1 chunks, 0.00 GB; ")
     assert positions.open_folder(mixed).made["shuffled"] == 3
+    assert main(["data", "verify", str(mixed)]) == 0
+    assert capsys.readouterr().out == f"{mixed}: 1 chunks, {count} positions, all sound\n"
+    positions.chunk_path(mixed, 0).unlink()
+    assert main(["data", "verify", str(mixed)]) == 1
+    assert capsys.readouterr().out == f"{positions.chunk_path(mixed, 0)}: is missing\n"
     assert not out.exists()
 
 

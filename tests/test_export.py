@@ -476,7 +476,7 @@ def test_without_torch_a_line_says_what_to_install():
         "    try: print(name, formats.load(name).PROGRAM)\n"
         "    except ConfigError as error: print(error)\n"
     )
-    root = pathlib.Path(torch_module.__file__).parents[2]
+    root = pathlib.Path(torch_module.__file__).parents[3]
     run = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
     extra = "pip install 'jaxzero[export]'"
     assert run.stdout.splitlines() == [

@@ -65,7 +65,7 @@ def test_unfolded_network_computes_the_same_and_trains_from_there(case):
     np.testing.assert_allclose(given.logits, wanted.logits, atol=1e-4)
     np.testing.assert_allclose(given.value, wanted.value, atol=1e-5)
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-4), fold(network, found), params)
-    if config.norm == "batch":
+    if vars(config).get("norm") == "batch":
         # In training, normalisation takes the statistics of the batch: from these positions they are the ones found.
         training, _ = network.predict(found, observation, train=True, key=jax.random.key(0))
         np.testing.assert_allclose(training.logits, wanted.logits, atol=1e-3)

@@ -15,7 +15,7 @@ from jaxzero import networks
 from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
 from jaxzero.networks import MlpConfig, Network, Prediction, ResNetConfig
 from jaxzero.parallel import AXIS, make_mesh
-from jaxzero.search import GumbelConfig, Search, SearchResult
+from jaxzero.search import GumbelConfig, Search, SearchOutput
 from jaxzero.training import iteration, learner
 from jaxzero.training.optimizers import SgdConfig
 
@@ -188,7 +188,7 @@ def test_no_ply_and_no_update_uses_a_key_again(monkeypatch):
         legal = jax.vmap(ENV.legal_actions)(states)
         value = jax.vmap(jax.random.uniform)(keys)
         even = legal / 9.0
-        return SearchResult(jnp.argmax(legal, -1), even, value, jnp.ones_like(value), even, even), carry
+        return SearchOutput(jnp.argmax(legal, -1), even, value, jnp.ones_like(value), even, even), carry
 
     monkeypatch.setattr(iteration.search, "make", lambda *_: Search(lambda states: (), run_search))
     config = dataclasses.replace(CONFIG, learner=LearnerConfig(batch=16, replay_ratio=1 / 3, ema=0.0))

@@ -18,7 +18,7 @@ from jaxzero import models, networks, search
 from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
 from jaxzero.networks import DynamicsOutput, Latent, MuZeroConvConfig, MuZeroMlpConfig, Prediction
 from jaxzero.runs import table
-from jaxzero.search import GumbelConfig, Search, SearchResult
+from jaxzero.search import GumbelConfig, Search, SearchOutput
 from jaxzero.training import iteration, learner
 from jaxzero.training.losses import muzero_loss
 
@@ -173,7 +173,7 @@ def test_reanalyse_renews_a_share(monkeypatch):
     def run(params, keys, states, carry, temperature, explore):
         count = len(keys)
         policy = jnp.zeros((count, 9)).at[:, 8].set(1.0)
-        return SearchResult(
+        return SearchOutput(
             jnp.full(count, 8), policy, jnp.tile(fresh, count // 3), jnp.full(count, 0.5), policy, policy
         ), carry
 

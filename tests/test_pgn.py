@@ -302,8 +302,12 @@ def test_a_game_longer_than_the_reader_plays_is_not_written():
     long = Game("chess", {"max_plies": 1000}, [*shuffle, E4], start=start)
     with pytest.raises(ValueError, match=r"game 1, 257\.: action"):
         pgn.dump([long])
-    games, problems = pgn.parse("x", pgn.dump([dataclasses.replace(long, moves=shuffle)]))
+    games, problems = parse("x", pgn.dump([dataclasses.replace(long, moves=shuffle)]))
     assert ([game.moves for game in games], problems) == ([shuffle], [])
+
+
+def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
+    return records.parse(records.FORMATS[".pgn"], [(file, 1, text)])
 
 
 PIECES = (  # of headers: whatever means something to a reader of PGN
@@ -329,7 +333,7 @@ def test_what_is_written_is_read():
         games.append(dataclasses.replace(game, headers=headers))
     derived = {"FEN": "8/8 w", "SetUp": "1", "Result": "0-1", "Variant": "Atomic"}  # the game says all of this itself
     text = pgn.dump([dataclasses.replace(game, headers=derived | game.headers) for game in games])
-    again, problems = pgn.parse("games.pgn", pgn.decode(text.encode()))
+    again, problems = parse("games.pgn", pgn.decode(text.encode()))
     assert problems == []
     assert again == [
         dataclasses.replace(game, headers={name: printable(value) for name, value in game.headers.items()})
@@ -397,7 +401,7 @@ def test_odd_files_are_read_as_by_python_chess():
     choices, generator = random.Random(0), np.random.default_rng(0)
     truth = [random_game(list(STARTS.values())[i % len(STARTS)], i % 20, generator) for i in range(200)]
     files = [odd_file(choices, game) for game in truth]
-    games, problems = pgn.parse("odd.pgn", "\n\n".join([*files, ""]))
+    games, problems = parse("odd.pgn", "\n\n".join([*files, ""]))
     assert problems == []
     assert len(games) == len(files)
     for game, text, true in zip(games, files, truth, strict=True):
@@ -429,7 +433,7 @@ DRAWN = "1. Nf3 Nf6 2. Ng1 Ng8 3. Nf3 Nf6 4. Ng1 Ng8"
     ('[Result "1/2"]\n1. e4 d5 2. e:d5 1/2', [3], [2]),  # a capture as FIDE allows it
 ])  # fmt: skip
 def test_what_is_read_otherwise_than_by_python_chess(text, plies, theirs):
-    games, _ = pgn.parse("x.pgn", text)
+    games, _ = parse("x.pgn", text)
     assert [len(game.moves) for game in games] == plies
     stream, found = io.StringIO(text), []
     while game := chess.pgn.read_game(stream):
@@ -458,7 +462,7 @@ PLACES = ("{}", '[Event "{}"]\n\n1. e4 *', "1. e4 {} e5 *", "1. e4{}e5 *", "1. e
 def test_runs_of_anything_cost_no_sound_game_and_linear_time(place):
     junk = [place.format(run * n) for run in RUNS for n in (1, 3, 20_000 // len(run))]
     began = time.perf_counter()
-    games, problems = pgn.parse("x.pgn", GOOD + "".join(f"{text}\n\n{GOOD}" for text in junk))
+    games, problems = parse("x.pgn", GOOD + "".join(f"{text}\n\n{GOOD}" for text in junk))
     assert time.perf_counter() - began < 60  # a quadratic reader takes longer for a single one of these runs
     assert sum((game.headers, game.moves) == ({"Event": "next"}, [E4]) for game in games) == 1 + len(junk)
     assert max(len(problem.message) for problem in problems) < 300

@@ -29,7 +29,7 @@ from jaxzero.export.standalone import play_torch, torch_games, torch_module
 from jaxzero.export.standalone.play_torch import search
 
 FOLDER = pathlib.Path(torch_games.__file__).parent
-TRAINED = FOLDER.parents[1] / "benchmarks" / "results" / "connect_four_fast_step000960.pt"
+TRAINED = FOLDER.parents[2] / "benchmarks" / "results" / "connect_four_fast_step000960.pt"
 RULES = [
     ("tic_tac_toe", {}), ("connect_four", {}), ("gomoku", {"size": 6}), ("gomoku", {"size": 7, "exact_five": True}),
     ("othello", {"size": 6}), ("hex", {"size": 4}), ("hex", {"size": 3, "swap": False}),

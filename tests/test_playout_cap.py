@@ -9,7 +9,7 @@ import pytest
 from test_iteration import CONFIG, ENV, assert_identical, host, lookup_network
 
 from jaxzero.config.schema import Config, SelfPlayConfig
-from jaxzero.search import GumbelConfig, MinimaxConfig, PuctConfig, Search, SearchResult
+from jaxzero.search import GumbelConfig, MinimaxConfig, PuctConfig, Search, SearchOutput
 from jaxzero.training import iteration, selfplay
 
 LANES, PLIES, SHARE = 8, 200, 0.25
@@ -23,7 +23,7 @@ def fake_search(value: float):
         logits = jnp.where(legal, jax.vmap(lambda key: jax.random.normal(key, (9,)))(keys), -jnp.inf)
         values = jnp.full(len(keys), value + 0.25 * explore)
         policy, weight = jax.nn.softmax(logits), jnp.ones(len(keys))
-        return SearchResult(jnp.argmax(logits, -1), policy, values, weight, logits, logits), carry
+        return SearchOutput(jnp.argmax(logits, -1), policy, values, weight, logits, logits), carry
 
     return Search(lambda states: (), run)
 

@@ -165,7 +165,8 @@ def test_the_sampled_move_is_independent_of_the_noise(settings, simulations):
     """Given the policy, the drawn move must not lean towards (or away from) the one that the noise has favoured."""
     env = envs.make("tic_tac_toe")
     states = repeat(env.init(KEY), COUNT)
-    run = searcher(env, explore=True, simulations=simulations, dirichlet_alpha=1.0, **settings)
+    noise = {"dirichlet_alpha": 1.0} if settings.get("kind") == "puct" else {}
+    run = searcher(env, explore=True, simulations=simulations, **noise, **settings)
     best, drawn = (run(uninformed(env), keys(COUNT), states, temperature) for temperature in (0.0, 1.0))
     favoured = best.policy[np.arange(COUNT), best.action]
     if settings["kind"] == "gumbel" and simulations == 1:

@@ -15,6 +15,7 @@ from envs import backend
 from jaxzero import search
 from jaxzero.models import Model, Root, Step, simulator
 from jaxzero.search import GumbelConfig, PuctConfig, gumbel, simulation
+from jaxzero.search import backend as backend_lib
 from jaxzero.search import tree as tree_lib
 from jaxzero.search.puct import noisy_logits
 
@@ -240,40 +241,40 @@ def test_a_round_in_blocks_grows_the_tree_of_a_round_at_once(monkeypatch, game, 
     states, params = positions(env, count), table(env)
     model, most = simulator.make(env, look_up), min(considered, env.num_actions)
     layout = tree_lib.layout(env, GumbelConfig(), simulations, model)
-    scale = gumbel.Scale(0.1, True)
+    scale = gumbel.ValueScale(0.1, True)
 
     def grow(lanes_of):
-        monkeypatch.setattr(gumbel, "lanes_of", lanes_of)
+        monkeypatch.setattr(gumbel, "lanes_per_round", lanes_of)
 
         @jax.jit
         def grown(params, states):
             root, legal = model.root(params, states), jax.vmap(env.legal_actions)(states)
-            tree = tree_lib.plant(root, layout, layout.nodes(simulations))
-            at_root = gumbel.find_candidates(
+            tree = tree_lib.tree_from_root(root, layout, layout.nodes(simulations))
+            candidates = gumbel.top_candidates(
                 root.prior_logits, jnp.zeros_like(root.prior_logits), legal, root.value, most
             )
-            rule = functools.partial(gumbel.interior, scale)
-            it = simulation.Search(model, params, rule, env.num_actions, env.num_outcomes, tree.size)
-            return gumbel.round_by_round(it, scale, tree, at_root, KEY, simulations, 1)
+            rule = functools.partial(gumbel.interior_scores, scale)
+            it = simulation.TreeSearch(model, params, rule, env.num_actions, env.num_outcomes, tree.size)
+            return gumbel.round_by_round(it, scale, tree, candidates, KEY, simulations, 1)
 
         return jax.device_get(grown(params, states))
 
-    tree, at_root = grow(all_at_once)
+    tree, candidates = grow(all_at_once)
     if game == "tic_tac_toe":
-        assert (at_root.score == -np.inf).any()  # unused lanes
+        assert (candidates.score == -np.inf).any()  # unused lanes
     blocks = grow(lambda rounds, batch: [(lanes, width) for width in rounds])
-    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), blocks, (tree, at_root))
+    jax.tree.map(functools.partial(np.testing.assert_allclose, atol=1e-6), blocks, (tree, candidates))
 
 
 def test_lanes_of_a_round(monkeypatch):
     """On a CPU one number that divides every round, for no more than 128 rows where there are not more games."""
-    of = lambda rounds, batch: {lanes for lanes, _ in gumbel.lanes_of(rounds, batch)}  # noqa: E731
-    assert gumbel.lanes_of([16, 8, 4, 4], 16) == [(4, 16), (4, 8), (4, 4), (4, 4)]
+    of = lambda rounds, batch: {lanes for lanes, _ in backend_lib.lanes_per_round(rounds, batch)}  # noqa: E731
+    assert backend_lib.lanes_per_round([16, 8, 4, 4], 16) == [(4, 16), (4, 8), (4, 4), (4, 4)]
     assert [of([16, 8, 4, 4], batch) for batch in (1, 32, 33, 64, 65, 1000)] == [{4}, {4}, {2}, {2}, {1}, {1}]
     assert [of([12, 6], batch) for batch in (21, 22, 42, 43, 64)] == [{6}, {3}, {3}, {2}, {2}]
     assert of([7, 3, 2], 1) == {1}
     monkeypatch.setattr(backend, "accelerated", lambda: True)
-    assert gumbel.lanes_of([16, 8, 4, 4], 1000) == [(16, 16), (8, 8), (4, 4), (4, 4)]
+    assert backend_lib.lanes_per_round([16, 8, 4, 4], 1000) == [(16, 16), (8, 8), (4, 4), (4, 4)]
 
 
 def test_dirichlet_noise():
@@ -300,15 +301,19 @@ def in_rounds(params, board, *root):
 @pytest.mark.parametrize(
     ("settings", "lanes_of", "plain"),
     [
-        ({"kind": "puct"}, gumbel.lanes_of, lambda params, board, *root: plain_puct(params, board, 24, 1.25, *root)),
-        ({"kind": "gumbel", "rounds": True}, gumbel.lanes_of, in_rounds),
+        (
+            {"kind": "puct"},
+            backend_lib.lanes_per_round,
+            lambda params, board, *root: plain_puct(params, board, 24, 1.25, *root),
+        ),
+        ({"kind": "gumbel", "rounds": True}, backend_lib.lanes_per_round, in_rounds),
         ({"kind": "gumbel", "rounds": True}, all_at_once, in_rounds),
     ],
     ids=["puct", "gumbel", "gumbel at once"],
 )
 def test_reuse(monkeypatch, settings, lanes_of, plain):
     """Games of tic-tac-toe to their end: each search goes on from the last one's subtree, as in plain Python."""
-    monkeypatch.setattr(gumbel, "lanes_of", lanes_of)
+    monkeypatch.setattr(gumbel, "lanes_per_round", lanes_of)
     env, count = envs.make("tic_tac_toe"), 12
     model = simulator.make(env, look_up)
     made = search.make(search_config(simulations=24, reuse_tree=True, **settings), env, model)
@@ -356,15 +361,3 @@ def test_reuse_ends_with_the_game(settings, game):
     again, _ = run(states, carry)
     going = ~np.asarray(states.terminated)
     np.testing.assert_array_equal(again.visits.sum(-1)[going], (16 + np.where(renewed, 0, played - 1))[going])
-
-
-@pytest.mark.parametrize("width", [1, 5, 20])  # one by one, and as one reduction
-def test_of_children_with_equal_scores_the_lowest_is_chosen(width):
-    rng = np.random.default_rng(width)
-    scores = rng.integers(0, 3, (width, 1, 64)).astype(np.float32)
-    child = rng.permuted(np.broadcast_to(np.arange(width, dtype=np.int32)[:, None, None], scores.shape), axis=0)
-    highest, best = tree_lib.fold(
-        simulation.better, (-np.inf, width), tree_lib.chunks(jnp.asarray(scores)), tree_lib.chunks(jnp.asarray(child))
-    )
-    np.testing.assert_array_equal(highest[0], scores.max(0))
-    np.testing.assert_array_equal(best[0], np.where(scores == scores.max(0), child, width).min(0))

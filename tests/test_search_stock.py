@@ -101,7 +101,7 @@ def test_the_tree_is_that_of_mctx_with_real_networks(settings):
             logits, value = (x.astype(jnp.float64) for x in (said.logits, said.heads["transformed"]))
             return simulator.mask(logits, jax.vmap(env.legal_actions)(states)), jnp.tanh(value)
 
-        model = simulator.make_judged(env, evaluate)
+        model = simulator.make_with_evaluation(env, evaluate)
         ours, theirs = (
             searcher(env, model, True, engine=engine, simulations=32, **settings) for engine in ("tree", "mctx")
         )

@@ -11,7 +11,7 @@ import pytest
 import envs
 from envs.core import random_opening
 from jaxzero.config.schema import Config, LearnerConfig, ReplayConfig, SelfPlayConfig
-from jaxzero.search import GumbelConfig, Search, SearchResult
+from jaxzero.search import GumbelConfig, Search, SearchOutput
 from jaxzero.training import replay as replay_lib
 from jaxzero.training import selfplay, statistics, targets
 
@@ -60,7 +60,7 @@ def random_search(env):
         logits = jnp.where(legal, jax.vmap(lambda key: jax.random.normal(key, (env.num_actions,)))(keys), -jnp.inf)
         value = jax.vmap(jax.random.uniform)(keys)
         policy = jax.nn.softmax(logits)
-        return SearchResult(jnp.argmax(logits, -1), policy, value, temperature, logits, logits), age + 1
+        return SearchOutput(jnp.argmax(logits, -1), policy, value, temperature, logits, logits), age + 1
 
     return Search(lambda states: jnp.zeros(states.player.shape, jnp.int32), run)
 

@@ -27,12 +27,12 @@ COMMANDS = {  # module: name and line of its commands in `jaxzero --help`
         "check": "Check the rules of a game.",
         "play": "Play at the terminal, or through pipes.",
     },
-    "data": {
-        "data": "Games and positions on disk, stage by stage.",
-    },
     "results": {
         "report": "Write a run as one HTML file.",
         "compare": "Draw the curves of runs beside each other.",
+    },
+    "data": {
+        "data": "Games and positions on disk, stage by stage.",
     },
 }
 

@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxzero import files
+from jaxzero import files, messages
 from jaxzero.config.schema import GameConfig
-from jaxzero.messages import ConfigError, reported, shortened
+from jaxzero.messages import ConfigError, shortened
 
 SHARED = "games.json"
 VERSION = 1
@@ -86,7 +86,7 @@ def create(folder: Path, game: GameConfig) -> None:
                 f"{game.source or game.name} {game.options or ''}; choose another folder"
             )
         return
-    with reported(folder):
+    with messages.reported(folder):
         folder.mkdir(parents=True, exist_ok=True)
         files.write(folder / SHARED, json.dumps(shared) + "\n")
 
@@ -126,7 +126,7 @@ class Open:
 
     def __init__(self, folder: Path, name: str):
         self.path = folder / f"{name}.open"
-        with reported(self.path):
+        with messages.reported(self.path):
             self._file = self.path.open("ab")
         kept = list(_placed_batches(self.path))
         self.indices = {index for batch, _ in kept for index in batch.column("index").to_pylist()}
@@ -140,7 +140,7 @@ class Open:
             return
         columns = [pa.concat_arrays(column.chunks) for column in table.select(SCHEMA.names).columns]
         content = pa.RecordBatch.from_arrays(columns, schema=SCHEMA).serialize()
-        with reported(self.path):
+        with messages.reported(self.path):
             self._file.write(HEADER.pack(len(content), zlib.crc32(content)))
             self._file.write(content)
             self._file.flush()
@@ -164,26 +164,58 @@ class Open:
         self.close()
 
 
-def write(path: Path, games: pa.Table) -> Path:
-    """Writes a finished shard, whole or not at all: zstd, page checksums, row groups of `ROW_GROUP` games.
+class Writer:
+    """Writes a finished shard as its games come, whole or not at all: zstd, page checksums, row groups of `ROW_GROUP`
+    games, of which one is held. A context manager; what it has not finished is left out.
 
     Raises:
         ConfigError: it cannot be written.
     """
-    draft = files.draft_of(path)
-    with reported(path):
-        try:
-            pq.write_table(
-                games.cast(SCHEMA), draft, row_group_size=ROW_GROUP, compression="zstd", write_page_checksum=True,
-            )  # fmt: skip
-            facts = {"games": len(games), "bytes": draft.stat().st_size, "digest": digest(draft)}
-            files.write(path.with_suffix(".json"), json.dumps(facts) + "\n")
-            os.replace(draft, path)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                draft.unlink()
-            raise
-    return path
+
+    def __init__(self, path: Path):
+        self.path, self.games = path, 0
+        self._draft = files.draft_of(path)
+        self._held = SCHEMA.empty_table()
+        with messages.reported(path):
+            self._file = pq.ParquetWriter(self._draft, SCHEMA, compression="zstd", write_page_checksum=True)
+
+    def append(self, games: pa.Table) -> None:
+        self.games += len(games)
+        # One piece, so that the file does not depend on the sizes of what comes.
+        self._held = pa.concat_tables([self._held, games.select(SCHEMA.names).cast(SCHEMA)]).combine_chunks()
+        while len(self._held) >= ROW_GROUP:
+            self._write(self._held.slice(0, ROW_GROUP))
+            self._held = self._held.slice(ROW_GROUP)
+
+    def _write(self, games: pa.Table) -> None:
+        with messages.reported(self.path):
+            self._file.write_table(games, ROW_GROUP)
+
+    def finish(self) -> Path:
+        if len(self._held):
+            self._write(self._held)
+        with messages.reported(self.path):
+            self._file.close()
+            facts = {"games": self.games, "bytes": self._draft.stat().st_size, "digest": digest(self._draft)}
+            files.write(self.path.with_suffix(".json"), json.dumps(facts) + "\n")
+            os.replace(self._draft, self.path)
+        return self.path
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with contextlib.suppress(Exception):
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._draft.unlink()
+
+
+def write(path: Path, games: pa.Table) -> Path:
+    """Writes a finished shard of these games (see `Writer`)."""
+    with Writer(path) as writer:
+        writer.append(games)
+        return writer.finish()
 
 
 # Reading
@@ -293,8 +325,20 @@ def _placed_batches(path: Path) -> Iterator[tuple[pa.RecordBatch, int]]:
 
 # Rows
 
+UNKNOWN = {"player": "", "step": -1, "digest": "", "seed": -1, "index": -1, "opening": 0, "headers": []}
+
 
 def rows(games: Sequence[dict[str, Any]]) -> pa.Table:
     """A table of games given as dicts of columns; those left out are unknown (see `SCHEMA`)."""
-    unknown = {"player": "", "step": -1, "digest": "", "seed": -1, "index": -1, "opening": 0, "headers": []}
-    return pa.Table.from_pylist([unknown | game for game in games], SCHEMA)
+    return pa.Table.from_pylist([UNKNOWN | game for game in games], SCHEMA)
+
+
+def table(columns: dict[str, pa.Array]) -> pa.Table:
+    """A table of games given as columns; those left out are unknown (see `SCHEMA`)."""
+    count = len(next(iter(columns.values())))
+    unknown = {
+        field.name: pa.repeat(pa.scalar(UNKNOWN.get(field.name), field.type), count)
+        for field in SCHEMA
+        if field.name not in columns
+    }
+    return pa.table(unknown | columns).select(SCHEMA.names).cast(SCHEMA)

@@ -11,9 +11,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from jaxzero import files
+from jaxzero import files, messages
 from jaxzero.data import shards
-from jaxzero.messages import ConfigError, reported, shortened
+from jaxzero.messages import ConfigError, shortened
 
 UNFINISHED, FINISHED = "unfinished", "finished"
 
@@ -42,7 +42,7 @@ class Stage:
             whats = {FINISHED: "holds what another command made", UNFINISHED: "is unfinished, by another command"}
             what = whats.get(found or "", "is not empty")
             raise ConfigError(f"out: {name}: {what}; choose another folder" + " or give --overwrite" * bool(found))
-        with reported(folder):
+        with messages.reported(folder):
             folder.mkdir(parents=True, exist_ok=True)
             for draft in files.drafts(folder):
                 draft.unlink()
@@ -52,11 +52,11 @@ class Stage:
     def save(self, state: dict[str, Any]) -> None:
         """Keeps how far the stage has come."""
         self.state = state
-        with reported(self.folder):
+        with messages.reported(self.folder):
             files.write(self.folder / UNFINISHED, json.dumps({"words": self.words, "state": state}) + "\n")
 
     def finish(self, counts: dict[str, Any]) -> None:
-        with reported(self.folder):
+        with messages.reported(self.folder):
             files.write(self.folder / FINISHED, json.dumps({"words": self.words, "state": counts}) + "\n")
             with contextlib.suppress(FileNotFoundError):
                 (self.folder / UNFINISHED).unlink()

@@ -1,5 +1,5 @@
-"""Monte Carlo tree search without a network: UCT (Kocsis and Szepesvári 2006), each new position judged by one random
-game to its end, on the tree of all searches.
+"""Monte Carlo tree search without a network: UCT (Kocsis and Szepesvári 2006), on the tree of all searches. One random
+game to its end evaluates each new position.
 
 Letters: B batch (games), A actions.
 """
@@ -14,7 +14,7 @@ from envs.core import sample_outcome
 from jaxzero.models import simulator
 from jaxzero.search import base, simulation
 from jaxzero.search import tree as tree_lib
-from jaxzero.search.base import Finding, Search
+from jaxzero.search.base import Search, SearchOutput
 from jaxzero.search.config import TreeConfig
 
 
@@ -27,36 +27,40 @@ def make(env: Env, simulations: int) -> Search:
     if env.num_players != 2:
         raise ValueError(f"mcts takes values to lie in [-1, 1], and the rewards of {env.name} add up without a bound")
     config = TreeConfig(simulations=simulations)
-    model = simulator.make_judged(env, lambda params, key, states: judge(env, key, states))
+    model = simulator.make_with_evaluation(env, lambda params, key, states: evaluate(env, key, states))
     layout = tree_lib.layout(env, config, simulations, model)
 
-    def find(params, keys, root, legal, explore, kept) -> Finding:
+    def search_root(params, keys, root, legal, explore, kept):
         order = jax.vmap(lambda key: jax.random.gumbel(key, (env.num_actions,)))(keys)
         root = root._replace(prior_logits=simulator.mask(order, legal))
-        search = simulation.Search(model, params, rule, env.num_actions, env.num_outcomes, layout.nodes(simulations))
+        search = simulation.TreeSearch(
+            model, params, rule, env.num_actions, env.num_outcomes, layout.nodes(simulations)
+        )
 
         def step(i, tree):
             return simulation.simulate(search, tree, jax.random.fold_in(keys[0], i), 1 + i)[0]
 
-        tree = jax.lax.fori_loop(0, simulations, step, tree_lib.plant(root, layout, layout.nodes(simulations)))
-        child = tree.child[0].astype(jnp.int32)
+        tree = jax.lax.fori_loop(0, simulations, step, tree_lib.tree_from_root(root, layout, layout.nodes(simulations)))
+        child = tree.children_index[0].astype(jnp.int32)
         visits, quality = (
-            tree_lib.by_action(tree, tree_lib.at(field, child), env.num_actions) for field in (tree.visits, tree.qvalue)
+            tree_lib.by_action(tree, tree_lib.lookup(field, child), env.num_actions)
+            for field in (tree.visits, tree.qvalue)
         )
         best = jnp.argmax(visits + jnp.where(visits > 0, (quality + 1) / 4, 0.0), -1).astype(jnp.int32)
-        return Finding(visits / visits.sum(-1, keepdims=True), tree.value[0], visits, quality, best)
+        policy, value = visits / visits.sum(-1, keepdims=True), tree.value[0]
+        return SearchOutput(best, policy, value, jnp.ones_like(value), visits, quality), None
 
-    return base.make(config, env, model, find, layout)
+    return base.make(config, env, model, search_root, layout)
 
 
-def rule(near: tree_lib.Family) -> tuple[tree_lib.Chunks, jax.Array]:
+def rule(children: tree_lib.Children) -> tuple[jax.Array, jax.Array]:
     """UCB1, values scaled to [0, 1]; what is untried comes first, in random order."""
-    explore = lambda visits: jnp.sqrt(2 * jnp.log(near.node_visits) / jnp.maximum(visits, 1))  # noqa: E731
-    scores = tree_lib.each(lambda value, visits: (value + 1) / 2 + explore(visits), near.qvalue, near.visits)
-    return scores, jnp.where(near.untried.likeliest > -jnp.inf, jnp.inf, -jnp.inf)
+    explore = jnp.sqrt(2 * jnp.log(children.node_visits) / jnp.maximum(children.visits, 1))
+    scores = (children.qvalue + 1) / 2 + explore
+    return scores, jnp.where(children.untried.logit > -jnp.inf, jnp.inf, -jnp.inf)
 
 
-def judge(env: Env, key: jax.Array | None, states: Any) -> tuple[jax.Array, jax.Array]:
+def evaluate(env: Env, key: jax.Array | None, states: Any) -> tuple[jax.Array, jax.Array]:
     """Priors [B, A] in random order, and what the movers [B] earn in a random game; zeros without a key."""
     legal = jax.vmap(env.legal_actions)(states)
     if key is None:

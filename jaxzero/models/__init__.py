@@ -1,4 +1,4 @@
-"""What a search asks: the game itself (AlphaZero) or a learned model of it (MuZero), behind one interface."""
+"""Models for a search, behind one interface: the game itself (AlphaZero) or a learned model of it (MuZero)."""
 
 from envs import Env
 from jaxzero.models import learned, simulator

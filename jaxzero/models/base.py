@@ -1,4 +1,7 @@
-"""What the search asks: `Model(root, decision, chance)`. Letters: B batch, A actions, O outcomes of chance."""
+"""The interface between search and model: `Model(root, decision, chance)`.
+
+Letters: B batch, A actions, O outcomes of chance.
+"""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -10,7 +13,7 @@ Embedding = Any
 
 
 class Root(NamedTuple):
-    """A position to be searched."""
+    """A position to search from."""
 
     prior_logits: jax.Array  # f32[B, A]  illegal actions at the lowest finite value
     value: jax.Array  # f32[B]  mover's view
@@ -18,34 +21,35 @@ class Root(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What an action leads to, and how the position there is judged."""
+    """The result of an action, and the evaluation of the next position."""
 
     reward: jax.Array  # f32[B]  to the player who acted
     discount: jax.Array  # f32[B]  +1 if the same player moves next, -1 if the other does, 0 at the end
     prior_logits: jax.Array  # f32[B, A]
-    value: jax.Array  # f32[B]  in the view of who moves next
+    value: jax.Array  # f32[B]  mover's view, at the next position
 
 
 class Afterstate(NamedTuple):
-    """What an action leads to while chance has still to speak (or need not: then this is the next position)."""
+    """The result of an action before its chance outcome; the next position itself where no outcome is due."""
 
     reward: jax.Array  # f32[B]  to the player who acted
     discount: jax.Array  # f32[B]  as in `Step`
     due: jax.Array  # bool[B]  an outcome is due
-    logits: jax.Array  # f32[B, O]  log-probabilities of the outcomes; without meaning where none is due
+    logits: jax.Array  # f32[B, O]  log-probabilities of the outcomes; undefined where none is due
 
 
 class Model(NamedTuple):
-    """Embeddings are pytrees with a leading batch axis.
+    """The functions that a search calls. Embeddings are pytrees with a leading batch axis.
 
-    `root(params, states) -> Root`: priors masked to the legal actions.
-    `decision(params, key, actions[B], embedding) -> (Step, embedding)`.
-    `chance`: None for a game without chance. Else `decision` gives `(Afterstate, embedding)`, which takes no network,
-        and `chance(params, key, outcomes[B], embedding) -> (Step, embedding)` goes on to the next position and judges
-        it: reward 0, discount 1, or 0 where the outcome has ended the game. Where none is due it judges what is
-        there.
+    `root(params, states) -> Root`: evaluates positions; priors are masked to the legal actions.
+    `decision(params, key, actions[B], embedding) -> (Step, embedding)`: plays an action and evaluates the result.
+    `chance`: None for a game without chance. In a game with chance `decision` returns `(Afterstate, embedding)` and
+        calls no network; `chance(params, key, outcomes[B], embedding) -> (Step, embedding)` then settles the outcome
+        and evaluates the next position: reward 0, discount 1, or 0 where the outcome has ended the game. Where no
+        outcome is due it evaluates the position as it is.
     `num_outcomes`: O.
-    `knows_rules`: illegal actions are masked at every node; false: at the root only, below it any action is tried.
+    `knows_rules`: illegal actions are masked at every node; if false only at the root, and below it any action may be
+        tried.
     """
 
     root: Callable[[Params, Any], Root]

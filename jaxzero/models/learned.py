@@ -1,4 +1,4 @@
-"""The MuZero model: the network's own idea of the game (Schrittwieser et al. 2020), the rules only at the root."""
+"""The MuZero model (Schrittwieser et al. 2020): learned dynamics; the rules are used only at the root."""
 
 from typing import Any
 
@@ -12,25 +12,25 @@ from jaxzero.networks import Latent
 
 
 def make(env: Env, network: Latent) -> Model:
-    """A model whose embeddings are latent states. Only `root` asks the game: what is seen and which moves are legal.
+    """A model whose embeddings are latent states. Only `root` uses the game, for observations and legal actions.
 
-    Outcomes of chance are the network's codes; without any, what an action leads to is what the dynamics expects.
+    Chance outcomes are the network's codes. A network without codes predicts the expected state after an action.
     """
 
     def root(params: Params, states: State) -> Root:
         latent = network.represent(params, jax.vmap(env.observe)(states))
-        said = network.predict(params, latent)
-        logits = mask(said.logits, jax.vmap(env.legal_actions)(states))
-        return Root(prior_logits=logits, value=said.value, embedding=latent)
+        prediction = network.predict(params, latent)
+        logits = mask(prediction.logits, jax.vmap(env.legal_actions)(states))
+        return Root(prior_logits=logits, value=prediction.value, embedding=latent)
 
-    def judge(params: Params, latent: jax.Array, reward: jax.Array, discount: jax.Array) -> Any:
-        said = network.predict(params, latent)
-        return Step(reward=reward, discount=discount, prior_logits=said.logits, value=said.value)
+    def evaluate(params: Params, latent: jax.Array, reward: jax.Array, discount: jax.Array) -> Any:
+        prediction = network.predict(params, latent)
+        return Step(reward=reward, discount=discount, prior_logits=prediction.logits, value=prediction.value)
 
     def decision(params: Params, key: jax.Array, actions: jax.Array, latent: jax.Array) -> tuple[Any, jax.Array]:
-        del key  # nothing is random
+        del key
         after = network.dynamics(params, latent, actions)
-        return judge(params, after.latent, after.reward, after.discount), after.latent
+        return evaluate(params, after.latent, after.reward, after.discount), after.latent
 
     def act(params: Params, key: jax.Array, actions: jax.Array, latent: jax.Array) -> tuple[Afterstate, jax.Array]:
         del key
@@ -44,7 +44,7 @@ def make(env: Env, network: Latent) -> Model:
         assert network.settle is not None
         after = network.settle(params, latent, jax.nn.one_hot(outcomes, network.num_codes))
         zero = jnp.zeros(outcomes.shape)
-        return judge(params, after, zero, zero + 1), after
+        return evaluate(params, after, zero, zero + 1), after
 
     if network.num_codes:
         return Model(root, act, resolve, network.num_codes, knows_rules=False)

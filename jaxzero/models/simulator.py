@@ -1,6 +1,5 @@
-"""The AlphaZero model: the game itself, judged by the network."""
+"""The AlphaZero model: the rules of the game, and a network that evaluates positions."""
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -17,47 +16,37 @@ Evaluate = Callable[[Params, jax.Array | None, State], tuple[jax.Array, jax.Arra
 
 
 def make(env: Env, infer: Callable[[Params, jax.Array], Prediction]) -> Model:
-    """A model whose embeddings are game states; `infer` is a network's folded form."""
+    """A model whose embeddings are game states; `infer` is a network's inference function."""
 
-    @backend.called
+    @backend.separate_call
     def evaluate(params: Params, states: State) -> tuple[jax.Array, jax.Array]:
         prediction = infer(params, jax.vmap(env.observe)(states))
         return mask(prediction.logits, jax.vmap(env.legal_actions)(states)), prediction.value
 
-    return make_judged(env, lambda params, key, states: evaluate(params, states))  # the network is deterministic
+    return make_with_evaluation(env, lambda params, key, states: evaluate(params, states))
 
 
-def make_judged(env: Env, evaluate: Evaluate) -> Model:
-    """The same with positions judged by `evaluate`."""
+def make_with_evaluation(env: Env, evaluate: Evaluate) -> Model:
+    """The model with positions evaluated by `evaluate`."""
 
     def root(params: Params, states: State) -> Root:
         logits, value = evaluate(params, None, states)
         return Root(prior_logits=logits, value=value, embedding=states)
 
     def edge(before: State, after: State) -> tuple[jax.Array, jax.Array]:
-        """Reward and discount [B] of a step, as its player sees them."""
+        """Reward and discount f32[B] of a step, in the view of the player who acted."""
         reward = jnp.take_along_axis(after.rewards, before.player[:, None].astype(jnp.int32), 1)[:, 0]
         same = after.player == before.player
         return reward, where(after.terminated, 0.0, where(same, 1.0, -1.0))
 
-    def judge(params: Params, key: jax.Array, states: State, reward: jax.Array, discount: jax.Array) -> Any:
+    def evaluated(params: Params, key: jax.Array, states: State, reward: jax.Array, discount: jax.Array) -> Any:
         logits, value = evaluate(params, key, states)
         value = where(states.terminated, 0.0, value)
         return Step(reward=reward, discount=discount, prior_logits=logits, value=value)
 
-    def step(states: State, actions: jax.Array) -> State:
-        """On a CPU as a branch of its own: XLA would compute it anew for each number of an observation."""
-        play = jax.vmap(env.step)
-        if backend.accelerated():
-            return play(states, actions)
-        return jax.lax.cond(states.terminated.all(), lambda s, a: stay(s), play, states, actions)
-
-    def stay(states: State) -> State:
-        return dataclasses.replace(states, rewards=jnp.zeros_like(states.rewards))
-
     def decision(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Any, State]:
-        after = step(states, actions)
-        return judge(params, key, after, *edge(states, after)), after
+        after = jax.vmap(env.step)(states, actions)
+        return evaluated(params, key, after, *edge(states, after)), after
 
     def act(params: Params, key: jax.Array, actions: jax.Array, states: State) -> tuple[Afterstate, State]:
         del params, key
@@ -67,7 +56,7 @@ def make_judged(env: Env, evaluate: Evaluate) -> Model:
     def resolve(params: Params, key: jax.Array, outcomes: jax.Array, states: State) -> tuple[Any, State]:
         after = jax.vmap(env.resolve)(states, outcomes)
         discount = where(after.terminated, 0.0, 1.0)
-        return judge(params, key, after, jnp.zeros_like(discount), discount), after
+        return evaluated(params, key, after, jnp.zeros_like(discount), discount), after
 
     if env.num_outcomes:
         return Model(root, act, resolve, env.num_outcomes)
@@ -80,5 +69,5 @@ def mask(logits: jax.Array, legal: jax.Array) -> jax.Array:
 
 
 def legal_in(logits: jax.Array) -> jax.Array:
-    """Where masked logits are not masked."""
+    """bool[..., A]: the actions that `mask` left."""
     return logits > jnp.finfo(logits.dtype).min / 2

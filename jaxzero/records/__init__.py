@@ -1,18 +1,19 @@
-"""Game records in files. A new format is one file with `parse` and `dump`, and one line in `FORMATS`."""
+"""Game records in files. A new format is one file with `collect`, `sift` and `dump`, and one line in `FORMATS`."""
 
 import codecs
 import os
 import pathlib
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from jaxzero import files
 from jaxzero.records import jsonl, pgn, sgf, trmph
-from jaxzero.records.game import Game, Problem, Replayed, replay, replay_games
+from jaxzero.records.game import LINES, Game, Problem, Replayed, replay, replay_games, sift
 
 __all__ = [
-    "FORMATS", "Format", "Game", "Problem", "Replayed", "format_of", "read", "replay", "replay_games", "suffixes",
-    "write",
+    "FORMATS", "Format", "Game", "Problem", "Replayed", "examine", "format_of", "parse", "read", "replay",
+    "replay_games", "suffixes", "write",
 ]  # fmt: skip
 
 
@@ -22,19 +23,35 @@ def utf8(data: bytes) -> str:
 
 
 class Format(NamedTuple):
-    parse: Callable[[str, str], tuple[list[Game], list[Problem]]]  # (name of the file, text) -> sound games, problems
+    # Name of the file, text, number of its first line -> records as written, problems.
+    collect: Callable[..., tuple[list[Any], list[Problem]]]
+    sift: Callable[[Sequence[Any]], list[Game | Problem]]  # each record replayed, or what the rules object to
     dump: Callable[[Iterable[Game]], str]
+    begins: tuple[re.Pattern[bytes], ...] = LINES  # match the end of the text before a game, the surest first
+    between: str = ""  # texts of games
     game: str = ""  # the one that it holds; "" = every game
     players: tuple[str, ...] = ()  # headers that name them
+    ratings: tuple[str, ...] = ()  # headers of their ratings
+    dates: tuple[str, ...] = ()  # headers of the day of the game, the first that is there
     decode: Callable[[bytes], str] = utf8  # without the mark of UTF-8 at the begin
+    # (text, number of its first line) -> records of a plain form as columns, lines of another form.
+    bulk: Callable[..., tuple[list[trmph.Columns], list[tuple[int, bytes]]]] | None = None
 
 
 FORMATS: dict[str, Format] = {
-    ".trmph": Format(trmph.parse, trmph.dump, "hex"),
-    ".sgf": Format(sgf.parse, sgf.dump, "go", ("PB", "PW"), sgf.decode),
-    ".pgn": Format(pgn.parse, pgn.dump, "chess", ("White", "Black"), pgn.decode),
-    ".jsonl": Format(jsonl.parse, jsonl.dump, "", ("player_1", "player_2")),
-}
+    ".trmph": Format(trmph.collect, sift, trmph.dump, game="hex", bulk=trmph.bulk),
+    ".sgf": Format(
+        sgf.collect, sgf.sift, sgf.dump, sgf.BEGINS, "", "go", ("PB", "PW"), ("BR", "WR"), ("DT",), sgf.decode
+    ),
+    ".pgn": Format(
+        pgn.collect, pgn.sift, pgn.dump, pgn.BEGINS, "\n", "chess", ("White", "Black"), ("WhiteElo", "BlackElo"),
+        ("Date", "UTCDate"), pgn.decode,
+    ),
+    ".jsonl": Format(
+        jsonl.collect, jsonl.sift, jsonl.dump, players=("player_1", "player_2"), ratings=("rating_1", "rating_2"),
+        dates=("date",),
+    ),
+}  # fmt: skip
 
 
 def suffixes(game: str) -> list[str]:
@@ -60,7 +77,30 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Game], list[Problem]]:
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # as shells of Windows redirect
         data = data.decode("utf-16", "replace").encode()
     text = form.decode(data.removeprefix(codecs.BOM_UTF8))
-    return form.parse(str(path), text.replace("\r\n", "\n").replace("\r", "\n"))
+    return parse(form, [(str(path), 1, text.replace("\r\n", "\n").replace("\r", "\n"))])
+
+
+def parse(form: Format, texts: Iterable[tuple[str, int, str]]) -> tuple[list[Game], list[Problem]]:
+    """The sound records of texts, each given with its file and the number of its first line, and what is wrong with
+    the others, both in order."""
+    games, problems = examine(form, texts)
+    return [game for _, game in games], problems
+
+
+def examine(
+    form: Format, texts: Iterable[tuple[str, int, str]], **given: Any
+) -> tuple[list[tuple[str, Game]], list[Problem]]:
+    """`parse`, each game with its file; `given` are options of the game that the format does not tell."""
+    entries, problems, order = [], [], {}
+    for file, line, text in texts:
+        found, wrong = form.collect(file, text, line, **given)
+        entries += found
+        problems += wrong
+        order.setdefault(file, len(order))
+    judged = form.sift(entries)
+    games = [(entry.file, found) for entry, found in zip(entries, judged, strict=True) if isinstance(found, Game)]
+    problems += [found for found in judged if isinstance(found, Problem)]
+    return games, sorted(problems, key=lambda problem: (order[problem.file], problem.line))
 
 
 def write(path: str | os.PathLike[str], games: Iterable[Game]) -> None:

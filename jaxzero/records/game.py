@@ -6,6 +6,7 @@ Letters: G games, T = the longest record that a game's rules allow, P players.
 import copy
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -20,6 +21,7 @@ from jaxzero.messages import shortened
 
 FEW, CHUNK = 16, 256  # games replayed at once
 MOST = 240  # characters of a message
+LINES = (re.compile(rb"\n"),)  # match the end of the text before a game, where each is a line
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Game:
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     start: str | None = None  # first position as `env.from_text` reads it, None = that of a new game
     outcomes: list[int] | None = None  # of chance, after each move (-1: none was due); None = a game without chance
+    line: int = dataclasses.field(default=0, compare=False, repr=False)  # of its file, from 1; 0 = not from a file
 
     @property
     def env(self) -> envs.Env:
@@ -189,7 +192,12 @@ def replay_alike(
     return [found[i] for i in range(len(games))]
 
 
-Entry = tuple[list[int], Game]  # lines of the record's begin and of each move, and the game that it claims
+class Entry(NamedTuple):
+    """A record as written, not yet replayed."""
+
+    file: str
+    lines: list[int]  # of the record's begin and of each move
+    game: Game  # that it claims
 
 
 def written(game: Game, action: int) -> str:
@@ -197,9 +205,9 @@ def written(game: Game, action: int) -> str:
     return game.env.action_to_str(None, action)
 
 
-def judge(file: str, entry: Entry, outcome: Replayed, write: Callable[[Game, int], str] = written) -> Game | Problem:
+def judge(entry: Entry, outcome: Replayed, write: Callable[[Game, int], str] = written) -> Game | Problem:
     """The game with the result of its replay, or what the rules object to."""
-    lines, game = entry
+    file, lines, game = entry
     if outcome.played < len(game.moves):
         move = write(game, game.moves[outcome.played])
         why = "after the end of the game" if outcome.over else "not legal here"
@@ -214,14 +222,11 @@ def judge(file: str, entry: Entry, outcome: Replayed, write: Callable[[Game, int
     return dataclasses.replace(game, result=outcome.result)
 
 
-def sift(
-    file: str, entries: list[Entry], judge: Callable[[str, Entry, Replayed], Game | Problem] = judge
-) -> tuple[list[Game], list[Problem]]:
-    """The records that replay through the rules, in order, with the results of their replay; what is wrong with the
-    others."""
+def sift(entries: Sequence[Entry], judge: Callable[[Entry, Replayed], Game | Problem] = judge) -> list[Game | Problem]:
+    """Each record with the result of its replay through the rules, or what is wrong with it."""
     made: dict[tuple, tuple[envs.Env, dict[str, float]]] = {}
     alike: dict[envs.Env, list[tuple[int, dict[str, float]]]] = {}
-    for i, (_, game) in enumerate(entries):
+    for i, (_, _, game) in enumerate(entries):
         key = game.game, *game.options.items()
         if key not in made:
             made[key] = loosened(game.env)
@@ -230,13 +235,12 @@ def sift(
     judged: dict[int, Game | Problem] = {}
     for env, group in alike.items():
         which, numbers = zip(*group, strict=True)
-        games = [entries[i][1] for i in which]
+        games = [entries[i].game for i in which]
         try:
             columns = ([getattr(game, name) for game in games] for name in ("moves", "start", "outcomes"))
             outcomes = replay_alike(env, numbers, *columns)
-            judged |= {i: judge(file, entries[i], outcome) for i, outcome in zip(which, outcomes, strict=True)}
+            judged |= {i: judge(entries[i], outcome) for i, outcome in zip(which, outcomes, strict=True)}
         except Exception as error:  # the rules of one's own game may raise anything; other games are still read
             message = f"the rules of {games[0].game} fail: {type(error).__name__}: {error}"
-            judged |= {i: Problem(file, entries[i][0][0], 0, message) for i in which}
-    found = [judged[i] for i in range(len(entries))]
-    return [x for x in found if isinstance(x, Game)], [x for x in found if isinstance(x, Problem)]
+            judged |= {i: Problem(entries[i].file, entries[i].lines[0], 0, message) for i in which}
+    return [judged[i] for i in range(len(entries))]

@@ -12,36 +12,40 @@ one's own is named FILE.py:FUNCTION, and reading its records runs that file.
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import envs
 from envs.core import begins_alike
 from jaxzero.messages import shortened
-from jaxzero.records.game import Entry, Game, Problem, Replayed, first_state, judge, loosened, sift
+from jaxzero.records import game as game_lib
+from jaxzero.records.game import Entry, Game, Problem, Replayed, first_state, judge, loosened
 
-FIELDS = [field.name for field in dataclasses.fields(Game)]
+FIELDS = [field.name for field in dataclasses.fields(Game) if field.compare]
 
 
-def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
-    """The sound records of a file, and what is wrong with the others."""
+def collect(file: str, text: str, line: int = 1) -> tuple[list[Entry], list[Problem]]:
+    """The records of a text that begins in that line of the file, and what is wrong with the others."""
     entries: list[Entry] = []
     problems: list[Problem] = []
     known: dict[str, envs.Env] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
+    for number, words in enumerate(text.split("\n"), line):
+        if words.strip():
             try:
-                game = read(line, known)
-                entries.append(([number] * (len(game.moves) + 1), game))
+                game = dataclasses.replace(read(words, known), line=number)
+                entries.append(Entry(file, [number] * (len(game.moves) + 1), game))
             except Exception as error:  # a game of one's own may raise anything
                 said = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
                 problems.append(Problem(file, number, 0, said))
-    games, broken = sift(file, entries, judged)
-    return games, sorted(problems + broken, key=lambda problem: problem.line)
+    return entries, problems
 
 
-def judged(file: str, entry: Entry, outcome: Replayed) -> Game | Problem:
-    return judge(file, entry, outcome, lambda game, action: f"action {shortened(str(action), 20)}")
+def sift(entries: Sequence[Entry]) -> list[Game | Problem]:
+    return game_lib.sift(entries, judged)
+
+
+def judged(entry: Entry, outcome: Replayed) -> Game | Problem:
+    return judge(entry, outcome, lambda game, action: f"action {shortened(str(action), 20)}")
 
 
 def read(line: str, known: dict[str, envs.Env]) -> Game:
@@ -131,7 +135,7 @@ def words(fields: Any, kinds: tuple[type, ...]) -> bool:
 
 
 def whole(numbers: Any) -> bool:
-    return isinstance(numbers, list) and all(isinstance(n, int) and not isinstance(n, bool) for n in numbers)
+    return isinstance(numbers, list) and set(map(type, numbers)) <= {int}
 
 
 def dump(games: Iterable[Game]) -> str:
@@ -140,5 +144,6 @@ def dump(games: Iterable[Game]) -> str:
     Raises:
         ValueError: a number that is none.
     """
-    records = [{name: value for name, value in vars(game).items() if value not in (None, {})} for game in games]
+    fields = [{name: getattr(game, name) for name in FIELDS} for game in games]
+    records = [{name: value for name, value in record.items() if value not in (None, {})} for record in fields]
     return "".join(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)

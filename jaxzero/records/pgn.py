@@ -14,11 +14,13 @@ import codecs
 import dataclasses
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 import envs
 from envs.chess import Chess
 from jaxzero.messages import shortened
+from jaxzero.records import game as game_lib
 from jaxzero.records import san
 from jaxzero.records.game import Game, Problem, RecordError, Replayed, judge
 
@@ -44,6 +46,12 @@ TOKEN = re.compile(
     | (?P<end>\Z)
     )""",
     re.VERBOSE | re.MULTILINE,
+)
+# Match the end of the text before a game, the surest first.
+BEGINS = (
+    re.compile(rb"(?:1-0|0-1|1/2(?:-1/2)?|\*)\s*+\n(?=[ \t]*+\[[A-Za-z0-9])"),
+    re.compile(rb"\n[ \t]*+\n(?=[ \t]*+\[Event[ \t])"),
+    re.compile(rb"[^]\s][ \t]*+\n[ \t]*+\n(?=[ \t]*+1\.(?!\s*+[.\xe2]))"),  # after moves, not after tags
 )
 NOISE = re.compile(rf"{san.SIGN}|[+#]+|e\.?p\.?|ch\.?|mate")  # between moves
 RESULTS = {"1-0": (1.0, -1.0), "0-1": (-1.0, 1.0), "1/2-1/2": (0.0, 0.0), "*": None}
@@ -114,23 +122,29 @@ def decode_line(line: bytes) -> str:
         return line.decode("cp1252", "replace")
 
 
-def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
-    """The sound records of a file, and what is wrong with the others."""
-    entries: list[tuple[Record, Game]] = []
+class Entry(NamedTuple):
+    """A record as written, not yet replayed."""
+
+    file: str
+    record: Record
+    game: Game  # without its moves
+
+
+def collect(file: str, text: str, line: int = 1) -> tuple[list[Entry], list[Problem]]:
+    """The records of a text that begins in that line of the file, and what is wrong with the others."""
+    entries: list[Entry] = []
     problems: list[Problem] = []
-    for record in split(re.sub("\r\n?", "\n", text)):
+    for record in split(re.sub("\r\n?", "\n", text), line):
         try:
-            entries.append((record, opening(record)))
+            entries.append(Entry(file, record, opening(record)))
         except RecordError as broken:
             problems.append(Problem(file, *broken.args))
-    found = replayed(file, entries)
-    problems += [x for x in found if isinstance(x, Problem)]
-    return [x for x in found if isinstance(x, Game)], sorted(problems, key=lambda problem: problem.line)
+    return entries, problems
 
 
-def split(text: str) -> Iterator[Record]:
+def split(text: str, line: int = 1) -> Iterator[Record]:
     """The records of a text. A game ends with its result; one that is cut off, where the next begins."""
-    record, line, begin, end, blank = None, 1, 0, 0, True
+    record, begin, end, blank = None, 0, 0, True
     for match in TOKEN.finditer(text):
         kind = match.lastgroup or ""
         line += text.count("\n", begin, match.start(kind))
@@ -184,7 +198,7 @@ def opening(record: Record) -> Game:
     tags = {name: value for name, (_, value) in record.tags.items()}
     start = first_position(record, tags)
     headers = {name: value for name, value in tags.items() if name not in DERIVED and value != ROSTER.get(name)}
-    return Game("chess", {}, [], result_of(record), headers, start)
+    return Game("chess", {}, [], result_of(record), headers, start, line=record.lines[0])
 
 
 def result_of(record: Record) -> tuple[float, ...] | None:
@@ -228,15 +242,15 @@ def first_position(record: Record, tags: dict[str, str]) -> str | None:
     return start
 
 
-def replayed(file: str, entries: list[tuple[Record, Game]]) -> list[Game | Problem]:
+def sift(entries: Sequence[Entry]) -> list[Game | Problem]:
     """The games with their moves, or what the rules object to."""
     found: dict[int, Game | Problem] = {}
 
     def choose(i: int, position: san.Position) -> int | None:
-        record, game = entries[i]
+        file, record, game = entries[i]
         played = len(game.moves)
         if played == len(record.words):
-            found[i] = judge(file, (record.lines, game), Replayed(played, position.over, position.result))
+            found[i] = judge(game_lib.Entry(file, record.lines, game), Replayed(played, position.over, position.result))
             return None
         try:
             if position.over:
@@ -250,7 +264,7 @@ def replayed(file: str, entries: list[tuple[Record, Game]]) -> list[Game | Probl
         return game.moves[-1]
 
     if entries:
-        san.walk(entries[0][1].env, [game.start for _, game in entries], choose)  # pyright: ignore[reportArgumentType]
+        san.walk(entries[0].game.env, [entry.game.start for entry in entries], choose)  # pyright: ignore[reportArgumentType]
     return [found[i] for i in range(len(entries))]
 
 

@@ -22,7 +22,7 @@ import contextlib
 import dataclasses
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from encodings.aliases import aliases
 from itertools import pairwise
 from typing import Any
@@ -33,6 +33,7 @@ import envs
 from envs.go import Go
 from envs.go_text import PLAYERS, vertex
 from jaxzero.messages import shortened
+from jaxzero.records import game as game_lib
 from jaxzero.records.game import (
     Entry,
     Game,
@@ -42,7 +43,6 @@ from jaxzero.records.game import (
     check_moves,
     first_state,
     judge,
-    sift,
 )  # fmt: skip
 
 # Possessive quantifiers (`*+`) keep all this linear. A value that the text ends in lacks its bracket.
@@ -59,6 +59,11 @@ TREE = re.compile(r"\((?=\s*+;)")
 ROOTS = ("FF", "GM", "SZ", "CA")  # properties by which the root of a tree is known
 ROOT = re.compile(rf"\((?=\s*+;\s*+(?:{'|'.join(ROOTS)})\b)")
 ROOT_LINE = re.compile(r"^[ \t]*+" + ROOT.pattern, re.MULTILINE)  # a value that reaches one was cut off
+# Match the end of the text before a game, the surest first.
+BEGINS = (
+    re.compile(ROOT_LINE.pattern.join(("(?=", ")")).encode(), re.MULTILINE),
+    re.compile(rb"\)\s*+(?=\(\s*+;\s*+(?:FF|GM|SZ|CA)\b)"),
+)
 SIZE = re.compile(r"(\d{1,2})(?:\s*:\s*(\d{1,2}))?", re.ASCII)
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)", re.ASCII)
 MOST_KOMI = 361  # points of the largest board
@@ -143,24 +148,27 @@ def plain(value: str) -> str:
     return ESCAPE.sub(r"\1", value) if "\\" in value else value
 
 
-def parse(file: str, text: str) -> tuple[list[Game], list[Problem]]:
-    """The sound records of a file, and what is wrong with the others."""
+def collect(file: str, text: str, line: int = 1) -> tuple[list[Entry], list[Problem]]:
+    """The records of a text that begins in that line of the file, and what is wrong with the others."""
     entries: list[Entry] = []
     problems: list[Problem] = []
-    for tree in trees(text):
+    for tree in trees(text, line):
         try:
-            entries.append(entry(tree))
+            entries.append(Entry(file, *entry(tree)))
         except RecordError as broken:
             problems.append(Problem(file, *broken.args))
     if text.strip() and not entries and not problems:
-        problems.append(Problem(file, 1, 0, f"no SGF: {text.strip()[:30]!r}"))
-    games, more = sift(file, entries, judged)
-    return games, sorted(problems + more, key=lambda problem: problem.line)
+        problems.append(Problem(file, line, 0, f"no SGF: {text.strip()[:30]!r}"))
+    return entries, problems
 
 
-def trees(text: str) -> Iterator[Tree]:
+def sift(entries: Sequence[Entry]) -> list[Game | Problem]:
+    return game_lib.sift(entries, judged)
+
+
+def trees(text: str, line: int = 1) -> Iterator[Tree]:
     """Every game tree. One that is cut off ends where the next begins (a root says FF, GM, SZ or CA)."""
-    tree, stray, line, counted = None, False, 1, 0
+    tree, stray, counted = None, False, 0
     roots = [match.end() - 1 for match in ROOT_LINE.finditer(text)]
     for begin, end in pairwise(sorted({0, *roots, len(text)})):
         for match in TOKEN.finditer(text, begin, end):
@@ -202,8 +210,8 @@ def trees(text: str) -> Iterator[Tree]:
         tree = None
 
 
-def entry(tree: Tree) -> Entry:
-    """The game as written, not yet replayed."""
+def entry(tree: Tree) -> tuple[list[int], Game]:
+    """Lines of the record's begin and of each move, and the game as written, not yet replayed."""
     if tree.broken:
         raise tree.broken
     if tree.depth:
@@ -231,7 +239,7 @@ def entry(tree: Tree) -> Entry:
     moves = [action(here, number, point, size) for number, (here, _, point) in enumerate(played, 1)]
     headers = {name: root[name] for name in HEADERS if name in root}
     lines = [line, *(here for here, _, _ in played)]
-    return lines, Game("go", options, moves, read_result(root.get("RE", "")), headers, start)
+    return lines, Game("go", options, moves, read_result(root.get("RE", "")), headers, start, line=line)
 
 
 def read_size(text: str) -> int:
@@ -263,15 +271,15 @@ def read_result(text: str) -> tuple[float, float] | None:
     return None if not match else (0.0, 0.0) if match[2] else (1.0, -1.0) if match[1] in "Bb" else (-1.0, 1.0)
 
 
-def judged(file: str, entry: Entry, outcome: Replayed) -> Game | Problem:
+def judged(entry: Entry, outcome: Replayed) -> Game | Problem:
     """As `judge`, but what follows two passes on real boards is no fault: more passes, and another count."""
-    lines, game = entry
+    file, lines, game = entry
     passing = game.options["size"] ** 2
     if outcome.over and set(game.moves[outcome.played :]) <= {passing}:
         lines, game = lines[: outcome.played + 1], dataclasses.replace(game, moves=game.moves[: outcome.played])
         if has_stones(game, passing):
             game = dataclasses.replace(game, result=None)
-    return judge(file, (lines, game), outcome)
+    return judge(Entry(file, lines, game), outcome)
 
 
 def has_stones(game: Game, passing: int) -> bool:

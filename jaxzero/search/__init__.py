@@ -6,14 +6,14 @@ from typing import Any
 from envs import Env
 from jaxzero.models import Model
 from jaxzero.search import gumbel, minimax, puct
-from jaxzero.search.base import Search, SearchResult
+from jaxzero.search.base import Search, SearchOutput
 from jaxzero.search.config import SearchConfig, TreeConfig
 from jaxzero.search.gumbel import GumbelConfig
 from jaxzero.search.minimax import MinimaxConfig
 from jaxzero.search.puct import PuctConfig
 
 __all__ = [
-    "SEARCHES", "GumbelConfig", "MinimaxConfig", "PuctConfig", "Search", "SearchConfig", "SearchResult", "TreeConfig",
+    "SEARCHES", "GumbelConfig", "MinimaxConfig", "PuctConfig", "Search", "SearchConfig", "SearchOutput", "TreeConfig",
     "make",
 ]  # fmt: skip
 

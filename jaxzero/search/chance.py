@@ -1,8 +1,8 @@
-"""Chance nodes whose probabilities are known: visited by probability, worth their expectation.
+"""Chance nodes with known probabilities: outcomes are visited in proportion to them, the value is the expectation.
 
-What an action leads to before chance has spoken, an afterstate, is a node of its own. Its "actions" are the outcomes
-and their priors the probabilities, so that it is stored as any node is. No network judges it: the simulation that adds
-it adds the decision behind its likeliest outcome too, and only that is judged.
+An afterstate, the position after an action and before chance, is a node of its own. Its "actions" are the outcomes,
+its priors their probabilities. The network does not evaluate it: the simulation that adds it also adds the decision
+after its likeliest outcome, and evaluates only that.
 
 Letters as in `tree`; O outcomes.
 """
@@ -14,57 +14,55 @@ import jax.numpy as jnp
 
 from envs.core import where
 from jaxzero.models import Afterstate, Model, Params, Step
-from jaxzero.search.tree import Chunks, Family, each, over
+from jaxzero.search.tree import Children
 
 ROUNDING = 1e-4  # in visits
 
 
-def rule(near: Family) -> tuple[Chunks, jax.Array]:
-    """Which outcome is due, as a `simulation.Rule`: of those behind their share of the visits, the one with the highest
-    probability / (visits + 1).
+def rule(children: Children) -> tuple[jax.Array, jax.Array]:
+    """Which outcome to visit, as a `simulation.Rule`.
 
-    After n visits an outcome of probability p has had either floor(p·n) or ceil(p·n) of them, at any n (the quota
-    method of Balinski and Young 1975, proven there for seats and votes). The largest p·n - visits, the plainer rule,
-    can fall behind by more than one.
+    Of the outcomes that are behind their share of the visits, the one with the highest probability / (visits + 1).
+    After n visits an outcome of probability p has then had either floor(p·n) or ceil(p·n) of them, at any n (the quota
+    method of Balinski and Young 1975, proven there for seats and votes). Taking the largest p·n - visits instead can
+    fall behind by more than one.
     """
-    (total,) = over((jnp.add, each(lambda tried, visits: where(tried, visits, 0.0), near.tried, near.visits)))
-
-    def score(logit, visits):
-        probability = jnp.exp(logit)
-        behind = visits + ROUNDING < probability * (1 + total)
-        return where(behind, probability / (visits + 1), -jnp.inf)
-
-    return each(score, near.logit, near.visits), jnp.exp(near.untried.likeliest)
+    total = where(children.tried, children.visits, 0.0).sum(0, keepdims=True)
+    probability = jnp.exp(children.prior_logit)
+    behind = children.visits + ROUNDING < probability * (1 + total)
+    scores = where(behind, probability / (children.visits + 1), -jnp.inf)
+    return scores, jnp.exp(children.untried.logit)
 
 
-def expectation(near: Family) -> jax.Array:
-    """f32[L, B]: mean of the outcomes tried, by probability; exact as soon as all are."""
-    probability = each(lambda tried, logit: where(tried, jnp.exp(logit), 0.0), near.tried, near.logit)
-    total, weight = over((jnp.add, each(jnp.multiply, probability, near.qvalue)), (jnp.add, probability))
-    return (total / jnp.maximum(weight, jnp.finfo(jnp.float32).tiny))[0]
+def expectation(children: Children) -> jax.Array:
+    """f32[L, B]: mean value of the outcomes tried, weighted by probability; exact once all have been tried."""
+    probability = where(children.tried, jnp.exp(children.prior_logit), 0.0)
+    tiny = jnp.finfo(jnp.float32).tiny
+    return (probability * children.qvalue).sum(0) / jnp.maximum(probability.sum(0), tiny)
 
 
 class ChanceStep(NamedTuple):
     """What follows an action, or an outcome, up to the next decision. Leading axis B."""
 
-    told: Afterstate  # of the action
-    afterstate: Any
+    afterstate: Afterstate  # after the action
+    afterstate_embedding: Any
     due: jax.Array  # bool[B]  an outcome has been settled
     outcome: jax.Array  # i32[B]  which
-    logit: jax.Array  # f32[B]  its log-probability, where it followed an action
-    said: Step  # of the decision
-    decision: Any
+    outcome_logit: jax.Array  # f32[B]  its log-probability, where it followed an action
+    step: Step  # to the decision
+    embedding: Any
 
 
 def step(
-    model: Model, params: Params, key: jax.Array, action: jax.Array, before: Any, resolving: jax.Array
+    model: Model, params: Params, key: jax.Array, action: jax.Array, embedding: Any, resolving: jax.Array
 ) -> ChanceStep:
-    """Takes `action` i32[B] from `before` and the likeliest outcome of what it leads to; where `resolving` bool[B],
-    `before` is an afterstate and `action` its outcome."""
+    """Plays `action` i32[B] and the likeliest outcome after it. Where `resolving` bool[B], `embedding` is an
+    afterstate already, and `action` its outcome."""
     assert model.chance is not None
-    told, after = model.decision(params, key, action, before)
-    after = jax.vmap(where)(resolving, before, after)
-    likeliest = jnp.argmax(told.logits, -1).astype(jnp.int32)
+    afterstate, after = model.decision(params, key, action, embedding)
+    after = jax.vmap(where)(resolving, embedding, after)
+    likeliest = jnp.argmax(afterstate.logits, -1).astype(jnp.int32)
     outcome = where(resolving, action, likeliest)
-    said, decision = model.chance(params, key, outcome, after)
-    return ChanceStep(told, after, told.due | resolving, outcome, told.logits.max(-1), said, decision)
+    decision, decision_embedding = model.chance(params, key, outcome, after)
+    due = afterstate.due | resolving
+    return ChanceStep(afterstate, after, due, outcome, afterstate.logits.max(-1), decision, decision_embedding)

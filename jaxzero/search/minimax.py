@@ -1,9 +1,9 @@
-"""Minimax as deep as there are widths, guided by a network: at every ply only the moves that the network's policy holds
-most likely are looked at, and leaves count as its value says. A result inside the tree is exact.
+"""Minimax to a fixed depth, guided by a network: each ply searches only the likeliest moves of its policy, and leaves
+have its value. Finished games inside the tree have their exact result.
 
-Nothing is random, and no noise explores: variety comes from how moves are drawn. The policy is softmax(root action
-values / `value_temperature`) over the moves looked at, so a move drawn at `temperature` t has probability
-softmax(values / (value_temperature · t)).
+`widths` has the number of moves of each ply. The search itself has no randomness or noise: variety comes from drawing
+moves. The policy is softmax(root action values / `value_temperature`) over the searched moves, so a move drawn at
+`temperature` t has probability softmax(values / (value_temperature · t)).
 
 Letters: B games, A actions, w width of a ply, N nodes of a ply (of all games, or of one).
 """
@@ -23,7 +23,7 @@ from jaxzero.models import Model, Params
 from jaxzero.models.simulator import legal_in
 from jaxzero.networks.base import NetworkConfig
 from jaxzero.search import base
-from jaxzero.search.base import Finding, Search
+from jaxzero.search.base import Search, SearchOutput
 from jaxzero.search.config import SearchConfig
 
 LEAVES = 1 << 15  # leaves in memory at once; 1 GB of observations for chess
@@ -70,44 +70,45 @@ class MinimaxConfig(SearchConfig):
 
 
 def likeliest(logits: jax.Array, width: int) -> tuple[jax.Array, jax.Array]:
-    """Masked logits [N, A] -> the likeliest actions i32[N, w] and whether there are so many, bool[N, w].
+    """The likeliest actions i32[N, w] by masked logits [N, A], and bool[N, w]: there is such a legal action.
 
-    What fills the rest is the likeliest one again: an action that a model can be asked about."""
+    The rest is filled with the likeliest action, which every model can play.
+    """
     logit, action = jax.lax.top_k(logits, width)
     used = legal_in(logit).at[:, 0].set(True)
     return where(used, action, action[:, :1]), used
 
 
-def look(
+def search_moves(
     model: Model, params: Params, key: jax.Array, widths: tuple[int, ...], logits: jax.Array, embedding: Any
 ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """The moves looked at in positions with these masked logits [N, A] and embeddings [N, ...].
+    """Searches the likeliest moves of positions with these masked logits [N, A] and embeddings [N, ...].
 
     Returns:
-        action i32[N, w], whether there is such a move bool[N, w], its value f32[N, w] to the mover, its leaves
-        f32[N, w].
+        The actions i32[N, w], bool[N, w] whether there is such a move, their values f32[N, w] in the mover's view, and
+        the number of leaves below them f32[N, w].
     """
     width, deeper = widths[0], widths[1:]
     action, used = likeliest(logits, width)
     before = jax.tree.map(lambda x: jnp.repeat(x, width, 0), embedding)
-    said, after = model.decision(params, jax.random.fold_in(key, len(widths)), action.reshape(-1), before)
-    value, leaves = said.value, jnp.ones_like(said.value)
+    step, after = model.decision(params, jax.random.fold_in(key, len(widths)), action.reshape(-1), before)
+    value, leaves = step.value, jnp.ones_like(step.value)
     if deeper:
-        _, there, values, below = look(model, params, key, deeper, said.prior_logits, after)
-        over = said.discount == 0
+        _, there, values, below = search_moves(model, params, key, deeper, step.prior_logits, after)
+        terminal = step.discount == 0
         value = where(there, values, -jnp.inf).max(-1)
-        leaves = where(over, 1.0, where(there, below, 0.0).sum(-1))
-    value = (said.reward + said.discount * value).reshape(action.shape)
+        leaves = where(terminal, 1.0, where(there, below, 0.0).sum(-1))
+    value = (step.reward + step.discount * value).reshape(action.shape)
     return action, used, value, leaves.reshape(action.shape)
 
 
 def make(config: MinimaxConfig, env: Env, model: Model, simulations: int) -> Search:
-    """The widths, not `simulations`, say what is looked at."""
+    """The widths, not `simulations`, set the size of the search."""
     widths = tuple(min(width, env.max_legal) for width in config.widths)
 
-    def find(params, keys, root, legal, explore, kept) -> Finding:
+    def search_root(params, keys, root, legal, explore, kept):
         def games(logits, embedding):
-            return look(model, params, keys[0], widths, logits, embedding)
+            return search_moves(model, params, keys[0], widths, logits, embedding)
 
         def game(one):
             return jax.tree.map(lambda x: x[0], games(*jax.tree.map(lambda x: x[None], one)))
@@ -126,6 +127,8 @@ def make(config: MinimaxConfig, env: Env, model: Model, simulations: int) -> Sea
             return jnp.zeros_like(root.prior_logits).at[row, action].add(where(used, x, 0.0))
 
         best = jnp.take_along_axis(action, jnp.argmax(values, -1)[:, None], -1)[:, 0]
-        return Finding(spread(weights), values.max(-1), spread(leaves), spread(values), best)
+        value = values.max(-1)
+        output = SearchOutput(best, spread(weights), value, jnp.ones_like(value), spread(leaves), spread(values))
+        return output, None
 
-    return base.make(config, env, model, find)
+    return base.make(config, env, model, search_root)

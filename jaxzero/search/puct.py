@@ -1,9 +1,8 @@
 """AlphaZero's PUCT search (Silver et al. 2018, supplementary pseudocode) with Dirichlet noise, on our tree.
 
-Values are scaled to [0, 1] and an untried action counts as lost, as in the pseudocode. Returns of a game of one player
-have no bounds: they are stretched to [0, 1] by the least and greatest value of a node and its children, as mctx does
-for MuZero, and an untried action counts as the least. The noise is drawn over the legal actions only, with one key a
-game.
+Values are scaled to [0, 1] and an untried action has the value of a loss, as in the pseudocode. Returns of a one-player
+game have no bounds: they are scaled to [0, 1] by the least and greatest value of a node and its children, as mctx does
+for MuZero, and an untried action has the least. The noise is drawn over the legal actions only, with one key a game.
 """
 
 import dataclasses
@@ -19,9 +18,8 @@ from jaxzero.config.fields import COMMON, Range, Share, Weight
 from jaxzero.models import Model
 from jaxzero.search import base, forced, reuse, simulation
 from jaxzero.search import tree as tree_lib
-from jaxzero.search.base import Finding, Search
+from jaxzero.search.base import Search, SearchedTree, SearchOutput
 from jaxzero.search.config import TreeConfig
-from jaxzero.search.tree import each, over
 
 C_BASE = 19652.0  # visits after which exploration starts to grow
 
@@ -46,19 +44,17 @@ class PuctConfig(TreeConfig):
     policy target leaves them out where they found nothing (KataGo: 2). 0: off."""
 
 
-def rule(c_puct: float, near: tree_lib.Family, bounded: bool = True) -> tuple[tree_lib.Chunks, jax.Array]:
+def rule(c_puct: float, children: tree_lib.Children, bounded: bool = True) -> tuple[jax.Array, jax.Array]:
     """Value + exploration, as a `simulation.Rule`; `bounded`: values lie in [-1, 1]."""
-    explore = (c_puct + jnp.log((near.node_visits + C_BASE + 1) / C_BASE)) * jnp.sqrt(near.node_visits)
+    explore = (c_puct + jnp.log((children.node_visits + C_BASE + 1) / C_BASE)) * jnp.sqrt(children.node_visits)
     low, high = jnp.float32(-1), jnp.float32(1)
     if not bounded:
-        values = each(lambda tried, value: where(tried, value, near.node_value), near.tried, near.qvalue)
-        low, high = over((jnp.minimum, values), (jnp.maximum, values))
-        low, high = jnp.minimum(near.node_value, low), jnp.maximum(near.node_value, high)
-
-    def score(qvalue, logit, visits):
-        return (qvalue - low) / jnp.maximum(high - low, 1e-8) + explore * jnp.exp(logit) / (visits + 1)
-
-    return each(score, near.qvalue, near.logit, near.visits), explore * jnp.exp(near.untried.likeliest)
+        values = where(children.tried, children.qvalue, children.node_value)
+        low = jnp.minimum(children.node_value, values.min(0, keepdims=True))
+        high = jnp.maximum(children.node_value, values.max(0, keepdims=True))
+    value = (children.qvalue - low) / jnp.maximum(high - low, 1e-8)
+    scores = value + explore * jnp.exp(children.prior_logit) / (children.visits + 1)
+    return scores, explore * jnp.exp(children.untried.logit)
 
 
 def make(config: PuctConfig, env: Env, model: Model, simulations: int) -> Search:
@@ -69,31 +65,34 @@ def make(config: PuctConfig, env: Env, model: Model, simulations: int) -> Search
     layout = tree_lib.layout(env, config, simulations, model)
     plain = partial(rule, config.c_puct, bounded=env.num_players > 1)
 
-    def find(params, keys, root, legal, explore, kept) -> Finding:
+    def search_root(params, keys, root, legal, explore, kept):
         k = config.forced_playouts if explore else 0.0
         if explore:
             root = root._replace(prior_logits=jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal))
-        first = layout.room or 1
-        tree = tree_lib.plant(root, layout, layout.nodes(simulations))
+        first = layout.kept_nodes or 1
+        tree = tree_lib.tree_from_root(root, layout, layout.nodes(simulations))
         if kept is not None:
-            tree = reuse.replant(kept, tree)
-        depth, at_root = config.max_depth or tree.size, partial(forced.rule, plain, k) if k else None
-        search = simulation.Search(model, params, plain, env.num_actions, model.num_outcomes, depth, at_root)
+            tree = reuse.graft(kept, tree)
+        depth, root_rule = config.max_depth or tree.size, partial(forced.rule, plain, k) if k else None
+        search = simulation.TreeSearch(model, params, plain, env.num_actions, model.num_outcomes, depth, root_rule)
 
         def step(i, tree):
             return simulation.simulate(search, tree, jax.random.fold_in(keys[0], i), first + i)[0]
 
         tree = jax.lax.fori_loop(0, simulations, step, tree)
-        child = tree.child[0].astype(jnp.int32)
-        visits = tree_lib.by_action(tree, tree_lib.at(tree.visits, child), env.num_actions)
-        qvalues = tree_lib.by_action(tree, tree_lib.at(tree.qvalue, child), env.num_actions)
-        shown = tree_lib.by_action(tree, forced.prune(plain, tree, k), env.num_actions) if k else visits
-        policy = shown / shown.sum(-1, keepdims=True)
-        best = jnp.argmax(policy, -1).astype(jnp.int32)
-        nodes = tree_lib.by_action(tree, child, env.num_actions)
-        return Finding(policy, tree.value[0], visits, qvalues, best, tree, nodes)
+        child = tree.children_index[0].astype(jnp.int32)
 
-    return base.make(config, env, model, find, layout)
+        def by_action(values):
+            return tree_lib.by_action(tree, values, env.num_actions)
+
+        visits, qvalues = (by_action(tree_lib.lookup(field, child)) for field in (tree.visits, tree.qvalue))
+        target = by_action(forced.prune(plain, tree, k)) if k else visits
+        policy, value = target / target.sum(-1, keepdims=True), tree.value[0]
+        best = jnp.argmax(policy, -1).astype(jnp.int32)
+        output = SearchOutput(best, policy, value, jnp.ones_like(value), visits, qvalues)
+        return output, SearchedTree(tree, by_action(child))
+
+    return base.make(config, env, model, search_root, layout)
 
 
 def noisy_logits(config: PuctConfig, key: jax.Array, logits: jax.Array, legal: jax.Array) -> jax.Array:

@@ -1,6 +1,6 @@
-"""The actions that a node keeps in slots, where it does not keep all: the legal ones, or the likeliest.
+"""Slots: the actions that a node stores where it does not store all of them, the legal ones or the likeliest.
 
-Of the thousands of actions of a game such as chess a position has a few dozen.
+A position of chess has a few dozen legal actions, out of thousands in the game.
 
 Letters: B nodes, A actions, K slots.
 """
@@ -11,24 +11,23 @@ import numpy as np
 
 from envs import backend
 from envs.core import where
-from jaxzero.search.indexing import game_of, take
+from jaxzero.search.backend import game_of, gather
 
 WORD = 32  # bits
 
 
 def likeliest(logits: jax.Array, slots: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The K highest of [B, A] with their indices i32, [B, K], and log Σ exp of all others, [B]."""
-    # A slice of what top_k gives, taken without the barrier, makes XLA on CPU sort all of the logits.
+    """The K highest logits of [B, A] with their indices i32[B, K], and log Σ exp of all others, [B]."""
+    # Without the barrier XLA on a CPU sorts all logits, where a slice of the result of top_k is used.
     kept, index = jax.lax.optimization_barrier(jax.lax.top_k(logits, slots))
-    return kept, index, weigh_dropped(logits, kept)
+    return kept, index, dropped_logit_of(logits, kept)
 
 
 def compact(logits: jax.Array, legal: jax.Array, slots: int) -> tuple[jax.Array, jax.Array]:
-    """The legal ones of the logits [B, A] and their indices i32, in order, [B, K], -inf after them; those beyond K are
-    lost.
+    """The logits of the legal actions and their indices i32, in order, [B, K], from [B, A]; -inf after them.
 
-    A mask as words of bits; of each slot first its word, by how many words end before it, then its bit. A sum of
-    `counts` tells of some words their number and that of their bits.
+    Legal actions beyond K are lost. Packs the mask into 32-bit words; for each slot finds its word, then its bit. A
+    value of `counts` holds one word and the number of its bits, so that one sum adds up both.
     """
     batch, size = logits.shape
     legal = jnp.pad(legal, ((0, 0), (0, -size % WORD))).reshape(batch, -1, WORD)
@@ -39,23 +38,25 @@ def compact(logits: jax.Array, legal: jax.Array, slots: int) -> tuple[jax.Array,
     end = jnp.minimum(bits, slots) * batch + game_of(words)
     ended = jnp.zeros(slots * batch, jnp.float32)
     ended = ended.at[end.reshape(-1)].add(counts.reshape(-1), mode="drop", wrap_negative_indices=False)
-    ended = running_sum(ended.reshape(slots, batch)).astype(jnp.int32)  # of a slot, what has ended before it
+    ended = running_sum(ended.reshape(slots, batch)).astype(jnp.int32)  # words and bits that end before each slot
     word, before, order = ended & ((1 << shift) - 1), ended >> shift, jnp.arange(slots)[:, None]
     there, word = word < len(words), jnp.minimum(word, len(words) - 1)
-    bit = nth_bit(take(words, word, game_of(word)), order - before)
-    index = backend.alone(jnp.minimum(WORD * word + bit, size - 1).T)
-    found = take(logits, jax.lax.broadcasted_iota(jnp.int32, index.shape, 0), index)
+    bit = nth_bit(gather(words, word, game_of(word)), order - before)
+    index = backend.materialized(jnp.minimum(WORD * word + bit, size - 1).T)
+    found = gather(logits, jax.lax.broadcasted_iota(jnp.int32, index.shape, 0), index)
     return where(there.T, found, -jnp.inf), index
 
 
 def running_sum(x: jax.Array) -> jax.Array:
-    """Of whole numbers f32[N, B] along the first axis, exact up to 2^24. As a product of matrices, because nothing has
-    to be compiled for that."""
+    """The cumulative sum of whole numbers f32[N, B] along the first axis, exact up to 2^24.
+
+    It is a matrix product, for which XLA compiles no kernel.
+    """
     return jnp.matmul(np.tril(np.ones((len(x),) * 2, np.float32)), x, precision=jax.lax.Precision.HIGHEST)
 
 
 def nth_bit(word: jax.Array, number: jax.Array) -> jax.Array:
-    """i32: the place of the set bit of u32 words that so many set bits precede."""
+    """The position i32 of the set bit of each u32 word that `number` set bits precede, by binary search."""
     place = jnp.zeros_like(number)
     for width in (16, 8, 4, 2, 1):
         lower = (word >> place.astype(jnp.uint32)) & np.uint32((1 << width) - 1)
@@ -65,10 +66,11 @@ def nth_bit(word: jax.Array, number: jax.Array) -> jax.Array:
     return place
 
 
-def weigh_dropped(logits: jax.Array, kept: jax.Array) -> jax.Array:
-    """log Σ exp over the logits [..., A] that are not among the highest, `kept` [..., K].
+def dropped_logit_of(logits: jax.Array, kept: jax.Array) -> jax.Array:
+    """log Σ exp over the logits [..., A] that are not among the highest ones, `kept` [..., K].
 
-    A difference of two sums would lose the small ones."""
+    The difference of the sums over all and over `kept` would round small values away.
+    """
     highest, lowest = kept[..., :1], kept[..., -1:]
     scale = where(highest > -jnp.inf, highest, 0.0)
     below = where(logits < lowest, jnp.exp(logits - scale), 0.0).sum(-1)

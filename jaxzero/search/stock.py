@@ -1,7 +1,7 @@
-"""The same searches by stock mctx: what our tree is measured against.
+"""The same searches by stock mctx, the reference that our tree is measured against.
 
-Here, and nowhere else, our types become mctx's. The root's Gumbel noise is drawn with one key a game, which mctx's own
-policy functions cannot do; the rest of them is repeated here from mctx's public parts.
+Only this file converts our types to mctx's. Mctx's policy functions cannot draw the root's Gumbel noise with one key a
+game, so this file composes them from mctx's public parts.
 """
 
 # mctx builds its types with chex, whose dataclasses pyright cannot read.
@@ -18,7 +18,7 @@ from envs.core import where
 from jaxzero.models import Model, Root
 from jaxzero.models.simulator import mask
 from jaxzero.search import base
-from jaxzero.search.base import Finding, Search
+from jaxzero.search.base import Search, SearchOutput
 from jaxzero.search.gumbel import GumbelConfig, gumbel_noise, improved_policy
 from jaxzero.search.puct import PuctConfig, noisy_logits
 
@@ -28,11 +28,11 @@ def converted(root: Root) -> mctx.RootFnOutput:
 
 
 def stepping(model: Model) -> mctx.RecurrentFn:
-    def step(params, key, action, embedding):
-        said, after = model.decision(params, key, action, embedding)
-        return mctx.RecurrentFnOutput(**said._asdict()), after
+    def recurrent(params, key, action, embedding):
+        step, after = model.decision(params, key, action, embedding)
+        return mctx.RecurrentFnOutput(**step._asdict()), after
 
-    return step
+    return recurrent
 
 
 def gumbel(config: GumbelConfig, env: Env, model: Model, simulations: int) -> Search:
@@ -45,7 +45,7 @@ def gumbel(config: GumbelConfig, env: Env, model: Model, simulations: int) -> Se
     )  # fmt: skip
     inside = partial(mctx.gumbel_muzero_interior_action_selection, qtransform=transform)
 
-    def find(params, keys, root, legal, explore, kept) -> Finding:
+    def search_root(params, keys, root, legal, explore, kept):
         noise = gumbel_noise(keys, env.num_actions) if explore else jnp.zeros_like(root.prior_logits)
         tree = mctx.search(
             params, keys[0], root=converted(root), recurrent_fn=stepping(model), num_simulations=simulations,
@@ -60,9 +60,10 @@ def gumbel(config: GumbelConfig, env: Env, model: Model, simulations: int) -> Se
         policy = improved_policy(root.prior_logits, completed)
         tried = mask(root.prior_logits, summary.visit_counts > 0)
         value = (improved_policy(tried, completed) * summary.qvalues).sum(-1)
-        return Finding(policy, value, summary.visit_counts, summary.qvalues, best)
+        output = SearchOutput(best, policy, value, jnp.ones_like(value), summary.visit_counts, summary.qvalues)
+        return output, None
 
-    return base.make(config, env, model, find)
+    return base.make(config, env, model, search_root)
 
 
 def puct(config: PuctConfig, env: Env, model: Model, simulations: int) -> Search:
@@ -71,13 +72,14 @@ def puct(config: PuctConfig, env: Env, model: Model, simulations: int) -> Search
         qtransform = partial(mctx.qtransform_by_min_max, min_value=-1.0, max_value=1.0)
 
     def select(key, tree, node_index, depth):
-        del key  # it would depend on the batch; ties are broken by the game's own key
+        # The key depends on the batch, so ties are broken by a key of the game.
+        del key
         tie_key = jax.random.fold_in(tree.extra_data, tree.node_visits[0] * (simulations + 1) + node_index)
         return mctx.muzero_action_selection(
             tie_key, tree, node_index, depth, pb_c_init=config.c_puct, qtransform=qtransform
         )
 
-    def find(params, keys, root, legal, explore, kept) -> Finding:
+    def search_root(params, keys, root, legal, explore, kept):
         ties = jax.vmap(partial(jax.random.fold_in, data=1))(keys)
         if explore:
             noisy = jax.vmap(partial(noisy_logits, config))(keys, root.prior_logits, legal)
@@ -89,6 +91,8 @@ def puct(config: PuctConfig, env: Env, model: Model, simulations: int) -> Search
         )  # fmt: skip
         summary = tree.summary()
         best = jnp.argmax(where(legal, summary.visit_probs, -1.0), -1)
-        return Finding(summary.visit_probs, summary.value, summary.visit_counts, summary.qvalues, best)
+        value = summary.value
+        weight = jnp.ones_like(value)
+        return SearchOutput(best, summary.visit_probs, value, weight, summary.visit_counts, summary.qvalues), None
 
-    return base.make(config, env, model, find)
+    return base.make(config, env, model, search_root)

@@ -71,7 +71,7 @@ def trees(config: Config, search: TreeConfig, env: Env, network: networks.Networ
     logits, value = (jax.ShapeDtypeStruct((lanes, *more), jnp.float32) for more in ((env.num_actions,), ()))
     root = mctx.RootFnOutput(prior_logits=logits, value=value, embedding=embedding)
     layout = tree.layout(env, search, simulations, models.make(env, network))
-    return size(jax.eval_shape(lambda root: tree.ground(root, layout, layout.nodes(simulations)), root))
+    return size(jax.eval_shape(lambda root: tree.empty_tree(root, layout, layout.nodes(simulations)), root))
 
 
 def size(shapes: Any) -> int:

@@ -56,7 +56,7 @@ LINES = ("1. e4 e5 2. Nf3 Nc6 3. Bb5 a6 4. Ba4 Nf6 5. O-O *", "1. d4 d5 2. c4 e6
 @functools.cache
 def openings() -> list[list[int]]:
     text = "\n\n".join(f'[Event "x"]\n\n{line}' for line in LINES)
-    return [game.moves for game in records.FORMATS[".pgn"].parse("", text)[0]]
+    return [game.moves for game in records.parse(records.FORMATS[".pgn"], [("", 1, text)])[0]]
 
 
 KINDS: dict[str, list[Callable[[Random], Game]]] = {
