@@ -17,8 +17,9 @@ import numpy as np
 import pyarrow as pa
 
 import envs
+from jaxzero.cli.data import bytes_of
 from jaxzero.config.schema import GameConfig
-from jaxzero.data import convert, shards
+from jaxzero.data import convert, reader, shards, shuffle
 
 LANES = 4096
 
@@ -87,11 +88,23 @@ def told(stage: str, count: int, began: float, folder: Path | None = None) -> No
           f"{size / 1e9:6.2f} GB  peak {peak:.2f} GiB", flush=True)  # fmt: skip
 
 
+def told_pairs(read: reader.Reader) -> None:
+    """Pairs of positions from one game within 1,000 batches, beside their number by chance, and z of the difference."""
+    records = read.records(0, 1000)
+    games = np.concatenate([part.gather(part.training.astype(np.int64))["game"] for part in read.parts])
+    total, sizes = len(games), np.unique_counts(games).counts.astype(float)
+    chance = 1000 * read.size * (read.size - 1) / 2 * (sizes * (sizes - 1)).sum() / (total * (total - 1))
+    found = sum(int((n * (n - 1)).sum()) // 2 for n in (np.unique_counts(batch["game"]).counts for batch in records))
+    print(f"pairs of one game in 1,000 batches of {read.size}: {found}, by chance {chance:.1f}, "
+          f"z {(found - chance) / chance**0.5:+.2f}", flush=True)  # fmt: skip
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--positions", type=int, default=1_000_000)
     parser.add_argument("--size", type=int, default=7)
     parser.add_argument("--width", type=int, default=16, help="moves of each policy")
+    parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--memory", default="1GiB")
     parser.add_argument("--folder", type=Path, required=True)
     given = parser.parse_args()
@@ -103,6 +116,18 @@ def main() -> None:
     began = time.perf_counter()
     counts = convert.run([folder / "games"], folder / "positions", convert.Conversion(label="lambda:0.9"))
     told("convert", counts["positions"], began, folder / "positions")
+    began = time.perf_counter()
+    shuffle.run([folder / "positions"], folder / "shuffled", memory=bytes_of(given.memory))
+    told("shuffle", counts["positions"], began, folder / "shuffled")
+    began = time.perf_counter()
+    read = reader.Reader(env, [reader.Folder(folder / "shuffled")], given.batch, validation=0.02)
+    told("open", counts["positions"], began)
+    began, updates, done = time.perf_counter(), 48, 0
+    while time.perf_counter() - began < 20:  # batches in the order of an epoch
+        read.batches(done, updates)
+        done += updates
+    told("read", done * given.batch, began)
+    told_pairs(read)
 
 
 if __name__ == "__main__":

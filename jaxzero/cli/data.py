@@ -1,6 +1,7 @@
-"""Commands on games on disk: `jaxzero data`."""
+"""Commands on games and positions on disk: `jaxzero data`."""
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bar
 
 from jaxzero.cli.notices import notices
-from jaxzero.cli.options import whole
+from jaxzero.cli.options import Seed, compiles, whole
 from jaxzero.messages import ConfigError
 
 data = App(name="data", help="Games and positions on disk, stage by stage.", help_format="plaintext")
@@ -34,18 +35,30 @@ def check_extra() -> None:
 
 
 @contextlib.contextmanager
-def bar(what: str) -> Iterator[Callable[[int, int, int], None]]:
-    """A progress bar on stderr, told of what is done, of how much, and games."""
+def bar(what: str, unit: str = "games") -> Iterator[Callable[[int, int, int], None]]:
+    """A progress bar on stderr, told of what is done, of how much, and what was counted."""
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Bar(*columns, TextColumn("{task.fields[games]:,} games"), console=Console(stderr=True), transient=True,
+    with Bar(*columns, TextColumn(f"{{task.fields[counted]:,}} {unit}"), console=Console(stderr=True), transient=True,
              disable=not sys.stderr.isatty()) as shown:  # fmt: skip
-        task = shown.add_task(what, games=0)
-        yield lambda done, total, games: shown.update(task, completed=done, total=total, games=games)
+        task = shown.add_task(what, counted=0)
+        yield lambda done, total, counted: shown.update(task, completed=done, total=total, counted=counted)
 
 
-def rate(games: int, began: float) -> str:
+def rate(count: int, began: float, unit: str = "games") -> str:
     seconds = time.perf_counter() - began
-    return f"{seconds:.1f} s, {games / max(seconds, 1e-3):,.0f} games/s"
+    return f"{seconds:.1f} s, {count / max(seconds, 1e-3):,.0f} {unit}/s"
+
+
+def bytes_of(text: str) -> int:
+    """The bytes of a text such as 512MiB or 2GB.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)\s*([kMGT]?)(i?)B?", text)
+    if not found:
+        raise ConfigError(f"--memory: {text!r} is no size; give one such as 512MiB or 2GB")
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** " kMGT".index(found[2] or " "))
 
 
 @data.command(name="import")
@@ -182,25 +195,31 @@ def clean(
 
 @data.command
 def verify(folder: Path, /) -> int:
-    """Compare the shards of a folder of games with their digests. Each that is damaged or missing is named on a line;
-    exit status 1 if there are any.
+    """Compare the shards of a folder of games, or the chunks of one of positions, with their digests. Each that is
+    damaged or missing is named on a line; exit status 1 if there are any.
 
     Parameters
     ----------
     folder
-        A folder of games.
+        A folder of games or positions.
     """
     check_extra()
-    from jaxzero.data import shards
+    from jaxzero.data import positions, shards
 
+    of_positions = (folder / positions.SHARED).exists()
     damage = 0
-    for path, problem in shards.verify(folder):
+    for path, problem in (positions if of_positions else shards).verify(folder):
         print(f"{path}: {problem}", flush=True)
         damage += 1
-    if not damage:
+    if damage:
+        return 1
+    if of_positions:
+        opened = positions.open_folder(folder)
+        print(f"{folder}: {len(opened.paths)} chunks, {opened.total:,} positions, all sound")
+    else:
         paths = shards.shards(folder)
         print(f"{folder}: {len(paths)} shards, {sum(map(shards.count, paths)):,} games, all sound")
-    return int(damage > 0)
+    return 0
 
 
 @data.command
@@ -229,3 +248,102 @@ def stats(folder: Path, /, *, file: Path | None = None) -> None:
     rich.print(picture.shown(found))
     picture.draw(found, file)
     print(file)
+
+
+@data.command
+@compiles
+def convert(
+    *folders: Path,
+    out: Path,
+    select: str = "all",
+    from_ply: Annotated[int, Plies] = 0,
+    label: str = "outcome",
+    policy: str = "search",
+    overwrite: Flag = False,
+) -> None:
+    """Turn the games of folders into positions to train on. Killed, the same command goes on.
+
+    Games are replayed by the rules; those with an illegal move are left out and counted. Plies of a random opening
+    are never trained on.
+
+    Parameters
+    ----------
+    folders
+        Folders of games of one game.
+    out
+        The new folder of positions.
+    select
+        Plies of each game: all, final (before the last move), penultimate, or every:K.
+    from_ply
+        Leave out the first so many plies of each game.
+    label
+        Value target: outcome, lambda:X (the λ-return of training), steps:N (N-step return) or value (the root value
+        of the search or teacher that played). Games whose end is not known have positions with `value` only.
+    policy
+        Policy target: search (the search's policy, where one was written down), played (the move played), or soft:EPS
+        (the move played, of which EPS is spread evenly over the legal moves).
+    overwrite
+        Delete a folder that is there.
+    """
+    check_extra()
+    from jaxzero.data import convert as convert_lib
+
+    conversion = convert_lib.Conversion(select, from_ply, label, policy)
+    began = time.perf_counter()
+    with bar("convert", "positions") as report:
+        counts = convert_lib.run(folders, out, conversion, overwrite, report)
+    left_out = [
+        f"{counts[name]:,} {what}"
+        for name, what in (
+            ("illegal", "illegal games"), ("unfinished", "unfinished games"),
+            ("unlabelled", "positions without a root value"),
+        )
+        if counts[name]
+    ]  # fmt: skip
+    without = f", without {', '.join(left_out)}" if left_out else ""
+    print(
+        f"{out}: {counts['positions']:,} positions of {counts['games']:,} games{without}; "
+        f"{rate(counts['positions'], began, 'positions')}"
+    )
+
+
+@data.command
+def shuffle(
+    *folders: Path,
+    out: Path,
+    seed: Annotated[int, Seed] = 0,
+    memory: str = "1GiB",
+    remove: Annotated[bool, Parameter(negative="--keep")] = False,
+    overwrite: Flag = False,
+) -> None:
+    """Write the positions of folders into one, in random order. Killed, the same command goes on; the order depends on
+    the seed and the input alone.
+
+    Besides the input it takes as much disk as the input, and one chunk more.
+
+    Parameters
+    ----------
+    folders
+        Folders of positions of one game.
+    out
+        The new folder.
+    seed
+        Seed of the order.
+    memory
+        Memory that may be used, such as 512MiB. Less than 1GiB makes more, smaller chunks, in another order.
+    remove
+        Delete the positions of the input once the output is complete.
+    overwrite
+        Delete a folder that is there.
+    """
+    check_extra()
+    from jaxzero.data import shuffle as shuffle_lib
+
+    size, began = bytes_of(memory), time.perf_counter()
+    with bar("shuffle", "positions") as report:
+        counts = shuffle_lib.run(folders, out, seed, size, remove, overwrite, report)
+    used = sum(path.stat().st_size for path in out.iterdir()) / 1e9
+    print(
+        f"{out}: {counts['positions']:,} positions in {counts['chunks']} chunks, {used:.2f} GB; "
+        f"{rate(counts['positions'], began, 'positions')}"
+    )

@@ -18,7 +18,8 @@ import pyarrow as pa
 from envs import Env
 from jaxzero.config.games import make_env
 from jaxzero.data import positions, shards
-from jaxzero.data.plies import Lists, Plies, by_ply, cut, lists, start_replay
+from jaxzero.data.plies import Plies, by_ply, cut, start_replay
+from jaxzero.data.rules import Ragged, ragged
 from jaxzero.data.stage import Stage, check_finished
 from jaxzero.messages import ConfigError
 from jaxzero.training import targets
@@ -183,7 +184,7 @@ def convert(env: Env, conversion: Conversion, games: pa.Table, replayed: Plies, 
     """The positions of a table of G games from its replay: ordered by game, then by ply."""
     count = len(games)
     plies: Plies = jax.tree.map(lambda x: np.asarray(x), replayed)
-    actions, result = lists(games.column("actions")), lists(games.column("result"))
+    actions, result = ragged(games.column("actions")), ragged(games.column("result"))
     fits = plausible & plies.sound[:count] & consistent(env, games)
     told = fits & (result.lengths == env.num_players)
     known = fits & (plies.ended[:count] | told)  # how the game ended
@@ -199,13 +200,13 @@ def convert(env: Env, conversion: Conversion, games: pa.Table, replayed: Plies, 
     records["target"], records["value"] = target[ply, game], value[ply, game]
     records["game"] = numbers(games)[game]
     records["ply"] = ply
-    records["action"] = actions.values[actions.ends[game] + ply]
+    records["action"] = actions.values[actions.offsets[game] + ply]
     records["reward"] = plies.reward[ply, game]
     records["end"] = plies.ended[game] & (ply == last[game])
     records["moves"] = plies.moves[ply, game]
     for (name, _, _), leaf in zip(positions.state_fields(env)[0], jax.tree.leaves(plies.state), strict=True):
         records[name] = leaf[ply, game]
-    fill_policy(env, conversion, games, records, actions.ends[game] + ply)
+    fill_policy(env, conversion, games, records, actions.offsets[game] + ply)
     return Converted(records, {
         "games": count, "positions": len(records), "illegal": int((~fits).sum()), "unfinished": int(unfinished.sum()),
         "unlabelled": int((chosen & ~labelled & ~unfinished[None]).sum()),
@@ -214,15 +215,15 @@ def convert(env: Env, conversion: Conversion, games: pa.Table, replayed: Plies, 
 
 def consistent(env: Env, games: pa.Table) -> np.ndarray:
     """bool[G]: columns with an entry for each move have as many."""
-    plies = lists(games.column("actions")).lengths
+    plies = ragged(games.column("actions")).lengths
     fits = np.ones(len(games), bool)
     for name in ("values", "policy_sizes", "policy_trained"):
         given = games.column(name).is_valid().to_numpy()
-        fits &= ~given | (lists(games.column(name)).lengths == plies)
-    sizes = lists(games.column("policy_sizes"))
-    sums = np.concatenate([[0], np.cumsum(sizes.values, dtype=np.int64)])[sizes.ends]
+        fits &= ~given | (ragged(games.column(name)).lengths == plies)
+    sizes = ragged(games.column("policy_sizes"))
+    sums = np.concatenate([[0], np.cumsum(sizes.values, dtype=np.int64)])[sizes.offsets]
     for name in ("policy_actions", "policy_weights"):
-        fits &= lists(games.column(name)).lengths == np.diff(sums)
+        fits &= ragged(games.column(name)).lengths == np.diff(sums)
     return fits
 
 
@@ -246,22 +247,22 @@ def label(
     name, number = conversion.words("label")
     length, size = plies.reward.shape
     count = len(games)
-    values = lists(games.column("values"))
+    values = ragged(games.column("values"))
     values = cut(values, np.minimum(values.lengths, length))
     value = np.full((length, size), np.nan, np.float32)
     value[:, :count] = by_ply(values, length, np.nan)
     if name == "value":
         return value[:, :count], value[:, :count]
     last = np.zeros(size, np.int64)
-    last[:count] = np.minimum(lists(games.column("actions")).lengths, length) - 1
+    last[:count] = np.minimum(ragged(games.column("actions")).lengths, length) - 1
     end = np.zeros((length, size), bool)
     end[last[:count][known], np.flatnonzero(known)] = True
     reward = np.where(np.arange(length)[:, None] <= last[None], plies.reward, 0).astype(np.float32)
     given_up = np.flatnonzero(told & ~plies.ended[:count])
-    results = lists(games.column("result"))
+    results = ragged(games.column("result"))
     for player in range(env.num_players):
         at = given_up[plies.state.player[last[given_up], given_up] == player]
-        reward[last[at], at] += results.values[results.ends[at] + player] - plies.earned[at, player]
+        reward[last[at], at] += results.values[results.offsets[at] + player] - plies.earned[at, player]
     target, found = _returns(name, number, reward, plies.state.player, end, value)
     return np.where(found, target, np.nan)[:, :count], value[:, :count]
 
@@ -281,7 +282,7 @@ _lambda, _steps = jax.jit(targets.returns), jax.jit(targets.n_step_returns)
 
 def numbers(games: pa.Table) -> np.ndarray:
     """i64[G]: digests of first positions, moves and outcomes of chance."""
-    actions, outcomes = lists(games.column("actions")), lists(games.column("outcomes"))
+    actions, outcomes = ragged(games.column("actions")), ragged(games.column("outcomes"))
     parts = zip(
         games.column("start").to_pylist(), _pieces(actions), _pieces(outcomes), strict=True
     )  # fmt: skip
@@ -292,9 +293,9 @@ def numbers(games: pa.Table) -> np.ndarray:
     return np.array(found, np.int64)
 
 
-def _pieces(of: Lists) -> list[bytes]:
+def _pieces(of: Ragged) -> list[bytes]:
     content, width = of.values.astype("<i2").tobytes(), 2
-    ends = (of.ends * width).tolist()
+    ends = (of.offsets * width).tolist()
     return [content[begin:end] for begin, end in pairwise(ends)]
 
 
@@ -322,20 +323,20 @@ class Policies:
     """The policies of all plies of games, one after the other."""
 
     def __init__(self, games: pa.Table):
-        plies = lists(games.column("actions"))
-        total = int(plies.ends[-1])
-        sizes, trained = lists(games.column("policy_sizes")), lists(games.column("policy_trained"))
+        plies = ragged(games.column("actions"))
+        total = int(plies.offsets[-1])
+        sizes, trained = ragged(games.column("policy_sizes")), ragged(games.column("policy_trained"))
         self.sizes = np.zeros(total, np.int64)
         self.trained = np.ones(total, np.float16)
-        actions, weights = lists(games.column("policy_actions")), lists(games.column("policy_weights"))
+        actions, weights = ragged(games.column("policy_actions")), ragged(games.column("policy_weights"))
         for values, to in ((sizes, self.sizes), (trained, self.trained)):
             given = (values.lengths == plies.lengths) & (plies.lengths > 0)
             to[np.repeat(given, plies.lengths)] = values.values[np.repeat(given, values.lengths)]
         self.actions, self.weights = actions.values, weights.values
         # Each game's entries begin at a place of their own: those of a game that is left out may be too few.
         before = np.cumsum(self.sizes) - self.sizes
-        first = np.minimum(plies.ends[:-1], max(0, total - 1))
-        shift = actions.ends[:-1] - (before[first] if total else 0)
+        first = np.minimum(plies.offsets[:-1], max(0, total - 1))
+        shift = actions.offsets[:-1] - (before[first] if total else 0)
         self.begins = before + np.repeat(shift, plies.lengths)
 
     def dense(self, flat: np.ndarray, num_actions: int) -> np.ndarray:

@@ -10,37 +10,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from envs import Env, State
 from envs.core import begins_alike
+from jaxzero.data.rules import Ragged, ragged
 from jaxzero.training.transitions import compact_policy
 
 
-class Lists(NamedTuple):
-    """A column of lists: list k is values[ends[k] : ends[k + 1]]."""
-
-    values: np.ndarray
-    ends: np.ndarray  # i64[G + 1]
-
-    @property
-    def lengths(self) -> np.ndarray:
-        return np.diff(self.ends)
-
-
-def lists(column: pa.ChunkedArray) -> Lists:
-    """A column of lists; null is an empty one."""
-    array = column.combine_chunks()
-    array = pc.fill_null(array, pa.scalar([], array.type)) if array.null_count else array
-    offsets = array.offsets.to_numpy().astype(np.int64)
-    return Lists(array.flatten().to_numpy(zero_copy_only=False), offsets - offsets[0])
-
-
-def by_ply(of: Lists, plies: int, empty: Any) -> np.ndarray:
-    """Lists of at most T entries as columns [T, G]; `empty` after their ends."""
+def by_ply(of: Ragged, plies: int, empty: Any) -> np.ndarray:
+    """Ragged of at most T entries as columns [T, G]; `empty` after their ends."""
     lengths = of.lengths
     game = np.repeat(np.arange(len(lengths)), lengths)
-    ply = np.arange(of.ends[-1]) - np.repeat(of.ends[:-1], lengths)
+    ply = np.arange(of.offsets[-1]) - np.repeat(of.offsets[:-1], lengths)
     found = np.full((plies, len(lengths)), empty, of.values.dtype)
     found[ply, game] = of.values
     return found
@@ -98,7 +79,7 @@ def bucket(plies: int) -> int:
 def start_replay(env: Env, games: pa.Table, size: int) -> tuple[Plies, np.ndarray]:
     """Begins to replay the games of a table, at most `size`, which is the number compiled for -> (plies on the device,
     games whose columns are such as a game has, bool[G])."""
-    actions, outcomes = lists(games.column("actions")), lists(games.column("outcomes"))
+    actions, outcomes = ragged(games.column("actions")), ragged(games.column("outcomes"))
     plausible = _inside(actions, 0, env.num_actions) & (actions.lengths > 0) & (actions.lengths <= env.max_plies)
     if env.num_outcomes:
         plausible &= _inside(outcomes, -1, env.num_outcomes) & (outcomes.lengths == actions.lengths)
@@ -116,17 +97,17 @@ def start_replay(env: Env, games: pa.Table, size: int) -> tuple[Plies, np.ndarra
     return replay(env, first, moves, chance, lengths), plausible & known
 
 
-def _inside(of: Lists, low: int, high: int) -> np.ndarray:
+def _inside(of: Ragged, low: int, high: int) -> np.ndarray:
     """bool[G]: all entries of a list are in low … high - 1."""
     wrong = np.concatenate([[0], np.cumsum((of.values < low) | (of.values >= high))])
-    return wrong[of.ends[1:]] == wrong[of.ends[:-1]]
+    return wrong[of.offsets[1:]] == wrong[of.offsets[:-1]]
 
 
-def cut(of: Lists, lengths: np.ndarray) -> Lists:
+def cut(of: Ragged, lengths: np.ndarray) -> Ragged:
     """The beginnings of lists."""
     ends = np.concatenate([[0], np.cumsum(lengths)])
-    index = np.arange(ends[-1]) + np.repeat(of.ends[:-1] - ends[:-1], lengths)
-    return Lists(of.values[index], ends)
+    index = np.arange(ends[-1]) + np.repeat(of.offsets[:-1] - ends[:-1], lengths)
+    return Ragged(of.values[index], ends)
 
 
 def first_states(env: Env, starts: list[str | None], size: int) -> tuple[State, np.ndarray]:

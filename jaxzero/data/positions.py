@@ -213,6 +213,12 @@ def verify(folder: Path) -> Iterator[Damage]:
                 yield Damage(path, problem)
 
 
+def check_sound(positions: Positions) -> None:
+    """Raises ConfigError: a chunk differs from its digest; the first such one is named."""
+    for path, problem in verify(positions.folder):
+        raise ConfigError(f"{path}: {problem}; restore it, or make the folder again")
+
+
 def check_chunk(path: Path) -> None:
     """Raises ConfigError: the chunk is missing, or differs from its digest."""
     if problem := _problem(path):

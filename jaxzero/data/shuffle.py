@@ -42,6 +42,8 @@ def run(
     Raises:
         ConfigError: folders that cannot be used, a damaged chunk, too little memory or disk.
     """
+    if not folders:
+        raise ConfigError("folders: none given; name one or more folders of positions")
     if memory < LEAST:
         raise ConfigError(f"memory: {memory} bytes are too few; give {LEAST >> 20}MiB or more")
     sources = [] if (out / FINISHED).exists() else positions.open_all(list(folders))
