@@ -59,7 +59,6 @@ from jaxzero.networks import ResNetConfig
 from jaxzero.parallel import LANES, REPLICATED, make_mesh
 from jaxzero.runs.folder import load
 from jaxzero.search import GumbelConfig, SearchConfig, stock
-from jaxzero.training.iteration import LANES, REPLICATED, make_mesh
 
 ENGINES = {"sequential": GumbelConfig(), "rounds": GumbelConfig(rounds=True), "mctx": GumbelConfig(engine="mctx")}
 GAMES = {"go_9x9": {"name": "go", "size": 9}}  # ours for Pgx's name, where it is not that name
