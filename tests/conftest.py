@@ -13,10 +13,12 @@ import pytest
 os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# For `jaxzero` as a process of its own.
+os.environ["XDG_CACHE_HOME"] = str(pathlib.Path(__file__).parent.parent / ".cache")
 import jax
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(__file__).parent.parent / ".cache" / "jax"))
+jax.config.update("jax_compilation_cache_dir", os.environ["XDG_CACHE_HOME"] + "/jax")
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from jaxzero import files
+from jaxzero import files, messages
 from jaxzero.runs.checkpoint import Checkpointer, CheckpointError, Restored, _host_copies, check_writable
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -373,7 +373,7 @@ def test_tidy_removes_what_a_killed_process_left(tmp_path):
     ],
 )
 def test_trouble_of_the_system(error, wanted):
-    trouble = files.trouble(error)
+    trouble = messages.trouble(error)
     assert (trouble and "; ".join(trouble)) == wanted
 
 

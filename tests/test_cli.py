@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import signal
+import subprocess
 import sys
 import types
 from collections.abc import Callable
@@ -19,7 +20,8 @@ import envs
 import jaxzero
 import jaxzero.config.validation  # before the evaluation that it needs is replaced
 import jaxzero.training
-from jaxzero import interrupts
+from jaxzero import compiled, interrupts
+from jaxzero.cli import app
 from jaxzero.config import settings
 from jaxzero.config.schema import Config, ConfigError
 from jaxzero.export import publish
@@ -266,6 +268,31 @@ def test_dry_run(run: Run, asked: Recorder, tmp_path: Path):
 
 def test_version(run: Run):
     assert run("--version") == (0, f"{jaxzero.__version__}\n", "")
+
+
+def test_help_and_version_import_no_jax():
+    script = "import sys; from jaxzero.cli import app; app.main(sys.argv[1:]); print('jax' in sys.modules)"
+    for word, shown in (("--help", "Train, or resume the run"), ("--version", jaxzero.__version__)):
+        done = subprocess.run([sys.executable, "-c", script, word], capture_output=True, text=True, check=True)
+        assert shown in done.stdout
+        assert done.stdout.endswith("\nFalse\n")
+
+
+@pytest.mark.parametrize("name", [name for commands in app.COMMANDS.values() for name in commands])
+def test_help_of_each_command(run: Run, name: str):
+    status, text, error = run(name, "--help")
+    assert (status, error) == (0, "")
+    assert text.startswith(f"Usage: jaxzero {name}")
+    assert ("--no-compile-cache" in text) == (name not in ("presets", "compare"))
+
+
+def test_compile_cache(run: Run, monkeypatch: pytest.MonkeyPatch):
+    asked = []
+    monkeypatch.setattr(compiled, "keep", lambda: asked.append("keep"))
+    assert run("train", "tic_tac_toe_test", "--no-compile-cache")[0] == 0
+    assert not asked
+    assert run("train", "tic_tac_toe_test")[0] == 0
+    assert asked == ["keep"]
 
 
 def test_presets(run: Run):

@@ -9,7 +9,7 @@ from typing import Any
 import envs
 from envs.contract import check_facts
 from jaxzero.config.schema import ConfigError, GameConfig
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 
 LARGEST, MOST = 10_000_000, 200  # bytes of a Python file; characters of its errors that are shown
 

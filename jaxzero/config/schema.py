@@ -9,9 +9,7 @@ from typing import Annotated, Any, Literal
 
 import jax
 
-
-class ConfigError(ValueError):
-    """A setting that cannot work; the message names the field and says what to do."""
+from jaxzero.messages import ConfigError as ConfigError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from envs import suggest
 from jaxzero.config import schema
 from jaxzero.config.schema import Config, ConfigError, Range
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 
 Layer = dict[str, Any]
 PREFIX = "JAXZERO_"

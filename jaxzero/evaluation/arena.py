@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero import files
+from jaxzero import messages
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import ConfigError, GameConfig
@@ -196,10 +196,10 @@ def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record
         result = play(env, first, second, match, Watch(sys.stderr))
         facts = report(game, first, second, match, result, time.perf_counter() - began)
     if out:
-        with files.reported(out):
+        with messages.reported(out):
             books.enter(out, facts)
     if record:
-        with files.reported(record):
+        with messages.reported(record):
             books.write_games(record, game, a, b, result)
     return facts
 
@@ -253,6 +253,6 @@ def evaluate(
             facts = report(config.game, agent, rival, match, result, time.perf_counter() - began)
             reports[rival.name] = facts
             name = f"evaluate_{stamp:%Y%m%dT%H%M%S_%f}"  # another one may run at the same time
-            with files.reported(folder):
+            with messages.reported(folder):
                 matches.write_results(folder, loaded.step, reports, stamp.isoformat(timespec="seconds"), name)
             yield facts

@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from envs.core import begins_alike
-from jaxzero import files, records
+from jaxzero import files, messages, records
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import ConfigError, GameConfig
 from jaxzero.evaluation.matches import MatchResult
@@ -55,7 +55,7 @@ def check_book(folder: Path) -> None:
         files.check_target(folder / name, "--out")
     head = (files.read(book, MOST_BYTES) or b"").partition(b"\n")[0].decode(errors="replace")
     if head and head != HEAD:
-        shown = files.shortened(head, 60)
+        shown = messages.shortened(head, 60)
         raise ConfigError(f"{book}: has other columns ({shown}); move it aside or choose another --out")
 
 

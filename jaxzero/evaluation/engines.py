@@ -25,7 +25,7 @@ from jaxzero.evaluation.base import HostPlayer, Positions
 from jaxzero.evaluation.processes import SLICE, EngineError, Process
 from jaxzero.evaluation.processes import kill_all as kill_all  # for who ends the interpreter
 from jaxzero.evaluation.protocols import PROTOCOLS, Number, Setup
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 
 _log = logging.getLogger(__name__)
 

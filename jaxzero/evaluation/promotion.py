@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from scipy.stats import binom
 
 from envs import Env
 from jaxzero import files
@@ -95,6 +94,8 @@ def sprt_of(settings: PromotionConfig) -> Sprt:
 def false_promotion(games: int, threshold: float) -> float:
     """Probability that an equal challenger scores more than the threshold, if no game is drawn and none depends on
     another: draws and shared openings make it smaller."""
+    from scipy.stats import binom  # late: takes half a second, and few runs need it
+
     return float(binom.sf(math.floor(threshold * games + 1e-9), games, 0.5))
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from envs import suggest
 from jaxzero.config.schema import ConfigError
 from jaxzero.evaluation.processes import EngineError, Process
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 
 
 class Number(NamedTuple):

@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero import files
+from jaxzero import files, messages
 from jaxzero.config.schema import Config, ConfigError
 from jaxzero.evaluation import arena, host, matches, players, rating
 from jaxzero.evaluation.base import Contestant, HostPlayer, Player
@@ -101,7 +101,7 @@ def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Ro
     except ValueError as error:
         advice = "give the --anchors of before too, or --overwrite to rate anew"
         raise ConfigError(f"{kept.file}: {error}; {advice}") from error
-    with files.reported(folders[0]):
+    with messages.reported(folders[0]):
         plot.elo_curve(rows, folders[0] / PICTURE, env.name)
     return rows
 
@@ -253,7 +253,7 @@ class Kept:
     @contextlib.contextmanager
     def held(self) -> Iterator[Played]:
         """The file for this process alone; yields what has been played by this one and by others."""
-        with files.reported(self.file), files.locked(self.file.with_name(LOCK)):
+        with messages.reported(self.file), files.locked(self.file.with_name(LOCK)):
             others = self.read()
             same = {name for name, it in others.players.items() if self.players.get(name, it)["digest"] == it["digest"]}
             meetings = {names: pairs for names, pairs in others.meetings.items() if same.issuperset(names)}

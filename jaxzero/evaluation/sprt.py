@@ -12,7 +12,6 @@ import math
 from typing import Any, Literal
 
 import numpy as np
-from scipy.optimize import brentq
 
 from jaxzero.config.schema import ConfigError
 
@@ -76,6 +75,8 @@ def log_likelihood(counts: np.ndarray, mean: float) -> float:
 
     They are p / (1 + x (score - mean)), p the observed shares, with the x that makes the mean right.
     """
+    from scipy.optimize import brentq  # late: takes half a second, and few runs need it
+
     share, offset = counts / counts.sum(), SCORES - mean
     # The expectation falls from ∞ to -∞ between the two x at which a probability would be infinite.
     low, high = -1 / offset[-1], -1 / offset[0]

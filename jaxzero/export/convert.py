@@ -10,7 +10,7 @@ from jaxzero.config.schema import ConfigError, GameConfig, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity, publish
 from jaxzero.export.load import fitted, read
 from jaxzero.export.model import Model, make
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 
 DEEPEST, WIDEST = 64, 1 << 20  # layers of a kind; units of one
 

@@ -28,7 +28,7 @@ from jaxzero.export.model import (
     names,
     plain,
 )  # fmt: skip
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 
 KINDS = ("pt", "safetensors", "json")
 LARGEST = 1 << 31  # bytes of a file

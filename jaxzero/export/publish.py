@@ -7,6 +7,7 @@ In the run's folder `exports/`: `<job>_stepXXXXXX.<format>`, beside each `<file>
 import contextlib
 import datetime
 import hashlib
+import importlib.util
 import json
 import logging
 import os
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from envs import Env
-from jaxzero import files
+from jaxzero import files, messages
 from jaxzero.config import settings
 from jaxzero.config.schema import Config, ConfigError, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity
@@ -57,6 +58,13 @@ def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8:
     if refused := [name for name, module in modules.items() if int8 and not hasattr(module, "quantize")]:
         raise ExportError(f"--int8: there is no int8 form of {', '.join(refused)}; use --format onnx")
     return list(modules.values())
+
+
+def check_final(config: NetworkConfig) -> None:
+    """`check(["pt"], config)` without importing PyTorch, which takes seconds. ExportError."""
+    find_kind(config)
+    if importlib.util.find_spec("torch") is None:
+        raise ExportError(".pt files need torch: pip install 'jaxzero[export]'")
 
 
 def export_run(
@@ -230,7 +238,7 @@ def unless_full(path: Path) -> Iterator[None]:
     except ConfigError:
         raise
     except Exception as error:
-        if (trouble := files.trouble(error)) is None:
+        if (trouble := messages.trouble(error)) is None:
             raise
         raise ExportError(f"{path}: {trouble[0]}; nothing was written: {trouble[1]}") from error
 

@@ -16,7 +16,7 @@ import numpy as np
 import envs
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import GameConfig
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 
 FEW, CHUNK = 16, 256  # games replayed at once
 MOST = 240  # characters of a message

@@ -17,7 +17,7 @@ from typing import Any
 
 import envs
 from envs.core import begins_alike
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 from jaxzero.records.game import Entry, Game, Problem, Replayed, first_state, judge, loosened, sift
 
 FIELDS = [field.name for field in dataclasses.fields(Game)]

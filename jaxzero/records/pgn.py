@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 
 import envs
 from envs.chess import Chess
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 from jaxzero.records import san
 from jaxzero.records.game import Game, Problem, RecordError, Replayed, judge
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from envs import chess_moves as rules
 from envs.chess import Chess, square_name, unpacked
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 from jaxzero.records.game import CHUNK, first_states
 
 PLAIN = str.maketrans(dict(zip("♔♕♖♗♘♙♚♛♜♝♞♟‐‑–—−×", "KQRBNPKQRBNP-----x", strict=True)) | {"½": "1/2"})

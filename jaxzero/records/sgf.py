@@ -32,7 +32,7 @@ import numpy as np
 import envs
 from envs.go import Go
 from envs.go_text import PLAYERS, vertex
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 from jaxzero.records.game import (
     Entry,
     Game,

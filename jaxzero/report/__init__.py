@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxzero import files
+from jaxzero import files, messages
 from jaxzero.config import settings
 from jaxzero.evaluation import analysis, players
 from jaxzero.report import contents, samples
@@ -43,7 +43,7 @@ def write(folder: Path, file: Path | None, options: Options) -> tuple[Path, list
     file = file or folder / "report.html"
     files.check_target(file, "--file")
     data, notices = gather(folder, options)
-    with files.reported(file):
+    with messages.reported(file):
         files.write(file, page(data))
     return file, notices
 

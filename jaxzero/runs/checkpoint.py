@@ -33,7 +33,7 @@ import jax
 import numpy as np
 from orbax.checkpoint import v1 as ocp
 
-from jaxzero import files
+from jaxzero import files, messages
 from jaxzero.config.schema import ConfigError
 
 _log = logging.getLogger(__name__)
@@ -292,7 +292,7 @@ class Checkpointer:
             _check_files(self._path(step), part)
             return dict(ocp.load_checkpointables(str(self._visible / str(step)), {part: None})[part])
         except Exception as error:  # Orbax and TensorStore raise nearly anything on a damaged file
-            cause, advice = files.trouble(error) or ("", "")
+            cause, advice = messages.trouble(error) or ("", "")
             if cause in _NO_DAMAGE:
                 raise CheckpointError(f"{self._path(step)}: cannot read {part} ({cause}); {advice}") from error
             raise _DamagedError(f"{self._path(step)}: cannot read {part}: {_one_line(error)}") from error
@@ -463,7 +463,7 @@ def reported(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # TensorStore reports a full disk as ValueError
-        cause, advice = files.trouble(error) or (
+        cause, advice = messages.trouble(error) or (
             _one_line(error),
             "see that the folder is still there and its disk sound",
         )

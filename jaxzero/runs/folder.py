@@ -21,7 +21,7 @@ from jaxzero import files, networks
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import Config, ConfigError
-from jaxzero.files import shortened
+from jaxzero.messages import shortened
 from jaxzero.runs.checkpoint import Checkpointer, check_writable, reported
 
 CONFIG, RATINGS, VERSIONS, CHANGES = "config.toml", "ratings.json", "versions.json", "changes.jsonl"

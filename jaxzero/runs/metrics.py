@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from jaxzero import files
+from jaxzero import files, messages
 from jaxzero.config.schema import ConfigError
 
 Row = dict[str, Any]
@@ -209,7 +209,7 @@ def _missing(rows: list[Row], iteration: int, every: int) -> list[tuple[int, int
 
 
 def _ranges(gaps: Iterable[tuple[int, int]]) -> str:
-    return files.shortened(", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in gaps), 120)
+    return messages.shortened(", ".join(f"{a}-{b}" if a < b else f"{a}" for a, b in gaps), 120)
 
 
 class _LogFile(logging.FileHandler):

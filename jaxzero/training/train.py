@@ -15,7 +15,7 @@ import numpy as np
 
 from envs import Env
 from envs.contract import check_contract
-from jaxzero import evaluation, files, hardware, networks
+from jaxzero import evaluation, files, hardware, messages, networks
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import Config, ConfigError, GameConfig
 from jaxzero.config.validation import validate
@@ -27,7 +27,7 @@ from jaxzero.export.model import make as make_model
 from jaxzero.export.publish import export_run
 from jaxzero.interrupts import Interrupt
 from jaxzero.runs import folder as folder_lib
-from jaxzero.runs import metrics, plot, prechecks
+from jaxzero.runs import metrics, prechecks
 from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.training import iteration, learner
 from jaxzero.training.dry_run import dry_run
@@ -36,6 +36,7 @@ __all__ = ["dry_run", "export_run", "load", "run"]
 
 Row = dict[str, Any]
 load = folder_lib.load
+DRAWING = 20  # times as long as a drawing took passes before the next: it takes at most 5 % of a run
 _log = logging.getLogger(__name__)
 
 
@@ -73,7 +74,7 @@ def run(
     config = config if config.name else dataclasses.replace(config, name=env.name)
     validate(config, env, jax.local_device_count())
     if config.export.final:
-        publish.check(["pt"], config.network)
+        publish.check_final(config.network)
     origin = None
     if config.init_from and (overwrite or not folder_lib.has_checkpoint(config)):  # before anything is deleted
         origin = initial_weights(config, env)
@@ -125,7 +126,7 @@ def explained(error: Exception, folder: Path) -> str | None:
     """An error of the machine as one line that says what to do; None for others."""
     if isinstance(error, ConfigError):
         return None
-    if trouble := files.trouble(error):
+    if trouble := messages.trouble(error):
         return f"{folder}: {trouble[0]}; {trouble[1]}, then run again"
     if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
         return "out of device memory: lower selfplay.games, learner.batch or replay.capacity"
@@ -153,6 +154,7 @@ class Trainer:
         self.healthy = jax.jit(lambda tree: jnp.all(jnp.stack([jnp.isfinite(x).all() for x in jax.tree.leaves(tree)])))
         self.lr = learner.learning_rate(config.learner, config.iterations * config.updates)
         self.sampler = hardware.Sampler()
+        self.draw_after = 0.0  # by time.monotonic
         self.totals = {"seconds": 0.0, "games": 0, "positions": 0, "updates": 0}
         self.promotions: list[promotion.Entry] | None = []
         self.evaluators = evaluation.make(env, self.network, config)
@@ -187,7 +189,8 @@ class Trainer:
             return
         with metrics.MetricsLog(self.folder, config.log.tensorboard) as log:
             for row in self.iterate(state, start, log):
-                if row["iteration"] // config.log.every % config.log.plot_every == 0:
+                due = row["iteration"] // config.log.every % config.log.plot_every == 0
+                if due and time.monotonic() >= self.draw_after:
                     self.draw()
                 yield row
         if not self.interrupt.number:
@@ -360,12 +363,17 @@ class Trainer:
         return {"checkpoint_s": time.perf_counter() - began}
 
     def draw(self) -> None:
+        from jaxzero.runs import plot  # late: takes half a second
+
+        began = time.monotonic()
         file = self.folder / "learning_curve.png"
         try:
             files.check_regular(file)
             plot.learning_curve(metrics.read(self.folder), file, self.folder.name)
         except (OSError, ConfigError) as error:  # a picture is no reason to end a run
             _log.warning("%s: not drawn: %s", file, error)
+        now = time.monotonic()
+        self.draw_after = now + DRAWING * (now - began)
 
     def finish(self, state: iteration.RunState, done: int) -> None:
         """What a complete run hands over: proof, curve, weights, and one line that says where they are."""
