@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from jaxzero import files
-from jaxzero.records import jsonl, pgn, sgf, trmph
+from jaxzero.records import jsonl, pgn, sgf, sgf_tree, trmph
 from jaxzero.records.game import Game, Problem, Replayed, replay, replay_games
 
 __all__ = [
@@ -31,7 +31,7 @@ class Format(NamedTuple):
 
 FORMATS: dict[str, Format] = {
     ".trmph": Format(trmph.parse, trmph.dump, "hex"),
-    ".sgf": Format(sgf.parse, sgf.dump, "go", ("PB", "PW"), sgf.decode),
+    ".sgf": Format(sgf.parse, sgf.dump, "go", ("PB", "PW"), sgf_tree.decode),
     ".pgn": Format(pgn.parse, pgn.dump, "chess", ("White", "Black"), pgn.decode),
     ".jsonl": Format(jsonl.parse, jsonl.dump, "", ("player_1", "player_2")),
 }
