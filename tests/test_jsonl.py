@@ -124,11 +124,7 @@ ENDS = {  # the last position, who has won in it
     "chess": ("k7/1Q6/1K6/8/8/8/8/8 b - - 0 40", (1, -1)),  # mate
     "go": (".....\n" * 4 + "....X\nX to move, ply 4, last pass, ko -, over", (1, -1)),
 }
-
-
 OPTIONS = {"gomoku": {"size": 5}, "othello": {"size": 6}, "breakthrough": {"rows": 4, "columns": 2}, "hex": {"size": 3}}
-
-
 OPTIONS |= {"ur": {"pieces": 1}, "go": {"size": 5}}
 
 

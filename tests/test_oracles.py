@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import test_train as whole
-from test_evaluation import PythonTicTacToe, move_values
+from plain_rules import PythonTicTacToe, move_values
 
 import envs
 from jaxzero.config.schema import Config, ConfigError, EvaluationConfig, SearchConfig

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_evaluation import CONNECT_FOUR, TIC_TAC_TOE, PythonTicTacToe, move_values, random_positions, stack
+from plain_rules import CONNECT_FOUR, TIC_TAC_TOE, PythonTicTacToe, move_values, random_positions, stack
 
 import envs
 from jaxzero import solvers
