@@ -18,7 +18,7 @@ from plain_rules import TIC_TAC_TOE
 import envs
 from jaxzero import records
 from jaxzero.config.schema import GameConfig
-from jaxzero.evaluation import arena, books, matches
+from jaxzero.evaluation import arena, match_log, matches
 from jaxzero.evaluation.base import Contestant
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import random_player
@@ -109,7 +109,7 @@ FACTS = arena.report(
 def test_matches_that_end_at_once_are_all_entered(tmp_path: Path):
     """As by several processes: a lock of each file handle holds off threads too."""
     threads = [
-        threading.Thread(target=lambda n=n: [books.enter(tmp_path, FACTS | {"seed": n}) for _ in range(20)])
+        threading.Thread(target=lambda n=n: [match_log.append(tmp_path, FACTS | {"seed": n}) for _ in range(20)])
         for n in range(4)
     ]
     for thread in threads:
@@ -124,19 +124,19 @@ def test_matches_that_end_at_once_are_all_entered(tmp_path: Path):
 
 def test_a_torn_book_is_told_and_nothing_of_it_changes(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     own = FACTS | {"a": f"{tmp_path.name}@7:0"}
-    books.enter(tmp_path, FACTS)
-    books.enter(tmp_path, own)
+    match_log.append(tmp_path, FACTS)
+    match_log.append(tmp_path, own)
     odd = b'\xff,\0,"\n' + b"9" * 200_000 + b"\n\n2026,to"
     with (tmp_path / "arena.csv").open("ab") as file:
         file.write(odd)
     with caplog.at_level("WARNING", "jaxzero"):
-        books.enter(tmp_path, FACTS | {"seed": 1})
+        match_log.append(tmp_path, FACTS | {"seed": 1})
     assert "its last line is torn" in caplog.text
     before = (tmp_path / "arena.csv").read_bytes().splitlines(keepends=True)
     assert odd + b"\n" in b"".join(before)
-    books.cut_back(tmp_path, 7)
+    match_log.cut_back(tmp_path, 7)
     assert (tmp_path / "arena.csv").read_bytes() == b"".join(before)
-    books.cut_back(tmp_path, 6)
+    match_log.cut_back(tmp_path, 6)
     assert (tmp_path / "arena.csv").read_bytes() == b"".join([*before[:2], *before[3:]])
 
 
@@ -150,8 +150,8 @@ def test_records_of_every_format(tmp_path: Path):
         padded = np.full((2, 1, 20), -1, np.int16)
         padded[..., : len(moves)] = moves
         outcomes = np.array([[1], [-1]], np.int8)  # player 0 wins both
-        books.check_record(tmp_path / f"x{suffix}", game, overwrite=True)
-        books.write_games(tmp_path / f"x{suffix}", game, "A", "B", MatchResult(outcomes, np.zeros((2, 1)), padded))
+        match_log.check_record(tmp_path / f"x{suffix}", game, overwrite=True)
+        match_log.write_games(tmp_path / f"x{suffix}", game, "A", "B", MatchResult(outcomes, np.zeros((2, 1)), padded))
         found, problems = records.read(tmp_path / f"x{suffix}")
         assert not problems
         assert [(game.moves, game.result) for game in found] == [(moves, (1.0, -1.0))] * 2
@@ -199,7 +199,7 @@ def test_pgn_of_a_match(tmp_path: Path):
     padded = np.full((2, 1, 8), -1, np.int16)
     padded[..., :4] = actions
     result = MatchResult(np.array([[-1], [1]], np.int8), np.full((2, 1), 4), padded)
-    books.write_games(tmp_path / "x.pgn", GameConfig("chess"), "A", "B", result)
+    match_log.write_games(tmp_path / "x.pgn", GameConfig("chess"), "A", "B", result)
     with open(tmp_path / "x.pgn") as file:
         first, second = chess.pgn.read_game(file), chess.pgn.read_game(file)
     assert first is not None

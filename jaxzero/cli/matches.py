@@ -74,16 +74,16 @@ def match(
     overwrite
         Write over an existing file of --record.
     """
-    from jaxzero.evaluation import arena, books
+    from jaxzero.evaluation import arena, match_log
     from jaxzero.evaluation.sprt import Sprt
 
     test = Sprt(elo0, elo1, alpha, beta) if sprt else None
     played = arena.Match(games, opening_plies, seed, (256 if sprt else 2048) if at_once is None else at_once, test)
     arena.check(played)
     config = arena.game_of(game, options or {}, (a, b))
-    books.check_book(Path(out))
+    match_log.check(Path(out))
     if record:
-        books.check_record(Path(record), config, overwrite)
+        match_log.check_record(Path(record), config, overwrite)
     with notices():
         facts = arena.run(config, a, b, played, Path(out), Path(record) if record else None)
     print(arena.describe(facts))
