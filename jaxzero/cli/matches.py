@@ -163,10 +163,10 @@ def rate(
     from jaxzero.runs import folder as folder_lib
 
     folders = [folder_lib.find(name) for name in names]
-    from jaxzero.evaluation.rate import Options, rate
+    from jaxzero.evaluation.rate import RateOptions, rate
 
     given = {} if anchors is None else {"anchors": tuple(anchors)}
-    rows = rate(folders, Options(games=games, simulations=simulations, opening_plies=opening_plies,
+    rows = rate(folders, RateOptions(games=games, simulations=simulations, opening_plies=opening_plies,
                                  overwrite=overwrite, **given))  # fmt: skip
     numbers = ("Elo", "95 %", "games", "score", "gain")
     table = Table(Column("player", overflow="fold"), *(Column(name, justify="right") for name in numbers))
