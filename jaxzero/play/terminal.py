@@ -19,7 +19,7 @@ from jaxzero.config.games import make_env
 from jaxzero.config.schema import ConfigError, GameConfig
 from jaxzero.evaluation import analysis, arena, players
 from jaxzero.evaluation.analysis import Analysis
-from jaxzero.evaluation.base import Contestant, HostPlayer, Positions
+from jaxzero.evaluation.base import Contestant, HostPlayer, HostPositions
 from jaxzero.play.table import Table, legal_actions
 from jaxzero.runs import folder as folder_lib
 
@@ -305,7 +305,7 @@ def other_rival(contestant: Contestant, env: Env) -> Rival:
         def choose(key: jax.Array, state: Any, moves: list[str]) -> int | None:
             rng = np.random.default_rng(np.asarray(jax.random.key_data(key)))
             allowed = np.asarray(legal_actions(env, state))[None]
-            return player.choose(Positions(alone(state), allowed, [moves]), rng)[0]
+            return player.choose(HostPositions(alone(state), allowed, [moves]), rng)[0]
     else:
         play_one = jax.jit(player)
 

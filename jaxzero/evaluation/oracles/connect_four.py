@@ -20,7 +20,7 @@ HALVES = {"r": "random", "b": "partly_best"}
 LAST_PLY = 33
 
 
-class Positions(NamedTuple):
+class StoredPositions(NamedTuple):
     """N positions with the value of every move."""
 
     states: Any  # Connect Four states, [N]
@@ -34,7 +34,7 @@ class Positions(NamedTuple):
         return self.values == self.values.max(1, keepdims=True)
 
 
-def read(file: pathlib.Path = FILE) -> Positions:
+def read(file: pathlib.Path = FILE) -> StoredPositions:
     """The stored positions, replayed by the game's own rules."""
     lines = [line.split(" ") for line in file.read_text().splitlines() if not line.startswith("#")]
     moves = [line[0] for line in lines]
@@ -42,7 +42,7 @@ def read(file: pathlib.Path = FILE) -> Positions:
     plies = np.full((len(moves), LAST_PLY), -1, np.int32)
     for row, text in zip(plies, moves, strict=True):
         row[: len(text)] = [int(column) - 1 for column in text]
-    return Positions(replay(jnp.asarray(plies)), moves, values, np.array([HALVES[line[2]] for line in lines]))
+    return StoredPositions(replay(jnp.asarray(plies)), moves, values, np.array([HALVES[line[2]] for line in lines]))
 
 
 @jax.jit
