@@ -13,7 +13,7 @@ import numpy as np
 
 from envs import Env
 from envs.connect_four import ConnectFour
-from jaxzero.evaluation.oracles.judged import Judged
+from jaxzero.evaluation.oracles.solved_positions import SolvedPositions
 
 FILE = pathlib.Path(__file__).with_name("connect_four.txt")
 HALVES = {"r": "random", "b": "partly_best"}
@@ -57,7 +57,7 @@ def replay(moves: jax.Array) -> Any:
     return jax.lax.scan(play, env.init(jax.random.key(0)), moves)[0]
 
 
-def judged(env: Env) -> Judged:
+def positions(env: Env) -> SolvedPositions:
     """The stored positions, as the oracle of training takes them."""
     stored = read()
-    return Judged(jax.device_get(stored.states), np.where(stored.values == -2, np.nan, stored.values))
+    return SolvedPositions(jax.device_get(stored.states), np.where(stored.values == -2, np.nan, stored.values))
