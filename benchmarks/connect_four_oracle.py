@@ -25,7 +25,7 @@ import numpy as np
 
 from jaxzero.evaluation import search_agent
 from jaxzero.evaluation.base import Player
-from jaxzero.evaluation.oracles.connect_four import FILE, HALVES, LAST_PLY, Positions, read
+from jaxzero.evaluation.oracles.connect_four import FILE, HALVES, LAST_PLY, StoredPositions, read
 from jaxzero.messages import ConfigError
 from jaxzero.runs.folder import Loaded, load
 
@@ -34,7 +34,7 @@ SPACING = 6  # plies between two positions of one game, and the width of a bucke
 BEST_SHARE = 0.6
 
 
-def judge(policy: Callable[[Any], jax.Array], positions: Positions | None = None) -> dict[str, Any]:
+def judge(policy: Callable[[Any], jax.Array], positions: StoredPositions | None = None) -> dict[str, Any]:
     """Shares of positions in which `policy(states) -> actions i32[N]` keeps the game value: all, by half, by ply."""
     positions = positions or read()
     actions = np.asarray(policy(positions.states))

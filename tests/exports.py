@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 
 import envs
 from jaxzero import networks
@@ -68,3 +69,13 @@ def export(folder, case, names=("pt",), *, int8=False, overwrite=False, version=
     modules = {name: formats.load(name) for name in names}
     jobs = publish.plan(folder, version, modules, going, "int8" if int8 else going.metadata["dtype"])
     return publish.publish(folder, version, going, jobs, overwrite)
+
+
+def write_pt(path, case, **changes):
+    """A .pt file of a network of `CASES`, without a certificate, which would have to be compiled."""
+    formats.load("pt").write(path, model_of(case, **changes), "predict")
+
+
+def contents(path):
+    """What a .pt file holds."""
+    return torch.load(path, weights_only=True)

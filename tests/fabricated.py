@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxzero.config import settings
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import Config, EvaluationConfig, GameConfig, LearnerConfig, SelfPlayConfig
 from jaxzero.evaluation import write_results
@@ -18,6 +19,16 @@ from jaxzero.training import iteration
 
 STEP = 40
 MLP = MlpConfig(sizes=(8,))
+SCORED = """
+name = "tiny"
+devices = 1
+network = {kind = "mlp", sizes = [8]}
+search = {simulations = 2, max_considered = 2}
+selfplay = {games = 8, plies = 8}
+replay = {capacity = 256, window = 64}
+learner = {batch = 16}
+evaluation = {games = 2, opponents = ["random", "greedy"], simulations = 2, opening_plies = 3}
+"""
 
 
 def rows() -> list[metrics.Row]:
@@ -79,3 +90,17 @@ def run_folder(folder: Path, game: str = "tic_tac_toe", seed: int = 0, network: 
     with Checkpointer(folder / "checkpoints") as checkpoints:
         checkpoints.save(STEP, learner, {"nothing": np.zeros(1)}, {})
     return config
+
+
+def scored_run(folder: Path) -> Path:
+    """A run folder with two checkpoints of random networks; that of step 3 has a better score than that of step 7."""
+    folder.mkdir()
+    (folder / "config.toml").write_text(SCORED)
+    config = settings.load(folder / "config.toml")
+    abstract = iteration.learner_part(iteration.make(config, make_env(config.game)).abstract)
+    rng = np.random.default_rng(0)
+    with Checkpointer(folder / "checkpoints") as checkpoints:
+        for step, score in ((3, 0.9), (7, 0.4)):
+            draw = lambda x: rng.normal(0, 1, x.shape).astype(x.dtype)  # noqa: E731
+            checkpoints.save(step, jax.tree.map(draw, abstract), {}, {}, score)
+    return folder

@@ -1,4 +1,4 @@
-"""A game of one heap, to be imported by tests: extra turns, single legal moves, and an exact value."""
+"""A game of one heap, to be imported by tests: extra turns, single legal moves, exact values."""
 
 import dataclasses
 
@@ -19,33 +19,46 @@ class Heap:
 
 @dataclasses.dataclass(frozen=True)
 class Nim(envs.Env):
-    """Take one, two or three; three give another turn; who takes the last loses."""
+    """Take one, two or three (action + 1); taking `again` gives another turn; who takes the last earns `last`."""
 
+    heap: int = 20
+    again: int = 3
+    last: float = -1.0
+    num_actions: int = 3  # those beyond the third are never legal
     name = "nim"
-    num_actions = 3
-    observation_shape = (21, 2)
-    max_plies = 20
     max_legal = 3
 
+    @property
+    def observation_shape(self):
+        return (self.heap + 1, 2)
+
+    @property
+    def max_plies(self):
+        return self.heap
+
     def init(self, key):
-        return Heap(jnp.int32(20), jnp.int8(0), jnp.bool(False), jnp.zeros(2))
+        return self.at(self.heap)
+
+    def at(self, left: int, player: int = 0) -> Heap:
+        return Heap(jnp.int32(left), jnp.int8(player), jnp.bool(left == 0), jnp.zeros(2))
 
     def step(self, state, action):
         left = state.left - jnp.where(state.terminated, 0, action + 1)
         end = left == 0
-        player = jnp.where((action == 2) & ~end | state.terminated, state.player, 1 - state.player).astype(jnp.int8)
-        won = jnp.where(jnp.arange(2) == state.player, -1.0, 1.0) * (end & ~state.terminated)
-        return Heap(left, player, end, won)
+        stays = state.terminated | ((action + 1 == self.again) & ~end)
+        player = jnp.where(stays, state.player, 1 - state.player).astype(jnp.int8)
+        earned = jnp.where(jnp.arange(2) == state.player, self.last, -self.last) * (end & ~state.terminated)
+        return Heap(left, player, end, earned)
 
     def legal_actions(self, state):
-        return (jnp.arange(3) < state.left) | state.terminated
+        return (jnp.arange(self.num_actions) < jnp.minimum(state.left, 3)) | state.terminated
 
     def observe(self, state):
-        return jnp.zeros((21, 2)).at[state.left, state.player.astype(jnp.int32)].set(1.0)
+        return jnp.zeros(self.observation_shape).at[state.left, state.player.astype(jnp.int32)].set(1.0)
 
 
 def nim_value(left: int, take: int = 0) -> int:
-    """Of a heap to the mover, or of taking so many from it."""
+    """The value of a heap of `Nim()` for the mover, or of taking so many from it."""
     if not take:
         return max(nim_value(left, take) for take in (1, 2, 3) if take <= left)
     if take == left:

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import search_config
+import tables
+from tables import search_config, table
 
 import envs
 from envs.core import random_opening
@@ -31,20 +32,11 @@ MODES: dict[str, dict[str, Any]] = {
     "puct": {"kind": "puct"},
 }
 each_mode = pytest.mark.parametrize("mode", MODES)
-SIZE = 4093  # rows of the table
-WEIGHTS = np.random.default_rng(0).integers(1, 1 << 20, 4096).astype(np.int32)
 
 
 def look_up(params, observation):
-    """A network with random outputs, fixed for each position."""
-    flat = (observation.reshape(len(observation), -1) * 64 + 0.25).astype(jnp.int32)
-    row = (flat * WEIGHTS[None, : flat.shape[1]]).sum(-1) % SIZE
-    return Prediction(params[0][row], params[1][row], {})
-
-
-def table(env: envs.Env, seed: int = 0):
-    logits, value = jax.random.split(jax.random.key(seed))
-    return jax.random.normal(logits, (SIZE, env.num_actions)), jax.random.uniform(value, (SIZE,), minval=-1, maxval=1)
+    """`tables.look_up` of observations that are fractions."""
+    return tables.look_up(params, jnp.floor(observation * 64 + 0.25))
 
 
 def know(env: envs.Env, value_of: Callable[[Any], jax.Array]) -> Model:

@@ -3,7 +3,7 @@
 import pytest
 
 pytest.importorskip("pyarrow")
-from test_convert import folder_of, random_games
+from test_data_convert import folder_of, random_games
 
 import envs
 from jaxzero.cli.app import main

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 import envs
 from gauntlet import engines as attacks
 from jaxzero.evaluation import engines, host, processes
-from jaxzero.evaluation.base import Contestant, HostPlayer, Positions
+from jaxzero.evaluation.base import Contestant, HostPlayer, HostPositions
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import make_player
 from jaxzero.messages import ConfigError
@@ -44,7 +44,7 @@ def close(contestant: Contestant) -> None:
 # One move
 
 
-def positions(*games: str) -> Positions:
+def positions(*games: str) -> HostPositions:
     """Chess positions after moves, with the legal moves of python-chess."""
     states, legal = [], []
     for game in games:
@@ -59,7 +59,7 @@ def positions(*games: str) -> Positions:
         states.append(state)
         legal.append(mask)
     stacked = jax.tree.map(lambda *x: np.stack(x), *states)
-    return Positions(stacked, np.stack(legal), [game.split() for game in games])
+    return HostPositions(stacked, np.stack(legal), [game.split() for game in games])
 
 
 def test_uci(tmp_path: Path):

@@ -250,7 +250,7 @@ def test_certificate_of_outputs_that_are_not_numbers_does_not_hold():
     going = model_of("mlp")
     function = going.functions["predict"]
     good = [np.zeros((2, 7), np.float32), np.zeros(2, np.float32)]
-    positions = parity.Positions(np.zeros((2, 6, 7, 2), np.float32), np.ones((2, 7), bool), *good)
+    positions = parity.ParityPositions(np.zeros((2, 6, 7, 2), np.float32), np.ones((2, 7), bool), *good)
     assert parity.compare("predict", function, "float32", positions, good, good).holds()
     for k, wrong in ((0, np.nan), (1, np.nan), (0, 1e-3), (1, 1e-3)):
         bad = [x.copy() for x in good]

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_minimax import LINES, TIC_TAC_TOE, look_up, one, positions, table
+from tables import look_up, table
+from test_minimax import LINES, TIC_TAC_TOE, one, positions
 
 from jaxzero import search
 from jaxzero.models import simulator

@@ -1,6 +1,5 @@
 """Compares minimax with plain Python and with exact values of small games; forced wins."""
 
-import dataclasses
 import functools
 import math
 from typing import Any
@@ -9,64 +8,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from nim import Nim
+from tables import SIZE, look_up, table
 
 import envs
 from envs.core import random_opening
 from jaxzero import search
 from jaxzero.models import simulator
-from jaxzero.networks import Prediction
 from jaxzero.search import MinimaxConfig, minimax
 
-SIZE = 509  # rows of the network's table
 KEY = jax.random.key(0)
-TIC_TAC_TOE, CONNECT_FOUR = envs.make("tic_tac_toe"), envs.make("connect_four")
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Heap:
-    left: jax.Array  # i32[]
-    player: jax.Array  # i8[]
-    terminated: jax.Array  # bool[]
-    rewards: jax.Array  # f32[2]
-
-
-@dataclasses.dataclass(frozen=True)
-class Nim(envs.Env):
-    """Take one, two or three; taking two gives another turn. The player who takes the last wins."""
-
-    name = "nim"
-    num_actions = 3
-    observation_shape = (13, 2)
-    max_plies = 12
-    max_legal = 3
-
-    def init(self, key):
-        return Heap(jnp.int32(12), jnp.int8(0), jnp.bool(False), jnp.zeros(2))
-
-    def step(self, state, action):
-        left = jnp.where(state.terminated, 0, state.left - action - 1)
-        stays = state.terminated | ((action == 1) & (left > 0))
-        won = jnp.where(jnp.arange(2) == state.player, 1.0, -1.0) * ((left == 0) & ~state.terminated)
-        return Heap(left, jnp.where(stays, state.player, 1 - state.player).astype(jnp.int8), left == 0, won)
-
-    def legal_actions(self, state):
-        return (jnp.arange(3) < state.left) | state.terminated
-
-    def observe(self, state):
-        return jnp.zeros((13, 2)).at[state.left, state.player.astype(jnp.int32)].set(1.0)
-
-
-def table(env: envs.Env, seed: int) -> tuple[jax.Array, jax.Array]:
-    """Random logits [SIZE, A] and values [SIZE]."""
-    logits, value = jax.random.split(jax.random.key(seed))
-    return jax.random.normal(logits, (SIZE, env.num_actions)), jax.random.uniform(value, (SIZE,), minval=-1, maxval=1)
-
-
-def look_up(params, observation):
-    flat = observation.reshape(len(observation), -1).astype(jnp.int32)
-    row = (flat * (1 + jnp.arange(flat.shape[1]) ** 2)[None]).sum(-1) % SIZE
-    return Prediction(params[0][row], params[1][row], {})
+TIC_TAC_TOE, CONNECT_FOUR, NIM = envs.make("tic_tac_toe"), envs.make("connect_four"), Nim(12, again=2, last=1.0)
 
 
 def run(env: envs.Env, params, states, temperature: float = 0.0, **settings):
@@ -114,8 +66,8 @@ class Plain:
 
 
 @pytest.mark.parametrize(("env", "plies", "widths"), [
-    (TIC_TAC_TOE, 7, (13, 8)), (TIC_TAC_TOE, 4, (3, 2, 4)), (CONNECT_FOUR, 20, (4, 3)), (Nim(), 6, (3, 2, 3, 1)),
-    (Nim(), 4, (2,)),
+    (TIC_TAC_TOE, 7, (13, 8)), (TIC_TAC_TOE, 4, (3, 2, 4)), (CONNECT_FOUR, 20, (4, 3)), (NIM, 6, (3, 2, 3, 1)),
+    (NIM, 4, (2,)),
 ], ids=str)  # fmt: skip
 def test_minimax_is_that_of_plain_python(env, plies, widths):
     states, params = positions(env, 12, plies), table(env, 3)

@@ -1,58 +1,17 @@
 """The simulator model: signs of values, terminal positions, legal actions."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from nim import Nim
 
 import envs
-from envs.core import random_opening, where
+from envs.core import random_opening
 from jaxzero.models import simulator
 from jaxzero.networks import Prediction
 
 KEY = jax.random.key(0)
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class Pile:
-    stones: jax.Array  # i32[]
-    player: jax.Array  # i8[]
-    terminated: jax.Array  # bool[]
-    rewards: jax.Array  # f32[2]
-
-
-@dataclasses.dataclass(frozen=True)
-class Takeaway(envs.Env):
-    """Take 1 to `num_actions` stones (action + 1); taking exactly two gives another turn. The last stone wins."""
-
-    pile: int = 10
-    num_actions: int = 3
-    name = "takeaway"
-    observation_shape = (2,)
-    max_plies = 10
-    max_legal = 3
-
-    def init(self, key):
-        return self.at(self.pile)
-
-    def at(self, stones: int, player: int = 0) -> Pile:
-        return Pile(jnp.int32(stones), jnp.int8(player), jnp.bool(stones == 0), jnp.zeros(2))
-
-    def step(self, state, action):
-        left = state.stones - action - 1
-        player = jnp.where(action == 1, state.player, 1 - state.player)
-        sign = jnp.where(jnp.arange(2) == state.player, 1.0, -1.0)
-        after = Pile(left.astype(jnp.int32), player.astype(jnp.int8), left == 0, jnp.where(left == 0, sign, 0.0))
-        return where(state.terminated, dataclasses.replace(state, rewards=jnp.zeros(2)), after)
-
-    def legal_actions(self, state):
-        return state.terminated | (jnp.arange(self.num_actions) < state.stones)
-
-    def observe(self, state):
-        return jnp.stack([state.stones, state.player]).astype(jnp.float32)
 
 
 def constant(num_actions: int, value: float = 0.5):
@@ -89,10 +48,10 @@ def decide(env, state, action: int):
     ],
 )
 def test_a_game_with_extra_turns(player, stones, action, reward, discount, value):
-    env = Takeaway()
+    env = Nim(10, again=2, last=1.0)
     numbers, _, after = decide(env, env.at(stones, player), action)
     assert numbers == (reward, discount, value)
-    assert int(after.stones) == stones - action - 1
+    assert int(after.left) == stones - action - 1
 
 
 @pytest.mark.parametrize(
@@ -152,7 +111,7 @@ def test_illegal_actions_are_masked_at_the_root_and_after_every_decision(game):
 
 
 def test_root_keeps_the_states():
-    env = Takeaway()
+    env = Nim(10, again=2, last=1.0)
     states = batch(env.at(1), env.at(7, 1))
     root = simulator.make(env, constant(3)).root((), states)
     assert root.embedding is states

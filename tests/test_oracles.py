@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_runs as whole
-from test_evaluation import PythonTicTacToe, move_values
+from plain_rules import PythonTicTacToe, move_values
 
 import envs
 from jaxzero.config.schema import Config, EvaluationConfig
 from jaxzero.evaluation import oracles
 from jaxzero.evaluation.oracles.chess import FILE
-from jaxzero.evaluation.oracles.judged import Judged, compare
+from jaxzero.evaluation.oracles.solved_positions import SolvedPositions, compare
 from jaxzero.messages import ConfigError
 from jaxzero.networks import Network, Prediction
 from jaxzero.runs import metrics, table
@@ -27,18 +27,18 @@ TIC_TAC_TOE = envs.make("tic_tac_toe")
 
 
 @pytest.fixture(scope="module")
-def judged() -> Judged:
+def solved() -> SolvedPositions:
     return oracles.ORACLES["tic_tac_toe"].positions(TIC_TAC_TOE)
 
 
 def test_the_share_of_right_moves_and_the_error_of_values_by_hand():
-    positions = Judged(None, np.array([[1.0, -1, np.nan], [0, 0, -1], [-1, np.nan, -1]]))
+    positions = SolvedPositions(None, np.array([[1.0, -1, np.nan], [0, 0, -1], [-1, np.nan, -1]]))
     assert positions.best.tolist() == [1, 0, -1]
     found = compare(positions, np.array([1, 1, 0]), np.array([0.5, 0.25, -1]))
     assert found == {"moves": pytest.approx(2 / 3), "value_error": pytest.approx((0.5 + 0.25 + 0) / 3)}
 
 
-def test_tic_tac_toe_holds_every_position(judged):
+def test_tic_tac_toe_holds_every_position(solved):
     """All 5,478, of which 958 have ended, by another enumeration and another negamax."""
     boards, ended, level = {}, set(), {PythonTicTacToe.start}
     while level:
@@ -49,20 +49,20 @@ def test_tic_tac_toe_holds_every_position(judged):
     assert len(boards) + len(ended) == 5478
     names = [
         "".join(".XO"[(first >> i & 1) + 2 * (second >> i & 1)] for i in range(9))
-        for first, second in judged.states.stones.tolist()
+        for first, second in solved.states.stones.tolist()
     ]
     assert sorted(names) == sorted(boards)
-    for name, row in zip(names, judged.values, strict=True):
+    for name, row in zip(names, solved.values, strict=True):
         wanted = move_values(PythonTicTacToe, (name, boards[name]), 9)
         assert {a: v for a, v in enumerate(row.tolist()) if not math.isnan(v)} == wanted
 
 
-def test_a_network_that_knows_the_truth_is_always_right(judged):
+def test_a_network_that_knows_the_truth_is_always_right(solved):
     """One that has learned the truth by heart finds every move and value; one that has it upside down few."""
-    mine, theirs = (judged.states.stones[np.arange(len(judged.values)), side] for side in
-                    (judged.states.player, 1 - judged.states.player))  # fmt: skip
+    mine, theirs = (solved.states.stones[np.arange(len(solved.values)), side] for side in
+                    (solved.states.player, 1 - solved.states.player))  # fmt: skip
     table = np.zeros((512, 512, 9), np.float32)
-    table[mine, theirs] = np.nan_to_num(judged.values, nan=-9)
+    table[mine, theirs] = np.nan_to_num(solved.values, nan=-9)
 
     def infer(sign: Any, observation: jax.Array) -> Prediction:
         cells = observation.reshape(-1, 9, 2).astype(jnp.int32)
@@ -78,7 +78,7 @@ def test_a_network_that_knows_the_truth_is_always_right(judged):
     assert (right["policy_moves"], right["policy_value_error"], right["search_moves"]) == (1, 0, 1)
     assert right["search_value_error"] < 0.05
     assert wrong["policy_moves"] < 0.5
-    assert wrong["policy_value_error"] == pytest.approx(2 * np.abs(judged.best).mean())
+    assert wrong["policy_value_error"] == pytest.approx(2 * np.abs(solved.best).mean())
 
 
 @pytest.mark.parametrize(("name", "options"), [("hex", {"size": 3}), ("ur", {"pieces": 2})])
@@ -96,7 +96,7 @@ def test_random_positions_are_live_and_their_moves_differ(name, options):
     assert len(np.unique(rows, axis=0)) == len(rows)
 
 
-def test_where_no_choice_matters_nothing_is_judged():
+def test_where_no_choice_matters_nothing_is_measured():
     with pytest.raises(ConfigError, match="no choice"):
         oracles.ORACLES["ur"].positions(envs.make("ur", pieces=1))
 

@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_evaluation import CONNECT_FOUR, TIC_TAC_TOE, PythonTicTacToe, move_values, random_positions, stack
+from plain_rules import CONNECT_FOUR, TIC_TAC_TOE, PythonTicTacToe, move_values, random_positions, stack
 
 import envs
 from jaxzero import solvers
 from jaxzero.evaluation import players, rollouts
-from jaxzero.evaluation.base import HostPlayer, Positions
+from jaxzero.evaluation.base import HostPlayer, HostPositions
 from jaxzero.evaluation.players import make_device_player, make_player
 from jaxzero.messages import ConfigError
 
@@ -120,6 +120,6 @@ def test_perfect_keeps_the_value_and_spreads():
     states = jax.device_get(stack([TIC_TAC_TOE.from_text("X.. .O. ..X")] * 200))
     legal = np.asarray(jax.vmap(TIC_TAC_TOE.legal_actions)(states))
     assert isinstance(contestant.player, HostPlayer)
-    chosen = contestant.player.choose(Positions(states, legal, [[]] * 200), np.random.default_rng(0))
+    chosen = contestant.player.choose(HostPositions(states, legal, [[]] * 200), np.random.default_rng(0))
     values = move_values(PythonTicTacToe, ("X...O...X", 1), 9)
     assert set(chosen) == {a for a, v in values.items() if v == 0} == {1, 3, 5, 7}  # a corner loses

@@ -54,7 +54,7 @@ class Page(HTMLParser):
 def page(folder: Path) -> Page:
     from jaxzero import report
 
-    file, notices = report.write(folder, None, report.Options(games=4, simulations=0, opponent="random"))
+    file, notices = report.write(folder, None, report.ReportOptions(games=4, simulations=0, opponent="random"))
     assert (file, notices) == (folder / "report.html", [])
     return Page(file.read_text())
 

@@ -74,16 +74,16 @@ def match(
     overwrite
         Write over an existing file of --record.
     """
-    from jaxzero.evaluation import arena, books
+    from jaxzero.evaluation import arena, match_log
     from jaxzero.evaluation.sprt import Sprt
 
     test = Sprt(elo0, elo1, alpha, beta) if sprt else None
     played = arena.Match(games, opening_plies, seed, (256 if sprt else 2048) if at_once is None else at_once, test)
     arena.check(played)
     config = arena.game_of(game, options or {}, (a, b))
-    books.check_book(Path(out))
+    match_log.check(Path(out))
     if record:
-        books.check_record(Path(record), config, overwrite)
+        match_log.check_record(Path(record), config, overwrite)
     with notices():
         facts = arena.run(config, a, b, played, Path(out), Path(record) if record else None)
     print(arena.describe(facts))
@@ -163,10 +163,10 @@ def rate(
     from jaxzero.runs import folder as folder_lib
 
     folders = [folder_lib.find(name) for name in names]
-    from jaxzero.evaluation.rate import Options, rate
+    from jaxzero.evaluation.rate import RateOptions, rate
 
     given = {} if anchors is None else {"anchors": tuple(anchors)}
-    rows = rate(folders, Options(games=games, simulations=simulations, opening_plies=opening_plies,
+    rows = rate(folders, RateOptions(games=games, simulations=simulations, opening_plies=opening_plies,
                                  overwrite=overwrite, **given))  # fmt: skip
     numbers = ("Elo", "95 %", "games", "score", "gain")
     table = Table(Column("player", overflow="fold"), *(Column(name, justify="right") for name in numbers))

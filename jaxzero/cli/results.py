@@ -49,7 +49,7 @@ def report(
 
     folder = folder_lib.find(run)
 
-    options = report_lib.Options(games, simulations, opponent, step, seed)
+    options = report_lib.ReportOptions(games, simulations, opponent, step, seed)
     path, notices = report_lib.write(folder, file, options)
     for notice in notices:
         print(f"{folder}: {notice}", file=sys.stderr)

@@ -24,7 +24,7 @@ from jaxzero.config import settings
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import GameConfig
 from jaxzero.config.values import quoted
-from jaxzero.evaluation import books, host, matches
+from jaxzero.evaluation import host, match_log, matches
 from jaxzero.evaluation.base import Contestant, HostPlayer
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import checkpoint_step, make_player, search_agent
@@ -190,7 +190,7 @@ def game_of(game: str, options: dict[str, str], players: Sequence[str]) -> GameC
 
 
 def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record: Path | None) -> dict[str, Any]:
-    """A whole match with its books and records; returns `report`."""
+    """A whole match with its match log and records; returns `report`."""
     env = make_env(game)
     check_opening(env, match.opening_plies)
     with contextlib.ExitStack() as stack:
@@ -200,10 +200,10 @@ def run(game: GameConfig, a: str, b: str, match: Match, out: Path | None, record
         facts = report(game, first, second, match, result, time.perf_counter() - began)
     if out:
         with messages.reported(out):
-            books.enter(out, facts)
+            match_log.append(out, facts)
     if record:
         with messages.reported(record):
-            books.write_games(record, game, a, b, result)
+            match_log.write_games(record, game, a, b, result)
     return facts
 
 

@@ -15,7 +15,7 @@ Player = Callable[[Params, jax.Array, Any], jax.Array]
 """`player(params, keys[B], states) -> actions i32[B]`, one key a game; legal unless the game is over."""
 
 
-class Positions(NamedTuple):
+class HostPositions(NamedTuple):
     """Live games that wait for a host player."""
 
     states: Any  # of numpy arrays [N, ...]
@@ -26,9 +26,9 @@ class Positions(NamedTuple):
 class HostPlayer:
     """A player that is no function on the device: a program, a solver."""
 
-    reads_moves = False  # whether it needs `Positions.moves`
+    reads_moves = False  # whether it needs `HostPositions.moves`
 
-    def choose(self, positions: Positions, rng: np.random.Generator) -> Sequence[int | None]:
+    def choose(self, positions: HostPositions, rng: np.random.Generator) -> Sequence[int | None]:
         """A legal action for each game; None gives it up."""
         raise NotImplementedError
 

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from envs import Env
-from jaxzero.evaluation.base import HostPlayer, Positions
+from jaxzero.evaluation.base import HostPlayer, HostPositions
 from jaxzero.evaluation.processes import SLICE, EngineError, Process
 from jaxzero.evaluation.processes import kill_all as kill_all  # for who ends the interpreter
 from jaxzero.evaluation.protocols import PROTOCOLS, Number, Setup
@@ -88,7 +88,7 @@ class Engine(HostPlayer):
         except EngineError as error:
             raise ValueError(f"{shortened(command[0])} {error}; is it a {kind.upper()} program?") from error
 
-    def choose(self, positions: Positions, rng: np.random.Generator) -> Sequence[int | None]:
+    def choose(self, positions: HostPositions, rng: np.random.Generator) -> Sequence[int | None]:
         return self._results([lambda row=row: self._move(positions, row) for row in range(len(positions.moves))])
 
     def report(self) -> dict[str, int]:
@@ -126,7 +126,7 @@ class Engine(HostPlayer):
             raise
         return process
 
-    def _move(self, positions: Positions, row: int) -> int | None:
+    def _move(self, positions: HostPositions, row: int) -> int | None:
         state = jax.tree.map(lambda x: x[row], positions.states)
         names = {self._env.action_to_str(state, int(a)): int(a) for a in np.flatnonzero(positions.legal[row])}
         process, what = self._idle.get(), ""

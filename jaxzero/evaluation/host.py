@@ -16,7 +16,7 @@ from envs import Env
 from envs.core import advance_and_tell
 from envs.host import legal_actions_of_all
 from jaxzero.evaluation import matches
-from jaxzero.evaluation.base import Contestant, HostPlayer, Player, Positions
+from jaxzero.evaluation.base import Contestant, HostPlayer, HostPositions, Player
 from jaxzero.evaluation.exhaustive import batched, take
 from jaxzero.evaluation.matches import MatchResult
 
@@ -84,7 +84,7 @@ class Side:
         if self._ask:
             return batched(self._ask, self._batch, states, keys, plies)
         assert self.outside is not None
-        chosen = self.outside.choose(Positions(states, legal, names), rng)
+        chosen = self.outside.choose(HostPositions(states, legal, names), rng)
         return np.array([-1 if action is None else action for action in chosen], np.int32)
 
 

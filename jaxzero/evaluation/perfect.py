@@ -6,7 +6,7 @@ import numpy as np
 
 from envs import Env
 from jaxzero import solvers
-from jaxzero.evaluation.base import HostPlayer, Positions
+from jaxzero.evaluation.base import HostPlayer, HostPositions
 
 
 class Perfect(HostPlayer):
@@ -17,7 +17,7 @@ class Perfect(HostPlayer):
     def __init__(self, env: Env):
         self._solve = solvers.make(env)
 
-    def choose(self, positions: Positions, rng: np.random.Generator) -> Sequence[int | None]:
+    def choose(self, positions: HostPositions, rng: np.random.Generator) -> Sequence[int | None]:
         values = self._solve(positions.states)
         best = values >= np.nanmax(values, 1, keepdims=True) - 1e-9
         return [int(rng.choice(np.flatnonzero(row))) for row in best]

@@ -151,26 +151,26 @@ def fresh_search(env: Env, network: Network, config: Config, simulations: int) -
 # Players by name
 
 
-class Kind(NamedTuple):
+class PlayerKind(NamedTuple):
     """A kind of players. `make(argument, env)` takes the text after the colon; ValueError says what is wrong."""
 
     form: str
     make: Callable[[str, Env], Player | HostPlayer]
 
 
-KINDS: dict[str, Kind] = {
-    "random": Kind("random", lambda argument, env: random_player(env)),
-    "greedy": Kind("greedy", lambda argument, env: minimax_player(env, 1)),
-    "minimax": Kind(
+KINDS: dict[str, PlayerKind] = {
+    "random": PlayerKind("random", lambda argument, env: random_player(env)),
+    "greedy": PlayerKind("greedy", lambda argument, env: minimax_player(env, 1)),
+    "minimax": PlayerKind(
         "minimax:DEPTH", lambda argument, env: minimax_player(env, count(argument, "DEPTH", 1, deepest(env)))
     ),
-    "mcts": Kind(
+    "mcts": PlayerKind(
         "mcts:SIMULATIONS",
         lambda argument, env: search_player(env, rollouts.make(env, count(argument, "SIMULATIONS", 1, SIMULATIONS))),
     ),
-    "perfect": Kind("perfect", lambda argument, env: Perfect(env)),
-    "uci": Kind("uci:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: Engine("uci", argument, env)),
-    "gtp": Kind("gtp:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: Engine("gtp", argument, env)),
+    "perfect": PlayerKind("perfect", lambda argument, env: Perfect(env)),
+    "uci": PlayerKind("uci:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: Engine("uci", argument, env)),
+    "gtp": PlayerKind("gtp:PROGRAM[:OPTION=VALUE,...]", lambda argument, env: Engine("gtp", argument, env)),
 }
 RUN = "RUN[@STEP][:SIMULATIONS]"
 RUN_PARTS = re.compile(r"(?P<run>[^@:]+)(?:@(?P<step>[^@:]*))?(?:(?P<colon>:)(?P<simulations>.*))?")

@@ -2,7 +2,7 @@
 
 AlphaGo Zero's gate (Silver et al. 2017, methods, "Evaluator"): a score above a threshold; or a sequential test. Kept in
 the run's folder are metadata.json (which network is best, what was promoted when and why; checkpoints know it too) and
-the books of matches.
+the match log.
 """
 
 import json
@@ -16,7 +16,7 @@ import jax
 from envs import Env
 from jaxzero import files
 from jaxzero.config.schema import Config, PromotionConfig
-from jaxzero.evaluation import arena, books, matches
+from jaxzero.evaluation import arena, match_log, matches
 from jaxzero.evaluation.base import Contestant, Player
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.evaluation.players import search_agent
@@ -133,7 +133,7 @@ def record(
     match = arena.Match(settings.games, settings.opening_plies, config.seed, settings.batch, sprt)
     facts = arena.report(config.game, latest, other, match, decision.result, seconds)
     facts |= {"iteration": iteration, "against": best, "promoted": decision.promoted, "reason": decision.reason}
-    books.enter(folder, facts)
+    match_log.append(folder, facts)
     kept = "iteration", "against", "timestamp", "score", "interval", "games", "wins", "draws", "losses", "reason"
     if decision.promoted:
         promotions.append({name: facts[name] for name in kept})
@@ -142,14 +142,14 @@ def record(
 
 
 def cut_back(folder: Path, iteration: int, promotions: list[Entry] | None) -> tuple[list[Entry], str]:
-    """Prepares the books of a run that resumes from `iteration`: removes the matches after it, and writes
+    """Prepares the match log of a run that resumes from `iteration`: removes the matches after it, and writes
     metadata.json anew if it does not tell of the `promotions` that the checkpoint knows (None: those of the file, in
     a run from before checkpoints held them). Returns the promotions, and one line if the file lacked any, or "".
 
     Raises:
         ConfigError: files that cannot be read or written, and that no checkpoint can restore.
     """
-    books.cut_back(folder, iteration)
+    match_log.cut_back(folder, iteration)
     file, wrong = folder / METADATA, ""
     try:
         found = files.read_json(file, {"promotions": [{"iteration": int}]})

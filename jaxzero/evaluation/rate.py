@@ -56,7 +56,7 @@ class Entrant(NamedTuple):
     params: Callable[[], Any]
 
 
-class Options(NamedTuple):
+class RateOptions(NamedTuple):
     """What a call asks for."""
 
     anchors: tuple[str, ...] = ("random", "minimax:2")
@@ -66,7 +66,7 @@ class Options(NamedTuple):
     overwrite: bool = False  # what is kept
 
 
-def rate(folders: Sequence[Path], options: Options, say: Say = print) -> list[Row]:
+def rate(folders: Sequence[Path], options: RateOptions, say: Say = print) -> list[Row]:
     """Plays what has not been played yet; returns a row for every player, strongest first, and writes them.
 
     Raises:
@@ -165,7 +165,7 @@ def schedule(lines: Sequence[Sequence[Entrant]], anchors: Sequence[Entrant]) -> 
     return [*neighbours, *itertools.product(itertools.chain(*lines), anchors), *newest]
 
 
-def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", options: Options, say: Say) -> None:
+def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", options: RateOptions, say: Say) -> None:
     """Plays what is missing and keeps it, meeting by meeting."""
 
     watch = Watch(sys.stderr)
@@ -210,7 +210,7 @@ class Kept:
     """What has been played, in a file that is written after each meeting. Others may write it at the same time: what
     they have played is read again before each writing, and kept."""
 
-    def __init__(self, file: Path, options: Options):
+    def __init__(self, file: Path, options: RateOptions):
         self.file, self.opening_plies, self.overwrite = file, options.opening_plies, options.overwrite
         self.players, self.meetings, *_ = self.read()
 

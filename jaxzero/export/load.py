@@ -34,17 +34,17 @@ KINDS = ("pt", "safetensors", "json")
 LARGEST = 1 << 31  # bytes of a file
 
 
-class Loaded(NamedTuple):
+class ImportedNetwork(NamedTuple):
     params: Any  # folded, float32
     metadata: dict[str, Any]
 
 
-def initial_weights(config: Config, env: Env) -> Loaded:
+def initial_weights(config: Config, env: Env) -> ImportedNetwork:
     """What `init_from` holds. ConfigError: it cannot be used."""
     return load(config.init_from, env, config.network, "init_from: ")
 
 
-def load(path: str | Path, env: Env, config: NetworkConfig, what: str = "") -> Loaded:
+def load(path: str | Path, env: Env, config: NetworkConfig, what: str = "") -> ImportedNetwork:
     """The network of a .pt, .safetensors or .json file, which must be one of this game and configuration.
 
     Args:
@@ -75,12 +75,12 @@ def read(path: Path) -> tuple[Weights, dict[str, Any]]:
     return formats.load(kind).read(path)
 
 
-def fitted(weights: Weights, metadata: dict[str, Any], env: Env, config: NetworkConfig) -> Loaded:
+def fitted(weights: Weights, metadata: dict[str, Any], env: Env, config: NetworkConfig) -> ImportedNetwork:
     """What a file says as the network of this game and configuration. ValueError: it is another, or damaged."""
     check_metadata(metadata, env, config)
     like, shapes = template(config, env)
     check_weights(weights, metadata, shapes)
-    return Loaded(from_torch(weights, like), metadata)
+    return ImportedNetwork(from_torch(weights, like), metadata)
 
 
 def check_metadata(metadata: Any, env: Env, config: NetworkConfig) -> None:

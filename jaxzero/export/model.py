@@ -41,7 +41,7 @@ class Function(NamedTuple):
     call: Callable[..., tuple[jax.Array, ...]]  # (params, *inputs) -> outputs
 
 
-class Kind(NamedTuple):
+class ExportKind(NamedTuple):
     """A network that can leave: what rebuilds it in `torch_module.KINDS`, and its functions by name, which are methods
     of the PyTorch network."""
 
@@ -100,23 +100,23 @@ def of_model(network: Network) -> dict[str, Function]:
     return functions
 
 
-KINDS: dict[str, Kind] = {
-    "resnet": Kind(
+KINDS: dict[str, ExportKind] = {
+    "resnet": ExportKind(
         lambda config: {
             "channels": config.channels, "blocks": config.blocks, "pooling": config.pooling,
             "head_channels": HEAD_CHANNELS, "value_hidden": VALUE_HIDDEN,
         },
         predict_only,
     ),
-    "mlp": Kind(lambda config: {"sizes": config.sizes, "shared": config.shared}, predict_only),
-    "muzero_mlp": Kind(
+    "mlp": ExportKind(lambda config: {"sizes": config.sizes, "shared": config.shared}, predict_only),
+    "muzero_mlp": ExportKind(
         lambda config: {
             "hidden_dim": config.hidden_dim, "latent_dim": config.latent_dim, "codes": config.codes,
             "projection": config.projection,
         },
         of_model,
     ),
-    "muzero_conv": Kind(
+    "muzero_conv": ExportKind(
         lambda config: {
             "channels": config.channels, "blocks": config.blocks, "dynamics_blocks": config.dynamics_blocks,
             "pooling": config.pooling, "action_planes": ACTION_PLANES, "head_channels": HEAD_CHANNELS,
@@ -186,7 +186,7 @@ def architecture(config: NetworkConfig) -> dict[str, Any]:
     return {"kind": config.kind, **value, **find_kind(config).describe(config)}
 
 
-def find_kind(config: NetworkConfig) -> Kind:
+def find_kind(config: NetworkConfig) -> ExportKind:
     if config.kind not in KINDS:
         raise ExportError(f"network.kind {config.kind!r} cannot be exported; known are {', '.join(KINDS)}")
     return KINDS[config.kind]

@@ -34,7 +34,7 @@ and int8 catch files that are broken, not merely coarse: how much a coarse one c
 "points": of values and rewards of any size; beyond ±1 they differ by shares of themselves: float32 has 7 digits."""
 
 
-class Positions(NamedTuple):
+class ParityPositions(NamedTuple):
     observation: np.ndarray  # f32[N, …]
     legal: np.ndarray  # bool[N, A]
     logits: np.ndarray  # f32[N, A]  what the JAX network played by
@@ -68,7 +68,7 @@ class Certificate:
         return json.loads(json.dumps(dataclasses.asdict(self)), parse_constant=lambda _: None)
 
 
-class Batch(NamedTuple):
+class GameBatch(NamedTuple):
     """Positions of B games, and what is seen of them."""
 
     states: Any  # [B]
@@ -78,8 +78,8 @@ class Batch(NamedTuple):
 
 @functools.partial(jax.jit, static_argnums=0)
 def ply(
-    env: Env, fresh: Any, before: Batch, logits: jax.Array, again: bool, key: jax.Array, number: int
-) -> tuple[Batch, jax.Array]:
+    env: Env, fresh: Any, before: GameBatch, logits: jax.Array, again: bool, key: jax.Array, number: int
+) -> tuple[GameBatch, jax.Array]:
     """One move in each game, drawn by logits [B, A] of its legal ones or, now and then, from all alike: what follows,
     and bool[B], where a game has ended, which its `fresh` state follows; `again`: all begin. One program with the look
     at a position, compiled once: rules such as those of chess take seconds."""
@@ -88,16 +88,16 @@ def ply(
     action = jax.random.categorical(choose, jnp.where(before.legal, logits, -jnp.inf)).astype(jnp.int32)
     after = jax.vmap(env.advance)(before.states, action, jax.random.split(chance, GAMES))
     states = jax.vmap(where)(after.terminated | again, fresh, after)
-    return Batch(states, jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)), after.terminated
+    return GameBatch(states, jax.vmap(env.observe)(states), jax.vmap(env.legal_actions)(states)), after.terminated
 
 
-def entered(env: Env, key: jax.Array) -> tuple[Any, list[Batch]]:
+def entered(env: Env, key: jax.Array) -> tuple[Any, list[GameBatch]]:
     """Random games: their first states [B], and `ROUNDS` times one position of each, by turns of any ply and some
     plies before the end."""
     first, random = jax.random.split(key)
     fresh = jax.jit(jax.vmap(env.init))(jax.random.split(first, GAMES))
     logits = np.zeros((GAMES, env.num_actions), np.float32)
-    unseen = Batch(fresh, np.zeros((GAMES, *env.observation_shape), np.float32), np.ones(logits.shape, bool))
+    unseen = GameBatch(fresh, np.zeros((GAMES, *env.observation_shape), np.float32), np.ones(logits.shape, bool))
     games, _ = ply(env, fresh, unseen, logits, True, random, 0)
     lengths, trail, played = np.zeros(GAMES, int), [], 0
     while not lengths.all():
@@ -115,7 +115,7 @@ def entered(env: Env, key: jax.Array) -> tuple[Any, list[Batch]]:
     return fresh, found
 
 
-def self_play(model: Model, seed: int) -> Positions:
+def self_play(model: Model, seed: int) -> ParityPositions:
     """1,280 positions of games that the network plays against itself by its policy and some random moves, entered after
     random ones at any ply and near the end; one that ends is followed by a new one."""
     infer = jax.jit(model.network.infer)
@@ -130,13 +130,13 @@ def self_play(model: Model, seed: int) -> Positions:
                 said = jax.device_get(infer(params, jax.device_put(games.observation, shared)))
             found.append((*jax.device_get((games.observation, games.legal)), said.logits, said.value))
             games, _ = ply(model.env, fresh, games, said.logits, False, later, i * PLIES + j)
-    return Positions(*(np.ascontiguousarray(np.concatenate(parts)) for parts in zip(*found, strict=True)))
+    return ParityPositions(*(np.ascontiguousarray(np.concatenate(parts)) for parts in zip(*found, strict=True)))
 
 
 class Reference(NamedTuple):
     """What the JAX network gives on positions of self-play: inputs and outputs by function, arrays [N, …]."""
 
-    positions: Positions
+    positions: ParityPositions
     functions: dict[str, tuple[list[np.ndarray], list[np.ndarray]]]
 
 
@@ -160,7 +160,7 @@ def compare(
     name: str,
     function: Function,
     precision: str,
-    positions: Positions,
+    positions: ParityPositions,
     expected: list[np.ndarray],
     given: list[Any],
     points: bool = False,

@@ -23,7 +23,7 @@ from jaxzero.runs import metrics
 HERE = Path(__file__).parent
 
 
-class Options(NamedTuple):
+class ReportOptions(NamedTuple):
     """Of the sample games; None takes the run's own."""
 
     games: int = 4
@@ -33,7 +33,7 @@ class Options(NamedTuple):
     seed: int = 0
 
 
-def write(folder: Path, file: Path | None, options: Options) -> tuple[Path, list[str]]:
+def write(folder: Path, file: Path | None, options: ReportOptions) -> tuple[Path, list[str]]:
     """Writes the report of a run, by default `report.html` in its folder, whole or not at all. Returns its path, and
     what the run lacks, a line each.
 
@@ -48,7 +48,7 @@ def write(folder: Path, file: Path | None, options: Options) -> tuple[Path, list
     return file, notices
 
 
-def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
+def gather(folder: Path, options: ReportOptions) -> tuple[dict[str, Any], list[str]]:
     """All that the page shows, and what the run lacks."""
     config = settings.load(folder / folder_lib.CONFIG)
     rows, skipped = metrics.examine(folder)
@@ -80,7 +80,7 @@ def gather(folder: Path, options: Options) -> tuple[dict[str, Any], list[str]]:
     return data, notices
 
 
-def play(loaded: folder_lib.Loaded, results: list[dict[str, Any]], options: Options) -> dict[str, Any]:
+def play(loaded: folder_lib.Loaded, results: list[dict[str, Any]], options: ReportOptions) -> dict[str, Any]:
     """The sample games: against itself, and against the opponent that does best against the network."""
     env, config, params = loaded.env, loaded.config, loaded.params
     simulations = config.evaluation.simulations if options.simulations is None else options.simulations

@@ -21,8 +21,7 @@ from jaxzero.config.schema import Config, GameConfig
 from jaxzero.config.validation import validate
 from jaxzero.evaluation import measures, promotion
 from jaxzero.export import parity, publish
-from jaxzero.export.load import Loaded as Origin
-from jaxzero.export.load import initial_weights
+from jaxzero.export.load import ImportedNetwork, initial_weights
 from jaxzero.export.model import make as make_model
 from jaxzero.export.publish import export_run
 from jaxzero.interrupts import Interrupt
@@ -143,7 +142,7 @@ class Trainer:
         checkpoints: Checkpointer,
         interrupt: Interrupt,
         opponents: evaluation.Opponents,
-        origin: Origin | None = None,
+        origin: ImportedNetwork | None = None,
     ):
         self.config, self.env, self.folder = config, env, folder
         self.checkpoints, self.interrupt = checkpoints, interrupt

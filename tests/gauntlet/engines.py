@@ -22,7 +22,7 @@ import numpy as np
 import psutil
 
 from gauntlet import Case, command, one_line
-from jaxzero.evaluation.base import Contestant, Positions
+from jaxzero.evaluation.base import Contestant, HostPositions
 from jaxzero.evaluation.engines import Engine
 from jaxzero.evaluation.players import make_player
 from jaxzero.messages import ConfigError
@@ -151,7 +151,7 @@ class Table:
 
 
 def ask(engine: Engine, games: int = 1) -> list[int | None]:
-    positions = Positions(np.zeros((games, 1)), np.ones((games, 3), bool), [["x"] * i for i in range(games)])
+    positions = HostPositions(np.zeros((games, 1)), np.ones((games, 3), bool), [["x"] * i for i in range(games)])
     return list(engine.choose(positions, np.random.default_rng(0)))
 
 

@@ -15,7 +15,7 @@ from jaxzero import solvers
 from jaxzero.config.schema import Config
 from jaxzero.evaluation.exhaustive import BATCH, batched
 from jaxzero.evaluation.oracles import chess, connect_four, solved
-from jaxzero.evaluation.oracles.judged import Judged, compare
+from jaxzero.evaluation.oracles.solved_positions import SolvedPositions, compare
 from jaxzero.evaluation.players import fresh_search
 from jaxzero.messages import ConfigError
 from jaxzero.models.simulator import mask
@@ -23,13 +23,13 @@ from jaxzero.networks import Network
 
 
 class Oracle(NamedTuple):
-    positions: Callable[[Any], Judged]  # of the game
+    positions: Callable[[Any], SolvedPositions]  # of the game
     solved: bool  # when they are needed, by a solver that may not take every size; else they are stored
 
 
 ORACLES = {
     "tic_tac_toe": Oracle(solved.every_position, True),
-    "connect_four": Oracle(connect_four.judged, False),
+    "connect_four": Oracle(connect_four.positions, False),
     "hex": Oracle(lambda env: solved.random_positions(env, env.size**2 // 2), True),
     "ur": Oracle(lambda env: solved.random_positions(env, 20 * env.pieces), True),
     "chess": Oracle(chess.read, False),
@@ -50,7 +50,7 @@ def check(env: Env) -> None:
 def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str, float]]:
     """A function of folded parameters: for the bare "policy" and for the "search" with `evaluation.simulations`, how
     they `compare` with the truth, such as "search_moves"."""
-    judged = ORACLES[env.name].positions(env)
+    positions = ORACLES[env.name].positions(env)
     searcher = fresh_search(env, network, config, config.evaluation.simulations)
 
     @jax.jit
@@ -63,11 +63,11 @@ def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str
         return (choice, prediction.value), (result.action, result.value)
 
     def measure(params: Any) -> dict[str, float]:
-        found = batched(lambda states: find(params, states), BATCH, judged.states)
+        found = batched(lambda states: find(params, states), BATCH, positions.states)
         return {
             f"{name}_{figure}": value
             for name, (actions, values) in zip(("policy", "search"), found, strict=True)
-            for figure, value in compare(judged, np.asarray(actions), np.asarray(values)).items()
+            for figure, value in compare(positions, np.asarray(actions), np.asarray(values)).items()
         }
 
     return measure

@@ -13,12 +13,12 @@ import numpy as np
 from envs import Env
 from envs.host import legal_actions_of_all
 from jaxzero.evaluation.exhaustive import BATCH, batched
-from jaxzero.evaluation.oracles.judged import Judged
+from jaxzero.evaluation.oracles.solved_positions import SolvedPositions
 
 FILE = pathlib.Path(__file__).with_name("chess_mates.txt")
 
 
-def read(env: Env) -> Judged:
+def read(env: Env) -> SolvedPositions:
     """The stored positions, their moves numbered by the game."""
     rows = [line.split(" ", 2) for line in FILE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     single = [jax.tree.map(np.asarray, env.from_text(fen)) for _, _, fen in rows]
@@ -27,4 +27,4 @@ def read(env: Env) -> Judged:
     for (_, moves, _), state, row in zip(rows, single, values, strict=True):
         names = {env.action_to_str(state, int(action)): action for action in np.flatnonzero(~np.isnan(row))}
         row[[names[move] for move in moves.split(",")]] = 1.0
-    return Judged(states, values)
+    return SolvedPositions(states, values)

@@ -13,14 +13,14 @@ import numpy as np
 
 from envs import Env
 from envs.connect_four import ConnectFour
-from jaxzero.evaluation.oracles.judged import Judged
+from jaxzero.evaluation.oracles.solved_positions import SolvedPositions
 
 FILE = pathlib.Path(__file__).with_name("connect_four.txt")
 HALVES = {"r": "random", "b": "partly_best"}
 LAST_PLY = 33
 
 
-class Positions(NamedTuple):
+class StoredPositions(NamedTuple):
     """N positions with the value of every move."""
 
     states: Any  # Connect Four states, [N]
@@ -34,7 +34,7 @@ class Positions(NamedTuple):
         return self.values == self.values.max(1, keepdims=True)
 
 
-def read(file: pathlib.Path = FILE) -> Positions:
+def read(file: pathlib.Path = FILE) -> StoredPositions:
     """The stored positions, replayed by the game's own rules."""
     lines = [line.split(" ") for line in file.read_text().splitlines() if not line.startswith("#")]
     moves = [line[0] for line in lines]
@@ -42,7 +42,7 @@ def read(file: pathlib.Path = FILE) -> Positions:
     plies = np.full((len(moves), LAST_PLY), -1, np.int32)
     for row, text in zip(plies, moves, strict=True):
         row[: len(text)] = [int(column) - 1 for column in text]
-    return Positions(replay(jnp.asarray(plies)), moves, values, np.array([HALVES[line[2]] for line in lines]))
+    return StoredPositions(replay(jnp.asarray(plies)), moves, values, np.array([HALVES[line[2]] for line in lines]))
 
 
 @jax.jit
@@ -57,7 +57,7 @@ def replay(moves: jax.Array) -> Any:
     return jax.lax.scan(play, env.init(jax.random.key(0)), moves)[0]
 
 
-def judged(env: Env) -> Judged:
+def positions(env: Env) -> SolvedPositions:
     """The stored positions, as the oracle of training takes them."""
     stored = read()
-    return Judged(jax.device_get(stored.states), np.where(stored.values == -2, np.nan, stored.values))
+    return SolvedPositions(jax.device_get(stored.states), np.where(stored.values == -2, np.nan, stored.values))

@@ -1,4 +1,4 @@
-"""Positions of small games, judged by an exact solver when a run starts."""
+"""Positions of small games with the values that an exact solver gives them when a run starts."""
 
 from functools import partial
 
@@ -10,13 +10,13 @@ from envs.core import random_opening
 from envs.host import legal_actions_of_all, step_all
 from jaxzero import solvers
 from jaxzero.evaluation.exhaustive import BATCH, batched, merge, take
-from jaxzero.evaluation.oracles.judged import Judged
+from jaxzero.evaluation.oracles.solved_positions import SolvedPositions
 from jaxzero.messages import ConfigError
 
 DRAWN = 2_000  # random positions drawn; equal ones count once
 
 
-def every_position(env: Env) -> Judged:
+def every_position(env: Env) -> SolvedPositions:
     """Every live position of a tiny deterministic game."""
     level = jax.tree.map(lambda x: np.asarray(x)[None], env.init(jax.random.key(0)))
     found = [level]
@@ -28,10 +28,10 @@ def every_position(env: Env) -> Judged:
         level = distinct(take(after, ~after.terminated))
         found.append(level)
     states = jax.tree.map(lambda *x: np.concatenate(x), *found)
-    return Judged(states, solvers.make(env)(states))
+    return SolvedPositions(states, solvers.make(env)(states))
 
 
-def random_positions(env: Env, plies: int) -> Judged:
+def random_positions(env: Env, plies: int) -> SolvedPositions:
     """Positions after 0 to `plies` random plies, always the same, in which the moves differ in value.
 
     Raises:
@@ -44,7 +44,7 @@ def random_positions(env: Env, plies: int) -> Judged:
     differ = np.nanmax(values, 1) > np.nanmin(values, 1) + 1e-6
     if not differ.any():
         raise ConfigError(f"evaluation.oracle: in {env} no choice of moves matters; set it to false")
-    return Judged(take(states, differ), values[differ])
+    return SolvedPositions(take(states, differ), values[differ])
 
 
 def distinct(states):

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 
-class Judged(NamedTuple):
+class SolvedPositions(NamedTuple):
     """N live positions and the value in [-1, 1] of each action for who moves, when both then play their best."""
 
     states: Any  # numpy, [N]
@@ -17,11 +17,11 @@ class Judged(NamedTuple):
         return np.nanmax(self.values, 1)
 
 
-def compare(judged: Judged, actions: np.ndarray, values: np.ndarray) -> dict[str, float]:
+def compare(positions: SolvedPositions, actions: np.ndarray, values: np.ndarray) -> dict[str, float]:
     """Of the actions i[N] and values f[N] that a player finds: "moves", the share that keep the position's value, and
     "value_error", the mean distance from it."""
-    played = judged.values[np.arange(len(actions)), actions]
+    played = positions.values[np.arange(len(actions)), actions]
     return {
-        "moves": float(np.mean(played >= judged.best - 1e-6)),
-        "value_error": float(np.mean(np.abs(values - judged.best))),
+        "moves": float(np.mean(played >= positions.best - 1e-6)),
+        "value_error": float(np.mean(np.abs(values - positions.best))),
     }

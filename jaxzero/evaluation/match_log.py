@@ -29,7 +29,7 @@ COLUMNS: tuple[str, ...] = (
     "opening_plies", "seed", "seconds", "llr", "verdict",
 )  # fmt: skip
 HEAD = ",".join(COLUMNS)
-BOOK, LAST, LOCK = "arena.csv", "last_arena.json", ".arena.lock"
+FILE, LAST, LOCK = "arena.csv", "last_arena.json", ".arena.lock"
 MOST_BYTES = 1 << 30  # of arena.csv
 
 
@@ -46,34 +46,34 @@ def row(facts: dict[str, Any]) -> dict[str, Any]:
     return {name: found[name] for name in COLUMNS}
 
 
-def check_book(folder: Path) -> None:
+def check(folder: Path) -> None:
     """Raises:
     ConfigError: arena.csv there is not ours, or nothing can be written there.
     """
-    book = folder / BOOK
+    file = folder / FILE
     check_writable(folder)
-    for name in (BOOK, LAST, LOCK):
+    for name in (FILE, LAST, LOCK):
         files.check_target(folder / name, "--out")
-    head = (files.read(book, MOST_BYTES) or b"").partition(b"\n")[0].decode(errors="replace")
+    head = (files.read(file, MOST_BYTES) or b"").partition(b"\n")[0].decode(errors="replace")
     if head and head != HEAD:
         shown = messages.shortened(head, 60)
-        raise ConfigError(f"{book}: has other columns ({shown}); move it aside or choose another --out")
+        raise ConfigError(f"{file}: has other columns ({shown}); move it aside or choose another --out")
 
 
-def enter(folder: Path, facts: dict[str, Any]) -> None:
+def append(folder: Path, facts: dict[str, Any]) -> None:
     """Appends to arena.csv and writes last_arena.json anew; matches that end at once are all kept."""
     line = io.StringIO()
     csv.DictWriter(line, list(COLUMNS), lineterminator="\n").writerow(row(facts))
     files.check_regular(folder / LAST)
     with files.locked(folder / LOCK):
-        if files.append(folder / BOOK, line.getvalue(), HEAD + "\n"):
-            _log.warning("%s: its last line is torn; the match has been entered below it", folder / BOOK)
+        if files.append(folder / FILE, line.getvalue(), HEAD + "\n"):
+            _log.warning("%s: its last line is torn; the match has been entered below it", folder / FILE)
         files.write(folder / LAST, json.dumps(facts, indent=2, allow_nan=False, ensure_ascii=False) + "\n")
 
 
 def cut_back(folder: Path, iteration: int) -> None:
     """Removes the matches of checkpoints after `iteration` of the run in this folder, which plays them again."""
-    if not (folder / BOOK).exists():
+    if not (folder / FILE).exists():
         return
     own = re.compile(rf"{re.escape(folder.name)}@(\d+):\d+")
 
@@ -86,11 +86,11 @@ def cut_back(folder: Path, iteration: int) -> None:
     with files.locked(folder / LOCK):
         # Lines that are damaged stay as they are, byte for byte.
         lines = (
-            (files.read(folder / BOOK, MOST_BYTES) or b"").decode(errors="surrogateescape").splitlines(keepends=True)
+            (files.read(folder / FILE, MOST_BYTES) or b"").decode(errors="surrogateescape").splitlines(keepends=True)
         )
         kept = [line for line in lines if not later(line)]
         if len(kept) < len(lines) and lines[0].strip() == HEAD:
-            files.write(folder / BOOK, "".join(kept).encode(errors="surrogateescape"))
+            files.write(folder / FILE, "".join(kept).encode(errors="surrogateescape"))
 
 
 # Records
