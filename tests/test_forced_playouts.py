@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tables import look_up, table
+from tables import WEIGHTS, look_up, table
 from test_minimax import LINES, TIC_TAC_TOE, one, positions
 
 from jaxzero import search
@@ -59,7 +59,7 @@ class Plain:
         if not empty:
             return 0.0
         planes = np.array([[x == mover, x == other] for x in board]).reshape(-1)
-        row = int((planes * (1 + np.arange(18) ** 2)).sum()) % len(self.values)
+        row = int((planes * WEIGHTS[:18]).sum()) % len(self.values)
         weights = {i: math.exp(self.logits[row][i]) for i in empty}
         node.children = {i: Node(weight / sum(weights.values())) for i, weight in weights.items()}
         return float(self.values[row])

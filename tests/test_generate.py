@@ -13,7 +13,7 @@ from tables import look_up, table
 import envs
 from jaxzero import records, search
 from jaxzero.config.schema import Config, GameConfig, SelfPlayConfig
-from jaxzero.data import generate, shards
+from jaxzero.data import generate, players, shards
 from jaxzero.data.generate import Player, Progress, Work
 from jaxzero.messages import ConfigError
 from jaxzero.models import simulator
@@ -110,7 +110,24 @@ def test_finished_work_is_not_played_again(tmp_path):
     assert progress == Progress(12, 12, 0)
 
 
-@pytest.mark.parametrize("work", [Work(0), Work(5, worker=2, workers=2), Work(5, block=0)])
-def test_numbers_that_cannot_be_played(work):
-    with pytest.raises(ConfigError, match="--"):
-        generate.check(work, 8)
+@pytest.mark.parametrize("worker", ["", "2", "3/2", "0/2", "1/0", "-1/2", "1/2/3", "x" * 500])
+def test_shares_that_are_none(worker):
+    with pytest.raises(ConfigError, match=r"^--worker: ") as error:
+        generate.work_of(5, 0, 8, worker)
+    assert len(str(error.value)) < 200
+    assert generate.work_of(5, 0, 8, "2/3") == Work(5, 0, 8, 1, 3)
+
+
+def test_a_teacher_tells_its_values(tmp_path):
+    """Two plies before the end of tic-tac-toe, minimax to the end agrees with the exact values."""
+    env = envs.make("tic_tac_toe")
+    teacher = players.teacher("minimax:9", env)
+    shards.create(tmp_path, GAMES["tic_tac_toe"])
+    config = Config(selfplay=SelfPlayConfig(8, 9, 0))
+    for _ in generate.generate(env, teacher, config, tmp_path, Work(8)):
+        pass
+    for path in shards.shards(tmp_path):
+        for row in (row for part in shards.read(path) for row in part.to_pylist()):
+            assert row["values"] == [0.0] * len(row["values"])  # perfect play is a draw
+            assert row["result"] == [0.0, 0.0]
+            assert (row["player"], row["step"], row["digest"]) == ("minimax:9", -1, "")

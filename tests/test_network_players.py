@@ -19,11 +19,11 @@ from plain_rules import (
 )
 
 from jaxzero import networks, search
-from jaxzero.config.schema import SearchConfig
 from jaxzero.evaluation import players
 from jaxzero.evaluation.exhaustive import exhaustive
 from jaxzero.models import simulator
 from jaxzero.networks import MlpConfig
+from jaxzero.search import GumbelConfig
 
 # Players
 
@@ -90,7 +90,7 @@ def test_network_players():
     logits = np.asarray(network.infer(params, jax.vmap(env.observe)(states)).logits)
     np.testing.assert_array_equal(chosen, np.where(legal, logits, -np.inf).argmax(-1))
 
-    searcher = search.make(SearchConfig(), env, simulator.make(env, network.infer), 16)
+    searcher = search.make(GumbelConfig(), env, simulator.make(env, network.infer), 16)
     player = jax.jit(players.search_player(env, searcher))
     assert legal[np.arange(32), np.asarray(player(params, keys, states))].all()
     winning = stack([env.from_text("XX. OO. ...")] * 32)

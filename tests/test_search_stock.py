@@ -28,7 +28,7 @@ from jaxzero.search.slots import compact
         ({"simulations": 96, "max_considered": 1}, "othello"),  # more children than one width serves
         ({"simulations": 100}, "tic_tac_toe"),  # most lines end, below some roots all actions are tried
         ({"simulations": 24, "max_considered": 4}, "connect_four"),
-        ({"simulations": 24, "rescale": False, "value_scale": 0.5}, "connect_four"),
+        ({"simulations": 24, "rescale_values": False, "value_scale": 0.5}, "connect_four"),
         ({"simulations": 24, "max_depth": 2}, "connect_four"),
         ({"simulations": 60}, "nim"),  # extra turns, single legal moves
         ({"kind": "puct", "simulations": 100}, "tic_tac_toe"),

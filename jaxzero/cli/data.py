@@ -1,6 +1,7 @@
 """Commands on games and positions on disk: `jaxzero data`."""
 
 import contextlib
+import dataclasses
 import re
 import sys
 import time
@@ -59,6 +60,75 @@ def bytes_of(text: str) -> int:
     if not found:
         raise ConfigError(f"--memory: {text!r} is no size; give one such as 512MiB or 2GB")
     return int(float(found[1]) * (1024 if found[3] else 1000) ** " kMGT".index(found[2] or " "))
+
+
+@data.command
+@compiles
+def generate(
+    player: str,
+    /,
+    *,
+    out: Path,
+    games: Annotated[int, whole(1, 10**9)] = 1000,
+    game: str = "",
+    options: Annotated[dict[str, str] | None, Parameter(negative=())] = None,
+    seed: Annotated[int, Seed] = 0,
+    at_once: Annotated[int, whole(1, 65_536)] = 256,
+    opening_plies: Annotated[int | None, Plies] = None,
+    shard: Annotated[int, whole(1, 10**6)] = 4096,
+    worker: str = "1/1",
+) -> None:
+    """Play games and write each down as it ends: moves, root values, policies, result.
+
+    Game K of a seed is always the same game. Killed, the same command goes on; asked for more games, it plays those
+    that are missing. Several commands may share a folder: give each its --worker.
+
+    Parameters
+    ----------
+    player
+        RUN[@STEP][:SIMULATIONS], a preset (its untrained network), or with --game a player on the device as a
+        teacher: minimax:DEPTH (expectations in games of chance), mcts:SIMULATIONS, greedy or random.
+    out
+        The folder of games.
+    games
+        Games of all workers, those that are there included.
+    game
+        The game of a teacher: a registered one, or FILE.py:FUNCTION for one of your own.
+    options
+        Options of the game, such as --options.size 7.
+    seed
+        Seed of every random choice.
+    at_once
+        Games played in parallel.
+    opening_plies
+        Each game starts after 0 to this many random plies, which are not trained on; selfplay.opening_plies of the
+        run or preset if not given.
+    shard
+        Games of a shard.
+    worker
+        I/N: play every N-th shard, beginning with the I-th.
+    """
+    check_extra()
+    from jaxzero.config.schema import GameConfig
+    from jaxzero.data import generate as generate_lib
+    from jaxzero.data import imports, players, shards
+
+    work = generate_lib.work_of(games, seed, shard, worker)
+    own = ".py:" in game
+    asked = GameConfig("" if own else game, game if own else "", imports.read_options(options or {})) if game else None
+    env, config, who, settings = players.make(player, asked, seed)
+    plies = settings.selfplay.opening_plies if opening_plies is None else opening_plies
+    playing = dataclasses.replace(settings.selfplay, games=at_once, opening_plies=plies)
+    generate_lib.check(env, playing)
+    shards.create(out, config)
+    began, first, done = time.perf_counter(), None, 0
+    with bar("generate", "games") as report:
+        for progress in generate_lib.generate(env, who, dataclasses.replace(settings, selfplay=playing), out, work):
+            first = progress.done if first is None else first
+            done = progress.done
+            report(done, progress.games, done)
+    played = done - (first or 0)
+    print(f"{out}: {done:,} games, {played:,} of them new; {rate(played, began)}")
 
 
 @data.command(name="import")

@@ -9,6 +9,7 @@ Letters: B games at once (lanes), n plies of a chunk, L legal-move slots.
 
 import dataclasses
 import math
+import re
 from collections import defaultdict
 from collections.abc import Callable, Generator, Iterator
 from functools import lru_cache, partial
@@ -23,7 +24,7 @@ from envs import Env, State
 from envs.core import begins_alike, opening_moves, where
 from jaxzero.config.schema import Config, SearchConfig, SelfPlayConfig
 from jaxzero.data import shards
-from jaxzero.messages import ConfigError
+from jaxzero.messages import ConfigError, shortened
 from jaxzero.parallel import keys_by_index
 from jaxzero.search import Search
 from jaxzero.training import selfplay
@@ -316,13 +317,21 @@ def earned(env: Env, state: State, actions: jax.Array, outcomes: jax.Array) -> j
     return jax.lax.fori_loop(0, len(actions), ply, (state, none))[1]
 
 
-def check(work: Work, at_once: int) -> None:
-    """Raises:
-    ConfigError: numbers that cannot be played.
+def work_of(games: int, seed: int, block: int, worker: str) -> Work:
+    """The work of worker I/N.
+
+    Raises:
+        ConfigError: it is no such share.
     """
-    if work.workers < 1 or not 0 <= work.worker < work.workers:
-        raise ConfigError(
-            f"--worker: {work.worker + 1}/{work.workers} is none; give I/N with I from 1 to N, such as 1/2"
-        )
-    if work.games < 1 or work.block < 1 or at_once < 1:
-        raise ConfigError("--games, --block and --at-once: give 1 or more")
+    share = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", worker, re.ASCII)
+    if not share or int(share[1]) > int(share[2]):
+        raise ConfigError(f"--worker: {shortened(worker, 40)!r} is no share; give I/N, such as 1/2 and 2/2")
+    return Work(games, seed, block, int(share[1]) - 1, int(share[2]))
+
+
+def check(env: Env, settings: SelfPlayConfig) -> None:
+    """Raises:
+    ConfigError: random plies may fill a whole game.
+    """
+    if settings.opening_plies >= env.max_plies:
+        raise ConfigError(f"--opening-plies: must be from 0 to {env.max_plies - 1} in {env.name}")

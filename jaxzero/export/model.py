@@ -246,7 +246,7 @@ def describe(env: Env, network: dict[str, Any], training: dict[str, Any]) -> dic
         "versions": versions(),
         **identity(env),
         "observation": inspect.getdoc(env.observe) or "",
-        "actions": (inspect.getdoc(inspect.getmodule(type(env))) or "").split("\n\n")[0],
+        "actions": rules_of(env),
         "first_moves": first_moves(env),
         "network": network,
         "training": training,
@@ -273,6 +273,12 @@ def plain(facts: dict[str, Any]) -> dict[str, Any]:
         return json.loads(json.dumps(facts, ensure_ascii=False, allow_nan=False).encode(errors="replace"))
     except (TypeError, ValueError, RecursionError) as error:
         raise ExportError(f"export metadata must be finite numbers, strings, lists and dicts: {error}") from error
+
+
+def rules_of(env: Env) -> str:
+    """What the file of a game says of it: what it is, where its rules differ from others', what its actions are."""
+    first, *rest = (inspect.getdoc(inspect.getmodule(type(env))) or "").split("\n\n")
+    return "\n\n".join([first, *(part for part in rest if part.startswith(("Rule difference", "Action")))])
 
 
 def versions() -> dict[str, str | None]:
