@@ -1,14 +1,17 @@
 """Stages in several processes: the same folders, and no process outlives a stage that is killed."""
 
+import random
 import signal
 import subprocess
 import sys
 import time
 
+import jax
 import psutil
 import pytest
 
 pytest.importorskip("pyarrow")
+from test_data_clean import folder, random_rows
 from test_data_records import content
 
 from jaxzero.data import clean, imports, pieces, workers
@@ -30,20 +33,32 @@ def test_results_come_in_order_and_errors_arrive():
         next(found)
 
 
-def test_two_processes_make_the_same_folder(tmp_path, monkeypatch):
+@pytest.fixture
+def compiled(monkeypatch) -> None:
+    """Other processes use the compiled programs of the tests too."""
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(jax.config.jax_compilation_cache_dir))  # pyright: ignore
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
+@pytest.mark.usefixtures("compiled")
+def test_two_processes_read_the_same_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(pieces, "BLOCK", 10_000)  # several batches
     monkeypatch.setattr(imports, "SHARD", 2000)
     lines = [f"#9,{a}1{b}2{c}3 1\n" for a in "abcdefghi" for b in "abcdefghi" for c in "abcdefghi"]
     lines[100] = "#9,a1a1\n"
-    for name in "abcdefgh":
+    for name in "abcd":
         (tmp_path / f"{name}.trmph").write_text("".join(lines))
-    made = {}
     for count in (1, 2):
-        read, cleaned = tmp_path / f"read{count}", tmp_path / "same" / f"cleaned{count}"
-        imports.run(sorted(tmp_path.glob("*.trmph")), read, Import(), workers=count)
-        clean.run([tmp_path / "read1"], cleaned, workers=count)
-        made[count] = content(read), content(cleaned)
-    assert made[1] == made[2]
+        imports.run(sorted(tmp_path.glob("*.trmph")), tmp_path / f"read{count}", Import(), workers=count)
+    assert content(tmp_path / "read1") == content(tmp_path / "read2")
+
+
+@pytest.mark.usefixtures("compiled")
+def test_two_processes_clean_to_the_same_folder(tmp_path):
+    path = folder(tmp_path / "games", random_rows(300, random.Random(1)))
+    for count in (1, 2):
+        clean.run([path], tmp_path / f"clean{count}", workers=count)
+    assert content(tmp_path / "clean1") == content(tmp_path / "clean2")
 
 
 def test_workers_end_with_a_stage_that_is_killed(tmp_path):
