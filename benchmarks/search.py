@@ -26,9 +26,6 @@ machine that is busy with other things `--cpu-time` counts the processor's time 
     python -m benchmarks.search matches --run runs/connect_four_fast [--simulations 32] [--matches 400]
 """
 
-# mctx builds its types with chex, whose dataclasses pyright cannot read.
-# pyright: reportCallIssue=false, reportArgumentType=false
-
 # ruff: noqa: E402
 from jaxzero.evaluation.base import Player
 from jaxzero.hardware import use_all_cores
@@ -57,11 +54,11 @@ from envs.core import random_opening
 from jaxzero import networks, search
 from jaxzero.config import catalog
 from jaxzero.evaluation import matches, players
-from jaxzero.models import Model, simulator
+from jaxzero.models import Model, Root, Step, simulator
 from jaxzero.networks import ResNetConfig
 from jaxzero.parallel import LANES, REPLICATED, make_mesh
 from jaxzero.runs.folder import load
-from jaxzero.search import GumbelConfig, SearchConfig
+from jaxzero.search import GumbelConfig, SearchConfig, stock
 
 ENGINES = {"sequential": GumbelConfig(), "rounds": GumbelConfig(rounds=True), "mctx": GumbelConfig(engine="mctx")}
 GAMES = {"go_9x9": {"name": "go", "size": 9}}  # ours for Pgx's name, where it is not that name
@@ -94,20 +91,20 @@ def mix(x: jax.Array) -> jax.Array:
 def hashed(num_actions: int) -> Model:
     """States are u32 hashes of the moves played; nobody ever wins."""
 
-    def judge(state):
+    def evaluate(state):
         order = jnp.arange(num_actions, dtype=jnp.uint32)[None]
         uniform = (mix(state[:, None] * jnp.uint32(4099) + order).astype(jnp.float32) + 0.5) / 2.0**32
         value = mix(state + jnp.uint32(77)).astype(jnp.float32) / 2.0**31 - 1
         return -3 * jnp.log(-jnp.log(uniform)), value / 2
 
     def root(params, state):
-        logits, value = judge(state)
-        return mctx.RootFnOutput(prior_logits=logits, value=value, embedding=state)
+        logits, value = evaluate(state)
+        return Root(prior_logits=logits, value=value, embedding=state)
 
     def decision(params, key, action, state):
         state = mix(state * jnp.uint32(31) + action.astype(jnp.uint32))
-        (logits, value), zero = judge(state), jnp.zeros(len(state))
-        return mctx.RecurrentFnOutput(reward=zero, discount=zero - 1, prior_logits=logits, value=value), state
+        (logits, value), zero = evaluate(state), jnp.zeros(len(state))
+        return Step(reward=zero, discount=zero - 1, prior_logits=logits, value=value), state
 
     return Model(root, decision)
 
@@ -145,9 +142,8 @@ def compiled(label: str, function: jax.stages.Wrapped, *args: Any) -> Callable[[
 def depths(actions: int, simulations: int, states: jax.Array) -> np.ndarray:
     """Depth of every node [B, N] of mctx's trees."""
     model = hashed(actions)
-    tree = mctx.gumbel_muzero_policy(
-        (), jax.random.key(0), model.root((), states), model.decision, simulations, gumbel_scale=0.0
-    ).search_tree
+    root, step = stock.converted(model.root((), states)), stock.stepping(model)
+    tree = mctx.gumbel_muzero_policy((), jax.random.key(0), root, step, simulations, gumbel_scale=0.0).search_tree
     parents = np.asarray(tree.parents)
     depth = np.zeros_like(parents)
     for node in range(1, parents.shape[1]):  # parents come first
@@ -164,22 +160,24 @@ def measure_trees(args: argparse.Namespace) -> None:
     for actions in map(int, args.actions.split(",")):
         model, env = hashed(actions), Anything(actions)
 
-        def alone(params, states, model=model):
-            def step(i, carry):
-                state, total = carry
-                said, state = model.decision((), None, i % 7 + jnp.zeros_like(state), state)
-                return state, total + said.prior_logits.max(-1) + said.value
+        def model_only(params, states, model=model):
+            unused = jax.random.key(0)
 
-            return jax.lax.fori_loop(0, args.simulations, step, (states, jnp.zeros(len(states))))[1]
+            def body(i, carry):
+                state, total = carry
+                step, state = model.decision((), unused, i % 7 + jnp.zeros_like(state), state)
+                return state, total + step.prior_logits.max(-1) + step.value
+
+            return jax.lax.fori_loop(0, args.simulations, body, (states, jnp.zeros(len(states))))[1]
 
         configs = {name: dataclasses.replace(ENGINES[name], simulations=args.simulations) for name in args.engines}
-        sides = {"alone": shared_out(alone)} | {name: searching(env, model, x) for name, x in configs.items()}
+        sides = {"model_only": shared_out(model_only)} | {name: searching(env, model, x) for name, x in configs.items()}
         calls = {name: compiled(f"A = {actions} {name}", side, (), states) for name, side in sides.items()}
         depth = depths(actions, args.simulations, states[:32])
         print(f"A = {actions}: mean depth of a node {depth[:, 1:].mean():.1f}, deepest {depth.max(1).mean():.1f}")
         seconds = interleave(calls, args.rounds, args.clock)
         work = args.batch * args.simulations
-        spent = {name: [x - y for x, y in zip(seconds[name], seconds["alone"], strict=True)] for name in configs}
+        spent = {name: [x - y for x, y in zip(seconds[name], seconds["model_only"], strict=True)] for name in configs}
         for name in configs:
             print(row(f"A = {actions} {name}", 1e6 / work, [1 / x for x in spent[name]], "µs a simulation and game"))
         for name in configs:

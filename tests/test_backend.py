@@ -1,4 +1,4 @@
-"""Functions that XLA on a CPU compiles by themselves: the same numbers, and one function in the program."""
+"""Compilation hints of `envs.backend`: equal results, and one function in the compiled program."""
 
 import re
 
@@ -37,7 +37,7 @@ def test_compiled_once_is_the_same_function(wrap, x, n):
 
 @pytest.mark.skipif(backend.accelerated(), reason="for CPUs")
 def test_compiled_once_is_compiled_once():
-    """The calls stay calls, before a loop and in it, and have one function between them."""
+    """Two calls, before a loop and in it, share one compiled function."""
 
     def run(x):
         def step(_, sums):
@@ -51,8 +51,8 @@ def test_compiled_once_is_compiled_once():
 
 
 @pytest.mark.skipif(backend.accelerated(), reason="for CPUs")
-def test_what_is_computed_alone_stays_a_call():
-    """Under vmap too, and though nothing is done to it."""
+def test_a_materialized_array_is_computed_by_a_call():
+    """Under vmap too, though the function called is the identity."""
 
     def run(x):
         return jax.vmap(lambda row: backend.materialized(jnp.log1p(row))[:, None] * row[None])(x)

@@ -36,7 +36,7 @@ WEIGHTS = np.random.default_rng(0).integers(1, 1 << 20, 4096).astype(np.int32)
 
 
 def look_up(params, observation):
-    """A network whose answers are drawn at random for every position."""
+    """A network with random outputs, fixed for each position."""
     flat = (observation.reshape(len(observation), -1) * 64 + 0.25).astype(jnp.int32)
     row = (flat * WEIGHTS[None, : flat.shape[1]]).sum(-1) % SIZE
     return Prediction(params[0][row], params[1][row], {})
@@ -48,7 +48,7 @@ def table(env: envs.Env, seed: int = 0):
 
 
 def know(env: envs.Env, value_of: Callable[[Any], jax.Array]) -> Model:
-    """A model that judges positions [B] by `value_of` and takes all actions to be equally likely."""
+    """A model with values `value_of(positions)` [B] and uniform priors."""
     blank = lambda params, seen: Prediction(jnp.zeros((len(seen), env.num_actions)), jnp.zeros(len(seen)), {})  # noqa: E731
     model = simulator.make(env, blank)
     resolved = model.chance
@@ -70,7 +70,7 @@ def searcher(env: envs.Env, model: Model, explore: bool = False, **settings):
 
 
 def positions(env: envs.Env, count: int, plies: int, seed: int = 1):
-    """Unfinished positions after up to so many random plies, a batch."""
+    """A batch of unfinished positions after random plies, at most this many."""
     opening = jax.jit(jax.vmap(lambda key: random_opening(env, key, plies)[0]))
     return opening(jax.random.split(jax.random.key(seed), count))
 
@@ -83,7 +83,7 @@ def keys(count: int):
 
 
 def test_outcomes_are_visited_by_their_probability():
-    """At any number of visits n, each outcome has had p·n of them, to less than one."""
+    """After any number of visits n, an outcome of probability p has p·n of them, to less than one."""
     rng = np.random.default_rng(0)
     odds = [ROLLS, np.repeat([0.9, 0.1], 16) / 16, np.array([1.0])]
     odds += [rng.dirichlet(np.full(size, alpha)) for size in (2, 5, 21, 32) for alpha in (0.2, 1, 5)]
@@ -129,7 +129,7 @@ def truth(pieces: int) -> Callable[[Any], jax.Array]:
 
 @each_mode
 def test_one_ply_of_ur_is_exact(mode):
-    """Once every roll was seen, an action is worth its expectation, rosettes, ends and forced passes included."""
+    """Once every roll was visited, an action's value is its expectation; with rosettes, ends and forced passes."""
     env, solution = Ur(2), solve(2)
     states = positions(env, 64, 60)
     run = searcher(env, know(env, truth(2)), simulations=64, max_depth=2, **MODES[mode])
@@ -169,7 +169,7 @@ def slide_left(row: list[int]) -> tuple[list[int], int]:
 
 
 def moved(board: np.ndarray, action: int) -> tuple[np.ndarray, int]:
-    """The board in tiles after left, up, right or down, and the points."""
+    """The board after a move left, up, right or down, and the points earned."""
     turned = np.rot90(board, action)
     rows = [slide_left(row.tolist()) for row in turned]
     return np.rot90(np.array([row for row, _ in rows]), -action), sum(points for _, points in rows)
@@ -180,7 +180,7 @@ def best_of(board: np.ndarray, plies: int) -> float:
 
 
 def worth(board: np.ndarray, plies: int) -> list[float]:
-    """What each action earns in so many plies, in expectation; NaN is not legal."""
+    """Expected points of each action within this many plies; NaN for illegal ones."""
     values = []
     for action in range(4):
         after, points = moved(board, action)
@@ -208,7 +208,7 @@ BOARDS_2048 = (
 
 
 def test_two_plies_of_2048_are_exact():
-    """The network knows what the last move earns; the search finds the expectation, in points beyond [-1, 1]."""
+    """The network predicts the points of the last move; the search finds the expectation, which exceeds [-1, 1]."""
     env = Game2048(max_plies=50)
     boards = [np.array([0 if x == "." else int(x) for x in text.split()]).reshape(4, 4) for text in BOARDS_2048]
     states = [env.from_text(" ".join(text.split()) + " ply 48") for text in BOARDS_2048]
@@ -231,7 +231,7 @@ def test_two_plies_of_2048_are_exact():
 
 @dataclasses.dataclass
 class Node:
-    """A decision (`raw` is what the network says of it) or an afterstate."""
+    """A decision (`raw` is its value by the network) or an afterstate."""
 
     state: Any
     edges: list[tuple[int, float]]  # actions or outcomes, likeliest first, with their probability
@@ -246,7 +246,7 @@ class Node:
         return bool(self.state.chance)
 
     def value(self) -> float:
-        """From the definitions, through the whole tree."""
+        """The value of a node by its definition, recursively."""
         worth = {a: self.earned[a] + self.sign[a] * child.value() for a, child in self.children.items()}
         if self.due:
             odds = {a: p for a, p in self.edges if a in worth}
@@ -263,14 +263,14 @@ class Reference:
         self.step, self.resolve = jax.jit(env.step), jax.jit(env.resolve)
         self.odds = jax.jit(lambda state: jnp.exp(env.outcome_logits(state)))
 
-        def judge(state):
+        def evaluate(state):
             said = look_up(params, env.observe(state)[None])
             return jax.nn.softmax(jnp.where(env.legal_actions(state), said.logits[0], -jnp.inf)), said.value[0]
 
-        self.judge = jax.jit(judge)
+        self.evaluate = jax.jit(evaluate)
 
     def decision(self, state) -> Node:
-        prior, value = jax.device_get(self.judge(state))
+        prior, value = jax.device_get(self.evaluate(state))
         return Node(state, ordered(prior), 0.0 if state.terminated else float(value))
 
     def add(self, node: Node, edge: int) -> None:
@@ -327,8 +327,8 @@ def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25)
         root = model.root(params, states)
         layout = tree_lib.layout(env, GumbelConfig(), simulations, model)
         tree = tree_lib.tree_from_root(root, layout, layout.nodes(simulations))
-        judge = functools.partial(puct.rule, c_puct)
-        it = simulation.TreeSearch(model, params, judge, env.num_actions, env.num_outcomes, tree.size)
+        rule = functools.partial(puct.rule, c_puct)
+        it = simulation.TreeSearch(model, params, rule, env.num_actions, env.num_outcomes, tree.size)
         body = lambda i, tree: simulation.simulate(it, tree, jax.random.key(0), 1 + i)[0]  # noqa: E731
         return jax.lax.fori_loop(0, simulations, body, tree)
 
@@ -336,7 +336,7 @@ def grown(env: envs.Env, params, states, simulations: int, c_puct: float = 1.25)
 
 
 def same(tree: tree_lib.Tree, game: int, index: int, node: Node) -> int:
-    """Compares a node and all below it; the number of nodes."""
+    """Compares a node and its subtree; returns the number of nodes compared."""
     children = tree.children_index[index, : int(tree.num_children[index, game]), game]
     found = {int(tree.action[child, game]): int(child) for child in children}
     assert list(found) == list(node.children)  # in the order of their first visits
@@ -348,7 +348,7 @@ def same(tree: tree_lib.Tree, game: int, index: int, node: Node) -> int:
 
 
 class Loaded(Ur):
-    """Dice whose chances p / 1, p / 2, … never are equal: which of two came first would be up to rounding."""
+    """Loaded dice. No two of the quotients p / 1, p / 2, … are equal, so rounding never decides between outcomes."""
 
     def outcome_logits(self, state):
         return jnp.log(jnp.array([0.0731, 0.2417, 0.3589, 0.2672, 0.0591]))
@@ -433,7 +433,7 @@ def test_minimax_takes_expectations_over_chance(depth):
 
 
 def test_matches_roll_the_dice():
-    """Who wins more often by the solver wins as often as it says: with one piece all play is forced."""
+    """Player 0 wins as often as the solver says. With one piece all play is forced."""
     env, player = Ur(1, max_plies=200), players.random_player(Ur(1))
     result = jax.device_get(play(env, player, player, 2000, 0)(None, None, jax.random.key(3)))
     start = solve(1).numbers[1, 0]

@@ -23,7 +23,7 @@ SHORT = {"2048": {"max_plies": 256}, "backgammon": {"max_plies": 256}, "chess": 
 
 @pytest.mark.parametrize("name", list(envs.GAMES))
 def test_registered_game_keeps_the_contract(name):
-    """Long games by a shorter form of themselves, which meets its end of plies as well."""
+    """Long games have fewer plies or pieces here, so that random games reach the ply limit."""
     check_contract(envs.make(name, **SHORT.get(name, {})), games=16)
 
 

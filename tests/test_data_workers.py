@@ -11,9 +11,9 @@ import pytest
 pytest.importorskip("pyarrow")
 from test_data_records import content
 
-from jaxzero.config.schema import ConfigError
 from jaxzero.data import clean, imports, pieces, workers
 from jaxzero.data.imports import Import
+from jaxzero.messages import ConfigError
 
 
 def double(x: int) -> int:

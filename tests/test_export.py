@@ -471,7 +471,7 @@ def test_without_torch_a_line_says_what_to_install():
         "sys.meta_path.insert(0, Absent())\n"
         "import jaxzero.training.train\n"
         "from jaxzero.export import FORMATS, formats\n"
-        "from jaxzero.config.schema import ConfigError\n"
+        "from jaxzero.messages import ConfigError\n"
         "for name in FORMATS:\n"
         "    try: print(name, formats.load(name).PROGRAM)\n"
         "    except ConfigError as error: print(error)\n"

@@ -34,7 +34,7 @@ class Node:
         self.children: dict[int, Node] = {}
 
     def score(self, parent: "Node", c: float, visits: int) -> float:
-        """PUCT as if visited so often."""
+        """The PUCT score with another number of visits."""
         explore = (c + math.log((parent.visits + 19652 + 1) / 19652)) * math.sqrt(parent.visits)
         q = (1 - self.total / self.visits) / 2 if self.visits else 0.0
         return q + explore * self.prior / (visits + 1)
@@ -50,7 +50,7 @@ class Plain:
         self.config, self.logits, self.values = config, np.asarray(params[0]), np.asarray(params[1])
 
     def expand(self, node: Node, board: str) -> float:
-        """Gives a node its children; its value to the side to move."""
+        """Adds the children of a node; returns its value in the mover's view."""
         mover, other = "XO" if board.count("X") == board.count("O") else "OX"
         if any(all(board[int(i)] == other for i in line) for line in LINES):
             return -1.0
@@ -72,7 +72,7 @@ class Plain:
         return max(node.children, key=lambda move: node.children[move].score(node, c, node.children[move].visits))
 
     def search(self, board: str, priors: np.ndarray) -> tuple[list[int], list[int]]:
-        """Visits of the root's actions, before and after pruning; `priors` with noise."""
+        """Visits of the root's actions before and after pruning; `priors` include the noise."""
         root, self.order = Node(1.0), []
         root.total, root.visits = self.expand(root, board), 1
         for move, child in root.children.items():

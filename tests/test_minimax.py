@@ -1,4 +1,4 @@
-"""Minimax of the likeliest moves: against plain Python, exact values of small games, forced wins."""
+"""Compares minimax with plain Python and with exact values of small games; forced wins."""
 
 import dataclasses
 import functools
@@ -33,7 +33,7 @@ class Heap:
 
 @dataclasses.dataclass(frozen=True)
 class Nim(envs.Env):
-    """Take one, two or three; two give another turn; who takes the last wins."""
+    """Take one, two or three; taking two gives another turn. The player who takes the last wins."""
 
     name = "nim"
     num_actions = 3
@@ -58,7 +58,7 @@ class Nim(envs.Env):
 
 
 def table(env: envs.Env, seed: int) -> tuple[jax.Array, jax.Array]:
-    """Logits [SIZE, A] and values [SIZE], drawn without any sense."""
+    """Random logits [SIZE, A] and values [SIZE]."""
     logits, value = jax.random.split(jax.random.key(seed))
     return jax.random.normal(logits, (SIZE, env.num_actions)), jax.random.uniform(value, (SIZE,), minval=-1, maxval=1)
 
@@ -90,7 +90,7 @@ def one(states, i: int):
 
 
 class Plain:
-    """Minimax one position at a time; the sign of a value by who moves, not by a discount."""
+    """Minimax of one position at a time. The sign of a value depends on the player to move, not on a discount."""
 
     def __init__(self, env: envs.Env, params):
         self.step, self.legal = jax.jit(env.step), jax.jit(env.legal_actions)
@@ -100,9 +100,9 @@ class Plain:
         """{action: (value to the mover, leaves)} of the likeliest actions."""
         logits = np.asarray(self.ask(state).logits[0])
         likeliest = sorted(np.flatnonzero(self.legal(state)).tolist(), key=lambda a: -logits[a])[: widths[0]]
-        return {action: self.judge(state, self.step(state, action), widths[1:]) for action in likeliest}
+        return {action: self.evaluate(state, self.step(state, action), widths[1:]) for action in likeliest}
 
-    def judge(self, state: Any, after: Any, widths: tuple[int, ...]) -> tuple[float, int]:
+    def evaluate(self, state: Any, after: Any, widths: tuple[int, ...]) -> tuple[float, int]:
         reward = float(after.rewards[int(state.player)])
         if after.terminated:
             return reward, 1

@@ -1,4 +1,4 @@
-"""The simulator model: whose value it is, what the end is worth, what may be played."""
+"""The simulator model: signs of values, terminal positions, legal actions."""
 
 import dataclasses
 
@@ -56,7 +56,7 @@ class Takeaway(envs.Env):
 
 
 def constant(num_actions: int, value: float = 0.5):
-    """A judge that gives every position the same value, and action a the logit a."""
+    """An inference function: every position has the same value, and action a the logit a."""
 
     def infer(params, observation):
         count = observation.shape[0]
@@ -121,7 +121,7 @@ def test_tic_tac_toe(board, move, reward, discount, value):
     ],
 )
 def test_terminal_nodes_stay_put(game, board):
-    """Whatever is played after the end: nothing earned, nothing to come, the same position."""
+    """Any action after the end of a game has reward 0 and discount 0 and keeps the position."""
     env = envs.make(game)
     state = env.from_text(board)
     for action in range(env.num_actions):
@@ -132,7 +132,7 @@ def test_terminal_nodes_stay_put(game, board):
 
 @pytest.mark.parametrize("game", [name for name in envs.GAMES if envs.make(name).num_outcomes == 0])
 def test_illegal_actions_are_masked_at_the_root_and_after_every_decision(game):
-    """Plays on from random positions; legal logits are the network's, the others as low as can be."""
+    """From random positions on, legal actions have the network's logits and the others the lowest finite value."""
     env = envs.make(game)
     model = simulator.make(env, constant(env.num_actions))
     keys = jax.random.split(KEY, 32)

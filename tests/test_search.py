@@ -1,4 +1,4 @@
-"""What holds for any search: tactics, legal moves, rows that do not depend on each other, and how a move is drawn."""
+"""Properties of every search: tactics, legal moves, independence of the games of a batch, move sampling."""
 
 import dataclasses
 import functools
@@ -81,7 +81,7 @@ TACTICS = {  # board, the moves that hold what can be had
 @each_tree_search
 @pytest.mark.parametrize("game", TACTICS)
 def test_tactics(settings, game):
-    """With a network that knows nothing, the tree alone must find the move."""
+    """With uniform priors and values of zero the tree alone must find the move."""
     env = envs.make(game)
     states = [env.from_text(board) for board, _ in TACTICS[game]]
     run = searcher(env, simulations=512, **settings)
@@ -92,7 +92,7 @@ def test_tactics(settings, game):
 
 @each_tree_search
 def test_extra_turns(settings):
-    """With a network that knows nothing, in a game where the mover may move again."""
+    """The same in a game where the mover may move again."""
     env, heaps = Nim(), np.arange(2, 10)
     states = jax.vmap(lambda left: dataclasses.replace(env.init(KEY), left=left))(jnp.asarray(heaps, jnp.int32))
     result = searcher(env, simulations=600, **settings)(uninformed(env), keys(len(heaps)), states)
@@ -121,7 +121,7 @@ def test_no_illegal_action_is_visited_at_any_depth(settings, game):
 @each_search
 @each_game
 def test_a_row_does_not_depend_on_the_others(settings, game):
-    """Nor on its place, nor (once for each search) on their number."""
+    """A game's result is the same at any index of the batch and (once for each search) in a batch of another size."""
     env = envs.make(game)
     states, others = positions(env, ROWS), positions(env, ROWS, 2)
     params, run = table(env), exploring(settings, game)
@@ -162,7 +162,7 @@ def still(settings):
 @each_search
 @pytest.mark.parametrize("simulations", [1, 12])
 def test_the_sampled_move_is_independent_of_the_noise(settings, simulations):
-    """Given the policy, the drawn move must not lean towards (or away from) the one that the noise has favoured."""
+    """Given the policy, the sampled move must be independent of the root noise."""
     env = envs.make("tic_tac_toe")
     states = repeat(env.init(KEY), COUNT)
     noise = {"dirichlet_alpha": 1.0} if settings.get("kind") == "puct" else {}
@@ -185,7 +185,7 @@ draw = jax.jit(sample_action, static_argnums=5)
 
 
 def drawn(temperature: float, epsilon: float = 0.0) -> np.ndarray:
-    """Shares of the actions among `DRAWS` draws."""
+    """How often each action is sampled, as a share of `DRAWS` draws."""
     tile = lambda x: jnp.tile(x, (DRAWS, 1))  # noqa: E731
     best = jnp.full(DRAWS, BEST)
     actions = draw(keys(DRAWS), tile(POLICY), best, tile(LEGAL), jnp.full(DRAWS, temperature), epsilon)
@@ -204,7 +204,7 @@ def test_shares_of_the_moves_played(temperature, epsilon):
 
 @each_search
 def test_temperature(settings):
-    """0 plays the search's own choice, the same for any key of the draw; 1 draws from the policy it returns."""
+    """Temperature 0 plays the search's own choice for any sampling key; 1 samples from the returned policy."""
     env = envs.make("tic_tac_toe")
     states = repeat(env.from_text("XO. ... ..."), COUNT)
     run, params = still(settings), table(env)
@@ -216,7 +216,7 @@ def test_temperature(settings):
 
 @each_search
 def test_a_model_of_wrong_shapes_is_refused(settings):
-    """One value for all games would be broadcast without a word."""
+    """A single value for all games would be broadcast silently."""
     env = envs.make("tic_tac_toe")
     model = simulator.make(env, look_up)
 

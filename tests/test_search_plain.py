@@ -1,4 +1,4 @@
-"""Gumbel and PUCT searches against schedules worked out by hand and against plain Python, subtree reuse included."""
+"""Compares Gumbel and PUCT search with hand-made schedules and with plain Python, subtree reuse included."""
 
 import dataclasses
 import functools
@@ -24,7 +24,7 @@ from jaxzero.search.puct import noisy_logits
 
 @dataclasses.dataclass(frozen=True)
 class Bandit(envs.Env):
-    """Sixteen arms, one pull; nothing but arms matters to the search."""
+    """A game of one move with sixteen actions."""
 
     name = "bandit"
     max_legal = 16
@@ -46,7 +46,7 @@ class Bandit(envs.Env):
     "settings", [{}, {"rounds": True}, {"rounds": True, "at_once": True}, {"engine": "mctx"}], ids=str
 )
 def test_gumbel_halves_by_schedule(settings, simulations, considered, by_rank):
-    """The arms are considered in the order of their logits (no noise) and dropped in that of their rewards."""
+    """Without noise, halving considers the arms with the highest logits and drops those with the lowest rewards."""
     env = Bandit()
     logits = -0.01 * jnp.arange(16.0)
     rewards = jax.random.permutation(KEY, jnp.linspace(-1, 1, 16))
@@ -73,7 +73,7 @@ LINES = ["012", "345", "678", "036", "147", "258", "048", "246"]
 
 
 class Node:
-    """A position of tic-tac-toe: children by move, values to its mover."""
+    """A position of tic-tac-toe, its children by move; values are in its mover's view."""
 
     def __init__(self, logit: float, prior: float):
         self.logit, self.prior, self.visits, self.total, self.raw, self.children = logit, prior, 0, 0.0, 0.0, {}
@@ -83,7 +83,7 @@ class Node:
 
 
 def expand(node: Node, params, board: str) -> float:
-    """Gives a node its children by the table, none where the game is over; its value."""
+    """Adds the children of a node (none if the game is over) and returns its value, both from the table."""
     mover = to_move(board)
     other = "XO"[mover == "X"]
     empty = [i for i, mark in enumerate(board) if mark == "."]
@@ -106,7 +106,7 @@ def to_move(board: str) -> str:
 
 
 def simulate(params, node: Node, board: str, select) -> None:
-    """Down by `select(node) -> move`, expand, back up."""
+    """One simulation: selection by `select(node) -> move`, expansion, backup."""
     path = [node]
     while node.children and node.visits:
         move = select(node)
@@ -236,7 +236,7 @@ def test_rounds_are_those_of_the_paper(at_once, simulations, considered, rounds)
     ],
 )
 def test_a_round_in_blocks_grows_the_tree_of_a_round_at_once(monkeypatch, game, simulations, considered, lanes):
-    """Node by node."""
+    """Compares the trees node by node."""
     env, count = envs.make(game), 16
     states, params = positions(env, count), table(env)
     model, most = simulator.make(env, look_up), min(considered, env.num_actions)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from jaxzero.config.schema import ConfigError
+from jaxzero.messages import ConfigError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

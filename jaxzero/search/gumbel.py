@@ -235,15 +235,15 @@ def round_by_round(
 
     def visit(lanes, plan, i, carry):
         """Visits some candidates of a round. A row of `plan`: its width, and the candidates it has visited already."""
-        tree, candidates, place, new = carry
+        tree, candidates, ranks, new = carry
         width, begin = jnp.asarray(plan)[i]
-        place = where(begin == 0, rank(candidates.score + candidates.value), place)
-        candidates = candidates._replace(score=where(place < width, candidates.score, -jnp.inf))
+        ranks = where(begin == 0, rank(candidates.score + candidates.value), ranks)
+        candidates = candidates._replace(score=where(ranks < width, candidates.score, -jnp.inf))
         lane = (begin + jnp.arange(lanes))[None, :, None]
-        chosen = (place[:, None] == lane) & (candidates.score > -jnp.inf)[:, None]
+        chosen = (ranks[:, None] == lane) & (candidates.score > -jnp.inf)[:, None]
         sub = jax.random.fold_in(key, new)
         tree, candidates = simulate_candidates(search, tree, candidates, chosen, sub, new)
-        return tree, update_candidates(search, scale, tree, candidates), place, new + lanes
+        return tree, update_candidates(search, scale, tree, candidates), ranks, new + lanes
 
     carry = tree, candidates, jnp.zeros_like(candidates.child), jnp.int32(first)
     rounds = lanes_per_round(schedule(candidates.child.shape[0], simulations), tree.batch)

@@ -27,13 +27,13 @@ def games_second(tree: Tree) -> Tree:
 
 def _nodes_first(tree: Tree) -> Tree:
     """The tree with all fields [N, B, ...]."""
-    facts = jnp.moveaxis(tree.node_data.reshape(len(tree.node_data), -1, tree.batch), 0, -1)
-    return dataclasses.replace(tree, children_index=jnp.swapaxes(tree.children_index, 1, 2), node_data=facts)
+    node_data = jnp.moveaxis(tree.node_data.reshape(len(tree.node_data), -1, tree.batch), 0, -1)
+    return dataclasses.replace(tree, children_index=jnp.swapaxes(tree.children_index, 1, 2), node_data=node_data)
 
 
 def _as_in_search(tree: Tree) -> Tree:
-    facts = jnp.moveaxis(tree.node_data, -1, 0).reshape(tree.node_data.shape[-1], -1)
-    return dataclasses.replace(tree, children_index=jnp.swapaxes(tree.children_index, 1, 2), node_data=facts)
+    node_data = jnp.moveaxis(tree.node_data, -1, 0).reshape(tree.node_data.shape[-1], -1)
+    return dataclasses.replace(tree, children_index=jnp.swapaxes(tree.children_index, 1, 2), node_data=node_data)
 
 
 def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
@@ -54,8 +54,8 @@ def reroot(tree: Tree, child: jax.Array, room: int) -> Tree:
     new = lambda nodes: lookup(index, nodes.astype(jnp.int32))  # noqa: E731
     children = jnp.moveaxis(new(jnp.moveaxis(kept.children_index, 1, 0)), 0, 1)
     kept = update_nodes(kept, node[:room], parent=new(kept.parent))
-    facts = kept.node_data.at[:, :batch].set(where(fits[None], kept.node_data[:, :batch], 0))
-    return dataclasses.replace(kept, children_index=children.astype(jnp.int16), node_data=facts)
+    node_data = kept.node_data.at[:, :batch].set(where(fits[None], kept.node_data[:, :batch], 0))
+    return dataclasses.replace(kept, children_index=children.astype(jnp.int16), node_data=node_data)
 
 
 def graft(kept: Tree, fresh: Tree) -> Tree:

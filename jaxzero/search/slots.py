@@ -57,13 +57,13 @@ def running_sum(x: jax.Array) -> jax.Array:
 
 def nth_bit(word: jax.Array, number: jax.Array) -> jax.Array:
     """The position i32 of the set bit of each u32 word that `number` set bits precede, by binary search."""
-    place = jnp.zeros_like(number)
+    position = jnp.zeros_like(number)
     for width in (16, 8, 4, 2, 1):
-        lower = (word >> place.astype(jnp.uint32)) & np.uint32((1 << width) - 1)
+        lower = (word >> position.astype(jnp.uint32)) & np.uint32((1 << width) - 1)
         count = jax.lax.population_count(lower).astype(jnp.int32)
         beyond = number >= count
-        number, place = where(beyond, number - count, number), where(beyond, place + width, place)
-    return place
+        number, position = where(beyond, number - count, number), where(beyond, position + width, position)
+    return position
 
 
 def dropped_logit_of(logits: jax.Array, kept: jax.Array) -> jax.Array:

@@ -37,7 +37,12 @@ Play = Callable[[Any, Games, jax.Array], tuple[Games, Chunk]]
 
 def start(env: Env, search: Search, key: jax.Array, lanes: jax.Array, opening_plies: int) -> Games:
     """New games in the lanes i32[B], after 0 to `opening_plies` random plies."""
-    state, opened = jax.vmap(lambda key: random_opening(env, key, opening_plies))(keys_by_index(key, lanes))
+    return begin(env, search, keys_by_index(key, lanes), lanes, opening_plies)
+
+
+def begin(env: Env, search: Search, keys: jax.Array, lanes: jax.Array, opening_plies: int) -> Games:
+    """New games from keys [B]."""
+    state, opened = jax.vmap(lambda key: random_opening(env, key, opening_plies))(keys)
     none = jnp.zeros_like(opened)
     return Games(lanes, none, state, none, opened, search.init(state))
 
@@ -61,15 +66,27 @@ def find_moves(search: Search, cheap: Search | None, share: float, key: jax.Arra
     return jax.lax.cond(jax.random.bernoulli(key, share), full, fast, *games)
 
 
-def make_play(env: Env, search: Search, config: Config, cheap: Search | None = None) -> Play:
+def keys_by_lane(key: jax.Array, games: Games) -> jax.Array:
+    """For the search, for chance and for the next game of each lane: [B, 3]."""
+    return jax.vmap(lambda key: jax.random.split(key, 3))(keys_by_index(key, games.lane))
+
+
+def make_play(
+    env: Env,
+    search: Search,
+    config: Config,
+    cheap: Search | None = None,
+    keys_of: Callable[[jax.Array, Games], jax.Array] = keys_by_lane,
+) -> Play:
     """The function that plays n plies of every game; `cheap` searches the plies beyond `search.full_share`.
 
-    It reads the sections `search` and `selfplay` of the configuration only.
+    It reads the sections `search` and `selfplay` of the configuration only. `keys_of(key of the ply, games)` gives the
+    keys [B, 3] of the search, of chance and of the game that follows if this one ends.
     """
     settings, share = config.selfplay, config.search.full_share
 
     def ply(params: Any, games: Games, key: jax.Array) -> tuple[Games, Chunk]:
-        keys = jax.vmap(lambda k: jax.random.split(k, 3))(keys_by_index(key, games.lane))
+        keys = keys_of(key, games)
         state = games.state
         warm = games.plies < config.search.temperature_plies
         temperature = jnp.where(warm, config.search.temperature, 0.0)

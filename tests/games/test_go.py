@@ -166,7 +166,7 @@ def test_captures(case, mover):
     ],
 )
 def test_suicide_is_illegal(before, move):
-    """Of one stone, of three, of a whole group; the other may play there."""
+    """One stone, three stones, a whole group; the other player may play there."""
     assert not can(*position(before), move)
     assert can(*position(before, "O"), move)
 
@@ -197,7 +197,7 @@ def test_not_every_capture_of_one_stone_is_a_ko():
 
 
 def test_snapback():
-    """Whoever takes the stone thrown in is taken: no ko, though one stone was captured before."""
+    """After one stone is captured the capturing group is captured at once: this is no ko."""
     env, state = position("..OX. OOOX. XXX.. ..... .....")
     taken = play(env, state, "b5 a5")
     assert board(env, taken) == "O.OX. OOOX. XXX.. ..... ....."
