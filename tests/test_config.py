@@ -257,7 +257,7 @@ NEVER = [
 ]  # fmt: skip
 FREE = [
     {"iterations": 7}, {"root": "elsewhere"}, {"log__every": 7}, {"checkpoint__keep": 7}, {"export__final": False},
-    {"evaluation__games": 8},
+    {"evaluation__games": 8}, {"data__patience": 3},
 ]  # fmt: skip
 
 

@@ -83,7 +83,9 @@ def windows(played, steps, **settings):
         ring = replay_lib.add(replay_lib.init(ENV, count + 4, 1), played)
         labels = targets.label(replay_lib.newest(ring, count + 9), config.td_lambda, config.td_steps)
         ring, new = replay_lib.label(ring, *labels)
-        found, target, _ = replay_lib.source(ring, jnp.int32(count + 4)).draw(jax.random.key(0), 64, steps)
+        found, target, _ = replay_lib.source(ring, jnp.int32(count + 4)).draw(
+            jnp.int32(0), jax.random.key(0), 64, steps
+        )
         return learner.make_window(ENV, config, found, target, jax.random.key(0)), found.action[:, 0], new.sum()
 
     made, begun, known = jax.device_get(draw(played))

@@ -14,7 +14,7 @@ from envs.judges.open_spiel import OpenSpiel
 from envs.tic_tac_toe import TicTacToe
 from jaxzero.messages import ConfigError
 from jaxzero.runs import prechecks
-from jaxzero.training import train
+from jaxzero.training import preparation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +117,7 @@ def test_without_open_spiel(run, monkeypatch):
 
 
 def test_the_result_is_kept(tmp_path):
-    train.precheck(TicTacToe(), tmp_path)
+    preparation.precheck(TicTacToe(), tmp_path)
     kept = json.loads((tmp_path / prechecks.FILE).read_text())
     assert kept["passed"]
     assert prechecks.passed(tmp_path)
@@ -127,7 +127,7 @@ def test_the_result_is_kept(tmp_path):
 def test_a_broken_game_is_not_trained(tmp_path, monkeypatch):
     monkeypatch.setitem(envs.GAMES, "tic_tac_toe", Forgetful)
     with pytest.raises(ConfigError, match="8 lines of 1 plies"):
-        train.precheck(Forgetful(), tmp_path)
+        preparation.precheck(Forgetful(), tmp_path)
     assert not prechecks.passed(tmp_path)
     assert "not 9" in (tmp_path / prechecks.FILE).read_text()
 

@@ -25,7 +25,7 @@ from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import metrics, table
 from jaxzero.runs.checkpoint import Checkpointer
-from jaxzero.training import train
+from jaxzero.training import preparation, train
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -121,7 +121,7 @@ def test_other_versions_than_at_the_last_start(tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_errors_of_the_machine_say_what_to_do(error: Exception, wanted: str | None):
-    said = train.explained(error, Path("run"))
+    said = preparation.explained(error, Path("run"))
     assert said is None if wanted is None else said is not None and said.startswith(wanted)
 
 

@@ -7,8 +7,11 @@ from jaxzero.config.schema import Config
 from jaxzero.config.values import nearest, toml
 from jaxzero.messages import ConfigError, shortened
 
-FREE = ("name", "root", "iterations", "log", "checkpoint", "evaluation", "export")
-ON_REQUEST = ("learner", "search", "selfplay.opening_plies", "devices", "promotion")
+FREE = (
+    "name", "root", "iterations", "log", "checkpoint", "evaluation", "export", "data.epochs", "data.patience",
+    "data.validate_every",
+)  # fmt: skip
+ON_REQUEST = ("learner", "data", "search", "selfplay.opening_plies", "devices", "promotion")
 FIXED = ("promotion.rule",)  # in a section that may change
 
 

@@ -46,6 +46,27 @@ class ReplayConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class DataConfig:
+    sources: Annotated[tuple[str, ...], COMMON] = ()
+    """Folders of positions to train on, made by `jaxzero data convert` and `shuffle`, each DIR[:WEIGHT[:SKIP]]: its
+    weight among them (its size if not given), and how many positions at its beginning are left out."""
+    share: Annotated[float, Range(0.001, 1)] = 1.0
+    """Share of each batch that is read from them. The rest is self-play; with 1 no games are played."""
+    epochs: Annotated[float, Range(0.001, 10**6, or_zero=True)] = 0.0
+    """Train for so many passes over the positions, whatever `iterations` says. 0: for `iterations`."""
+    positions: Annotated[int, Range(0, 10**12)] = 0
+    """Positions read of each folder at most. 0: all."""
+    shuffle: bool = True
+    """Read in a new random order each epoch, else in that of the folders."""
+    validation: Annotated[float, Range(0, 0.9)] = 0.02
+    """Share of the games that are held back, with all their positions, to measure the loss on."""
+    validate_every: Count = 10
+    """Iterations between such measurements. The checkpoint of the lowest loss is kept."""
+    patience: Annotated[int, Range(0, 10**9)] = 0
+    """End the run after so many measurements in a row without a lower loss. 0: never."""
+
+
+@dataclasses.dataclass(frozen=True)
 class LearnerConfig:
     batch: Annotated[int, Range(1, 2**20), COMMON] = 256
     """Positions per update, over all devices."""
@@ -202,12 +223,24 @@ class Config:
     search: SearchConfig = dataclasses.field(default_factory=GumbelConfig)
     selfplay: SelfPlayConfig = SelfPlayConfig()
     replay: ReplayConfig = ReplayConfig()
+    data: DataConfig = DataConfig()
     learner: LearnerConfig = LearnerConfig()
     promotion: PromotionConfig = PromotionConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
     export: ExportConfig = ExportConfig()
+
+    @property
+    def plays(self) -> bool:
+        """Whether there is self-play, or all batches are read from disk."""
+        return not self.data.sources or self.data.share < 1
+
+    def from_disk(self, here: int) -> int:
+        """Positions read from disk in each batch of `here` positions of a device."""
+        if not self.data.sources:
+            return 0
+        return here if not self.plays else min(max(1, round(self.data.share * here)), here - 1)
 
     @property
     def updates(self) -> int:

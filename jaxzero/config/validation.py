@@ -31,6 +31,7 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
     validate_sharding(config, num_devices)
     validate_openings(config, env)
     validate_replay(config, env)
+    validate_data(config)
     validate_promotion(config.promotion, env)
     validate_evaluation(config, env)
     footprint.check(config, env)
@@ -151,6 +152,25 @@ def validate_sharding(config: Config, num_devices: int) -> None:
         raise ConfigError(
             f"learner.reanalyse: {share} of the {here} positions of a device are none; use {1 / here:g} or more, or 0"
         )
+
+
+def validate_data(config: Config) -> None:
+    """What can be trained on positions from disk, which have lost their neighbours."""
+    if not config.data.sources:
+        return
+    if config.network.learned_model:
+        raise ConfigError(
+            f"data.sources: network.kind {config.network.kind!r} learns from plies in a row, which positions on disk "
+            "are not; choose another network.kind, such as resnet"
+        )
+    if config.learner.reanalyse:
+        raise ConfigError("learner.reanalyse: renews positions of self-play only; set it to 0 with data.sources")
+    if config.plays and config.learner.batch // config.num_devices() < 2:
+        raise ConfigError("data.share: a batch of 1 position a device cannot be shared; raise learner.batch")
+    if config.promotion.rule != "off" and not config.plays:
+        raise ConfigError("promotion.rule: without self-play nothing is promoted; set it to off, or lower data.share")
+    if config.data.patience and not config.data.validation:
+        raise ConfigError("data.patience: needs positions held back; raise data.validation")
 
 
 def validate_openings(config: Config, env: Env) -> None:

@@ -85,8 +85,8 @@ def open_part(source: Positions, folder: Folder, share: float, most: int) -> Par
     chunks = list(source.chunks())
     end = min(source.total, folder.skip + most) if most else source.total
     back = np.concatenate([held_back(chunk["game"], share) for chunk in chunks]) if share else np.zeros(ends[-1], bool)
-    used = np.arange(ends[-1]) >= folder.skip
-    used[end:] = False
+    used = np.ones(ends[-1], bool)
+    used[: folder.skip] = used[end:] = False
     kind = np.uint32 if source.total < 2**32 else np.int64
     training, validation = (np.flatnonzero(used & chosen).astype(kind) for chosen in (~back, back))
     if not len(training):

@@ -34,10 +34,9 @@ LOWER = {  # what to lower where a part is the largest
 def parts(config: Config, env: Env) -> dict[str, int]:
     """Bytes of a run by part, over all devices: network (with its EMA and the optimizer's state), replay, games,
     search (its trees) and batch (the observations of an update)."""
-    lanes, plies = config.selfplay.games, config.selfplay.plies
+    lanes = config.selfplay.games
     network, state = learner(config.network, config.learner, config.promotion, env)
-    num_rows = replay_lib.rows(config.replay.capacity, lanes, plies)
-    ring = jax.eval_shape(lambda: replay_lib.init(env, num_rows, lanes))
+    ring = jax.eval_shape(lambda: replay_lib.init(env, iteration.num_rows(config), lanes))
     games = jax.eval_shape(lambda: jax.vmap(env.init)(jax.random.split(jax.random.key(0), lanes)))
     observation = 4 * math.prod(env.observation_shape)
     if isinstance(config.search, TreeConfig):

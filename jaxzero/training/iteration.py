@@ -20,7 +20,8 @@ from jaxzero.config.schema import Config
 from jaxzero.parallel import AXIS, LANES, REPLICATED, make_mesh
 from jaxzero.training import learner as learner_lib
 from jaxzero.training import replay as replay_lib
-from jaxzero.training import selfplay, statistics, targets
+from jaxzero.training import selfplay, statistics, targets, transitions
+from jaxzero.training.transitions import Transition
 
 ROWS = PartitionSpec(None, AXIS)
 INIT, PLAY, LEARN, EVALUATE, PROMOTE = range(5)  # streams of random keys
@@ -56,8 +57,9 @@ class Steps(NamedTuple):
     """The jitted functions of a run; the last two donate their argument.
 
     `init(iteration i32) -> RunState` with new games and an empty replay, `self_play(state) -> (state, sums)`,
-    `learn(state) -> (state, metrics)`; `averages` reads sums and metrics. Wait for the results of an iteration before
-    queueing more than `IN_FLIGHT` others.
+    `learn(state) -> (state, metrics)`; with `data.sources` `learn(state, batches)`, given transitions [U, N, …] and
+    value targets f32[U, N] from disk, one batch an update. `averages` reads sums and metrics. Wait for the results of
+    an iteration before queueing more than `IN_FLIGHT` others.
     """
 
     init: jax.stages.Wrapped
@@ -109,8 +111,7 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         part = begin(config, network, done)
         key = stream(part["key"], INIT, done + 1)
         games = selfplay.start(env, searchers[0], key, lanes(), config.selfplay.opening_plies)
-        num_rows = replay_lib.rows(config.replay.capacity, config.selfplay.games, config.selfplay.plies)
-        return RunState(**part, games=games, replay=replay_lib.init(env, num_rows, lanes_here))
+        return RunState(**part, games=games, replay=replay_lib.init(env, num_rows(config), lanes_here))
 
     def self_play(state: RunState):
         params = network.fold(state.best.variables if state.best else state.train_state.ema)
@@ -125,13 +126,19 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         sums = statistics.of_play(chunk, env.num_players) | statistics.of_values(newest, new)
         return dataclasses.replace(state, games=games, replay=replay), jax.lax.psum(sums, AXIS)
 
-    def learn(state: RunState):
+    def learn(state: RunState, *read: tuple[Transition, jax.Array]):
         iteration = state.iteration + 1
         positions = (iteration * config.selfplay.plies).astype(jnp.float32) * config.selfplay.games
         rows = replay_lib.window_rows(config.replay, positions, config.selfplay.games)
-        source = replay_lib.source(state.replay, rows, config.learner.priority)
+        if config.plays:
+            source = replay_lib.source(state.replay, rows, config.learner.priority)
+            for batches in read:
+                source = transitions.mix(transitions.from_batches(*batches), source, batches[1].shape[1])
+        else:
+            source = transitions.from_batches(*read[0])
         train_state, metrics = learn_steps(state.train_state, source, stream(state.key, LEARN, state.iteration))
-        metrics |= {"window": (rows * config.selfplay.games).astype(jnp.float32)}
+        if config.plays:
+            metrics |= {"window": (rows * config.selfplay.games).astype(jnp.float32)}
         return dataclasses.replace(state, iteration=iteration, train_state=train_state), metrics
 
     outside = partial(jax.shard_map, mesh=mesh, check_vma=False)
@@ -149,10 +156,17 @@ def make(config: Config, env: Env, network: networks.Network | None = None) -> S
         specs,
     )
     step = partial(outside, in_specs=(specs,), out_specs=(specs, REPLICATED))
+    batches = (ROWS,) if config.data.sources else ()
     donated = partial(
         jax.jit, donate_argnums=0, compiler_options=PATIENCE if mesh.devices.flat[0].platform == "cpu" else None
     )
-    return Steps(jax.jit(start), donated(step(self_play)), donated(step(learn)), abstract)
+    return Steps(jax.jit(start), donated(step(self_play)), donated(step(learn, in_specs=(specs, *batches))), abstract)
+
+
+def num_rows(config: Config) -> int:
+    """Rows of the replay; without self-play it holds nothing."""
+    capacity = config.replay.capacity if config.plays else config.selfplay.games * config.selfplay.plies
+    return replay_lib.rows(capacity, config.selfplay.games, config.selfplay.plies)
 
 
 def promoted(state: RunState) -> RunState:
@@ -181,7 +195,12 @@ def abstract_state(config: Config, env: Env) -> tuple[dict[str, Any], dict[str, 
 
 
 def averages(config: Config, sums: dict[str, Any], metrics: dict[str, Any]) -> dict[str, float]:
-    """The numbers of a row of metrics, from host values of `self_play`'s sums and `learn`'s metrics."""
+    """The numbers of a row of metrics, from host values of `self_play`'s sums, if there are any, and `learn`'s
+    metrics."""
+    losses = {name: float(value) for name, value in metrics.items()}
+    if not sums:
+        losses.pop("updates")
+        return losses
     positions = config.selfplay.games * config.selfplay.plies
     row = {"policy_entropy": float(sums["entropy"]) / positions}
     if games := float(sums["games"]):
@@ -194,5 +213,4 @@ def averages(config: Config, sums: dict[str, Any], metrics: dict[str, Any]) -> d
         v, z, vv, zz, vz = (float(sums[name]) / n for name in ("v", "z", "vv", "zz", "vz"))
         if (spread := (vv - v * v) * (zz - z * z)) > 1e-12:
             row["value_correlation"] = (vz - v * z) / float(np.sqrt(spread))
-    losses = {name: float(value) for name, value in metrics.items()}
     return row | (losses if losses.pop("updates") else {"window": losses["window"]})

@@ -206,10 +206,10 @@ def make_learn(
     reanalyse = make_reanalyse(env, network, config) if config.learner.reanalyse else None
     steps = config.learner.unroll if network.latent else 0
 
-    def batch_of(state: TrainState, source: Source, key: jax.Array, turning: jax.Array, count: int):
+    def batch_of(state: TrainState, source: Source, k: jax.Array, key: jax.Array, turning: jax.Array, count: int):
         """A `Batch`, or a `Window` for a network with a model, and its weights f32[N]."""
         drawn, looked = jax.random.split(key)
-        played, value, weight = source.draw(drawn, count, steps)
+        played, value, weight = source.draw(k, drawn, count, steps)
         if reanalyse:
             played, value = reanalyse(state.variables, played, value, looked)
         if network.latent:
@@ -224,7 +224,7 @@ def make_learn(
         def one(state, k):
             sampled, turns, dropped = jax.random.split(jax.random.fold_in(key, k), 3)
             sampled, turns = (jax.random.fold_in(x, jax.lax.axis_index(AXIS)) for x in (sampled, turns))
-            batch, weight = batch_of(state, source, sampled, turns, count)
+            batch, weight = batch_of(state, source, k, sampled, turns, count)
             return update(state, batch, dropped, weight)
 
         def run(state):

@@ -5,7 +5,6 @@ after each of them. Rows come first, so that a chunk is written as one contiguou
 """
 
 import dataclasses
-from functools import partial
 from typing import Any
 
 import jax
@@ -94,7 +93,8 @@ def window_rows(config: ReplayConfig, positions: jax.Array, games: int) -> jax.A
 def source(replay: Replay, rows: jax.Array, priority: float = 0.0) -> Source:
     """Batches from the newest `rows` i32[] rows."""
     allowed = sampleable(replay, rows)
-    return Source(allowed.sum(), partial(sample, replay, sampling_table(replay, allowed, priority)))
+    table = sampling_table(replay, allowed, priority)
+    return Source(allowed.sum(), lambda update, key, count, steps: sample(replay, table, key, count, steps))
 
 
 def sampleable(replay: Replay, window_rows: jax.Array) -> jax.Array:

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs import Env
-from envs.contract import check_contract
-from jaxzero import evaluation, files, hardware, messages, networks
+from jaxzero import evaluation, files, hardware, networks
 from jaxzero.clock import timestamp
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import Config, GameConfig
@@ -27,10 +26,11 @@ from jaxzero.export.publish import export_run
 from jaxzero.interrupts import Interrupt
 from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
-from jaxzero.runs import metrics, prechecks, table
+from jaxzero.runs import metrics, table
 from jaxzero.runs.checkpoint import Checkpointer
-from jaxzero.training import iteration, learner
+from jaxzero.training import disk, iteration, learner
 from jaxzero.training.dry_run import dry_run
+from jaxzero.training.preparation import check_game, explained, outlook, precheck
 
 __all__ = ["dry_run", "export_run", "load", "run"]
 
@@ -73,6 +73,8 @@ def run(
         check_game(env)
     config = config if config.name else dataclasses.replace(config, name=env.name)
     validate(config, env, jax.local_device_count())
+    reader = disk.open_reader(config, env)
+    config = disk.with_epochs(config, reader)
     if config.export.final:
         publish.check_final(config.network)
     origin = None
@@ -85,50 +87,13 @@ def run(
             precheck(env, folder)
             with Interrupt() as interrupt, Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
                 interrupt.outlook = lambda: outlook(checkpoints)
-                trainer = Trainer(config, env, folder, checkpoints, interrupt, opponents, origin)
+                trainer = Trainer(config, env, folder, checkpoints, interrupt, opponents, origin, reader)
                 yield from trainer.rows(changes, from_step)
         except Exception as error:
             _log.exception("the run ended with an error")
             if message := explained(error, folder):
                 raise ConfigError(message) from error
             raise
-
-
-def outlook(checkpoints: Checkpointer) -> str:
-    """One line for an interrupted run: what is saved."""
-    newest = max(checkpoints.steps(), default=0)
-    return f"saved up to iteration {newest}; the same command goes on" if newest else "nothing is saved yet"
-
-
-def check_game(env: Env) -> None:
-    """ConfigError if a game of the user's own breaks the contract of games."""
-    try:
-        check_contract(env)
-    except AssertionError as error:
-        raise ConfigError(f"game: {'; '.join(str(error).splitlines())}") from error
-    except Exception as error:
-        raise ConfigError(f"game: {type(env).__name__}: {type(error).__name__}: {error}") from error
-
-
-def precheck(env: Env, folder: Path) -> None:
-    """The quick checks of a run's game, once a run; the result is kept in the run's folder."""
-    if prechecks.passed(folder):
-        return
-    checks = list(prechecks.quick(env))
-    prechecks.record(folder, env, checks)
-    if failed := [check.detail for check in checks if not check.passed]:
-        raise ConfigError(f"game: {'; '.join(failed)}; `jaxzero check` says more")
-
-
-def explained(error: Exception, folder: Path) -> str | None:
-    """An error of the machine as one line that says what to do; None for others."""
-    if isinstance(error, ConfigError):
-        return None
-    if trouble := messages.trouble(error):
-        return f"{folder}: {trouble[0]}; {trouble[1]}, then run again"
-    if isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error):
-        return "out of device memory: lower selfplay.games, learner.batch or replay.capacity"
-    return None
 
 
 class Trainer:
@@ -143,6 +108,7 @@ class Trainer:
         interrupt: Interrupt,
         opponents: evaluation.Opponents,
         origin: ImportedNetwork | None = None,
+        reader: disk.Reader | None = None,
     ):
         self.config, self.env, self.folder = config, env, folder
         self.checkpoints, self.interrupt = checkpoints, interrupt
@@ -158,6 +124,9 @@ class Trainer:
         self.promotions: list[promotion.Entry] | None = []
         self.evaluators = evaluation.make(env, self.network, config, opponents)
         self.measures = measures.make(env, self.network, config)
+        self.feed = disk.Feed(config, reader) if reader else None
+        self.validate = disk.make_validate(env, self.network, config, reader) if reader else None
+        self.stopping = disk.Stopping(config.data.patience)
         self.gate = None
         if config.promotion.rule != "off":
             self.gate = promotion.make(env, self.network, config)
@@ -181,9 +150,10 @@ class Trainer:
             self.promotions, warning = promotion.cut_back(self.folder, start, self.promotions)
             if warning:
                 _log.warning(warning)
-        if start >= config.iterations:
+        if start >= config.iterations or self.stopping.over:
             done = f"{start} of {config.iterations} iterations are done"
-            _log.info("nothing to do: %s; raise iterations to go on", done)
+            limit = "data.patience" if self.stopping.over else "iterations"
+            _log.info("nothing to do: %s; raise %s to go on", done, limit)
             self.finish(state, start)
             return
         with metrics.MetricsLog(self.folder, config.log.sinks) as log:
@@ -193,7 +163,7 @@ class Trainer:
                     self.draw()
                 yield row
         if not self.interrupt.number:
-            self.finish(self.state, config.iterations)
+            self.finish(self.state, self.done)
 
     def restore(self, from_step: int | None) -> tuple[iteration.RunState, int]:
         """The state to go on from, and how many iterations it has done."""
@@ -209,6 +179,9 @@ class Trainer:
         self.totals |= restored.info["totals"]
         self.promotions = restored.info.get("promotions")
         self.init_from = restored.info.get("init_from", {})
+        if self.feed and (read := restored.info.get("data")):
+            self.feed.read = read["batches"]
+            self.stopping.restore(read["stopping"])
         data = restored.data
         if data is None:
             _log.warning("checkpoint %d no longer holds the replay: starting with an empty one", restored.step)
@@ -241,27 +214,34 @@ class Trainer:
         config = self.config
         began = time.perf_counter()
         _log.info("compiling self-play and learning")
-        self_play = self.steps.self_play.lower(state).compile()
-        learn = self.steps.learn.lower(state).compile()
+        self_play = self.steps.self_play.lower(state).compile() if config.plays else lambda state: (state, {})
+        learn = self.steps.learn.lower(state, *((self.feed.peek(),) if self.feed else ())).compile()
         extra: Row = {"compile_s": time.perf_counter() - began, "device": hardware.device_summary().splitlines()[0]}
         pending: list[Any] = []
         mark = time.perf_counter()
         for done in range(start + 1, config.iterations + 1):
             self.interrupt.unsaved = f"iteration {done}"
             state, sums = self_play(state)
-            state, learning = learn(state)
+            state, learning = learn(state, *((self.feed.take(),) if self.feed else ()))
             pending.append((sums, learning))
             if len(pending) > iteration.IN_FLIGHT:
                 jax.block_until_ready(pending[-1 - iteration.IN_FLIGHT])
             last = done == config.iterations or bool(self.interrupt.number)
-            final = done == config.iterations and config.evaluation.final
-            evaluates = final or bool(config.evaluation.every and done % config.evaluation.every == 0)
+            validates = self.validate is not None and done % config.data.validate_every == 0
+            evaluates = bool(config.evaluation.every and done % config.evaluation.every == 0)
             challenges = self.gate is not None and done % config.promotion.every == 0
             commits = done % config.checkpoint.every == 0 or last
-            if not (done % config.log.every == 0 or evaluates or challenges or commits):
+            evaluates |= done == config.iterations and config.evaluation.final
+            if not (done % config.log.every == 0 or evaluates or challenges or commits or validates):
                 continue
             row = self.measure(done, pending, mark) | extra | self.sampler.sample()
             pending, extra = [], {}
+            if validates:
+                row |= self.judge(state, done)
+                commits |= self.stopping.iteration == done
+                if self.stopping.over:
+                    last = commits = True
+                    evaluates |= config.evaluation.final
             if not math.isfinite(row.get("loss", 0.0)) or (commits and not bool(self.healthy(state.train_state))):
                 self.checkpoints.wait()
                 newest = max(self.checkpoints.steps(), default=0)
@@ -279,8 +259,11 @@ class Trainer:
             log.write(row)  # before the commit: a run resumed from it must not lack the row
             if commits:
                 extra = self.commit(state, done, row)
-            self.state = state
+            self.state, self.done = state, done
             yield row
+            if self.stopping.over:
+                _log.info("stopped: no lower loss on the games held back since iteration %d", self.stopping.iteration)
+                return
             if last and done < config.iterations:
                 _log.warning("%s: stopped after iteration %d; the same command goes on", self.interrupt.name, done)
                 return
@@ -295,16 +278,17 @@ class Trainer:
         rows = [iteration.averages(self.config, *one) for one in fetched]
         count, seconds, learn_s = len(pending), now - mark, now - played
         config = self.config
-        positions = config.selfplay.games * config.selfplay.plies * count
+        positions = config.selfplay.games * config.selfplay.plies * count if config.plays else 0
         self.totals["seconds"] += seconds
         updates = round(sum(float(learning["updates"]) for _, learning in fetched))
-        games = round(sum(float(sums["games"]) for sums, _ in fetched))
+        games = round(sum(float(sums.get("games", 0)) for sums, _ in fetched))
         self.totals["games"] += games
         self.totals["positions"] += positions
         self.totals["updates"] += updates
         keys = {key for row in rows for key in row}
         means = {key: float(np.mean([row[key] for row in rows if key in row])) for key in sorted(keys)}
-        return {"iteration": done, "span": count, **self.totals, **means} | {
+        epoch = {"epoch": self.feed.epoch} if self.feed else {}
+        return {"iteration": done, "span": count, **self.totals, **means, **epoch} | {
             "lr": float(jnp.asarray(self.lr(max(0, self.totals["updates"] // config.learner.accumulate - 1)))),
             "games_per_s": games / seconds,
             "positions_per_s": positions / seconds,
@@ -313,6 +297,13 @@ class Trainer:
             "self_play_s": seconds / count - learn_s,
             "learn_s": learn_s,
         }
+
+    def judge(self, state: iteration.RunState, done: int) -> Row:
+        """The losses of the EMA on the games held back."""
+        assert self.validate is not None
+        losses = self.validate(state.train_state.ema)
+        self.stopping.measured(losses["validation/loss"], done)
+        return losses
 
     def evaluate(self, state: iteration.RunState, done: int) -> Row:
         began = time.perf_counter()
@@ -360,6 +351,10 @@ class Trainer:
         info |= {"init_from": self.init_from} if self.init_from else {}
         info |= {"promotions": self.promotions} if self.gate else {}
         score = sum(scores) / len(scores) if scores else None
+        if self.feed:
+            info["data"] = {"batches": self.feed.read, "stopping": self.stopping.state()}
+            if not self.config.plays:  # the best checkpoint is that of the lowest loss
+                score = -row["validation/loss"] if "validation/loss" in row else None
         self.checkpoints.save(done, iteration.learner_part(state), iteration.data_part(state), info, score)
         return {"checkpoint_s": time.perf_counter() - began}
 
@@ -386,6 +381,9 @@ class Trainer:
         if not self.totals["updates"]:
             _log.warning("nothing was learned: no game has ended yet; raise iterations (%d)", config.iterations)
         parts = [f"{self.folder.name}: {done} iterations"]
+        if self.stopping.iteration:
+            lowest = self.stopping
+            parts.append(f"lowest loss on games held back {lowest.lowest:.4f}, after iteration {lowest.iteration}")
         if config.evaluation.exhaustive:
             parts.append(evaluation.prove(self.env, self.network, config, params))
         self.draw()

@@ -47,9 +47,32 @@ class Source(NamedTuple):
     """Finished play to draw batches from on this device: the replay, or another store."""
 
     available: jax.Array  # i32[]  positions that may be drawn
-    draw: Callable[[jax.Array, int, int], tuple[Transition, jax.Array, jax.Array]]
-    """`draw(key, N, K) -> (transitions [N, K + 1], value targets f32[N, K + 1], weights f32[N])`: N positions and the
-    K plies after each."""
+    draw: Callable[[jax.Array, jax.Array, int, int], tuple[Transition, jax.Array, jax.Array]]
+    """`draw(update, key, N, K) -> (transitions [N, K + 1], value targets f32[N, K + 1], weights f32[N])`: N positions
+    and the K plies after each, for an update of this iteration, i32[]."""
+
+
+def from_batches(played: Transition, target: jax.Array) -> Source:
+    """Batches given as transitions [U, N, …] and value targets f32[U, N], one an update; K is 0."""
+
+    def draw(update: jax.Array, key: jax.Array, count: int, steps: int):
+        del key
+        assert (count, steps) == (target.shape[1], 0)
+        chosen, value = jax.tree.map(lambda x: x[update][:, None], (played, target))
+        return chosen, value, jnp.ones(count)
+
+    return Source(jnp.int32(target.shape[1]), draw)
+
+
+def mix(first: Source, second: Source, count: int) -> Source:
+    """Batches whose first `count` positions are of the first source; the second must have enough for a whole batch."""
+
+    def draw(update: jax.Array, key: jax.Array, whole: int, steps: int):
+        keys = jax.random.split(key)
+        drawn = first.draw(update, keys[0], count, steps), second.draw(update, keys[1], whole - count, steps)
+        return jax.tree.map(lambda *parts: jnp.concatenate(parts), *drawn)
+
+    return Source(second.available, draw)
 
 
 def compact_policy(policy: jax.Array, legal: jax.Array, max_legal: int) -> tuple[jax.Array, jax.Array]:
