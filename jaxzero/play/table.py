@@ -1,14 +1,13 @@
 """A game on the host with all its positions, for whoever shows it: terminal, program or page."""
 
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from envs import Env
+from envs import Env, host
 from envs.chess import Chess
-from envs.core import advance_and_tell, begins_alike
+from envs.core import begins_alike
 from jaxzero.config.schema import GameConfig
 from jaxzero.records import Game, san
 
@@ -27,7 +26,7 @@ class Table:
     def __init__(self, env: Env, seed: int):
         self.env, self.key = env, jax.random.key(seed)
         self.turns: list[Turn] = []
-        self.first = self.state = jax.device_get(start(env, jax.random.fold_in(self.key, 0)))
+        self.first = self.state = jax.device_get(host.init(env, jax.random.fold_in(self.key, 0)))
         self.resigned: int | None = None  # the player who did
 
     @property
@@ -40,14 +39,14 @@ class Table:
 
     @property
     def legal(self) -> list[int]:
-        return np.flatnonzero(jax.device_get(legal_actions(self.env, self.state))).tolist()
+        return np.flatnonzero(jax.device_get(host.legal_actions(self.env, self.state))).tolist()
 
     @property
     def chess(self) -> dict[int, san.Move]:
         """The legal moves of chess; none in other games."""
         if not isinstance(self.env, Chess):
             return {}
-        return san.legal_moves(self.state.board, jax.device_get(legal_actions(self.env, self.state)), self.mover)
+        return san.legal_moves(self.state.board, jax.device_get(host.legal_actions(self.env, self.state)), self.mover)
 
     def name(self, action: int) -> str:
         """A legal move as people write it: in chess SAN, else by the game's own name."""
@@ -73,7 +72,7 @@ class Table:
 
     def play(self, action: int) -> Turn:
         before, name = self.state, self.env.action_to_str(self.state, action)
-        self.state, outcome = jax.device_get(advance(self.env, before, np.int32(action), self.dice()))
+        self.state, outcome = jax.device_get(host.advance(self.env, before, np.int32(action), self.dice()))
         self.turns.append(Turn(before, action, name, int(outcome), np.asarray(self.state.rewards)))
         return self.turns[-1]
 
@@ -94,16 +93,3 @@ class Table:
             None if begins_alike(self.env) else self.env.to_text(self.first),
             [turn.outcome for turn in self.turns] if self.env.num_outcomes else None,
         )  # fmt: skip
-
-
-@partial(jax.jit, static_argnums=0)
-def start(env: Env, key: jax.Array) -> Any:
-    return env.init(key)
-
-
-@partial(jax.jit, static_argnums=0)
-def legal_actions(env: Env, state: Any) -> jax.Array:
-    return env.legal_actions(state)
-
-
-advance = partial(jax.jit, static_argnums=0)(advance_and_tell)
