@@ -47,7 +47,7 @@ class ReplayConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
-    sources: Annotated[tuple[str, ...], COMMON] = ()
+    sources: tuple[str, ...] = ()
     """Folders of positions to train on, made by `jaxzero data convert` and `shuffle`, each DIR[:WEIGHT[:SKIP]]: its
     weight among them (its size if not given), and how many positions at its beginning are left out."""
     share: Annotated[float, Range(0.001, 1)] = 1.0
