@@ -76,7 +76,7 @@ def test_kinds_of_layers(tmp_path: Path, text: str, options: dict, environ: dict
     # Also what falls away is checked.
     ("network.channels = 0", {"network.kind": "mlp"}, {}, "network.channels (FILE): must be from 1 to 4096, got 0"),
     ("", {"network.kind": "mpl"}, {}, "network.kind (command line): unknown value 'mpl'; did you mean 'mlp'? known: "
-     "resnet, mlp, muzero_mlp, muzero_conv"),
+     + ", ".join(NETWORKS)),
 ])  # fmt: skip
 def test_settings_of_another_kind_are_refused(tmp_path: Path, text: str, options: dict, environ: dict, message: str):
     with pytest.raises(ConfigError) as raised:

@@ -16,7 +16,7 @@ from jaxzero.networks import NETWORKS
 
 BOARD, DENSE, LATENT = {"channels": 4, "blocks": 1}, {"sizes": (16, 8)}, {"hidden_dim": 16, "latent_dim": 8}
 SIZES: dict[str, dict[str, Any]] = {"resnet": BOARD, "mlp": DENSE, "muzero_conv": BOARD, "muzero_mlp": LATENT}
-SMALL = {kind: cls(**SIZES[kind], dtype="float32") for kind, (cls, _) in NETWORKS.items()}
+SMALL = {kind: cls(**SIZES.get(kind, {}), dtype="float32") for kind, (cls, _) in NETWORKS.items()}
 # Kind -> what can be changed about it.
 VARIANTS = {"resnet": ({"norm": "batch"}, {"pooling": False}), "mlp": ({"dropout": 0.5}, {"shared": False})}
 CASES = [

@@ -13,15 +13,16 @@ from tables import COUNT, KEY, ROWS, keys, look_up, positions, searcher, table, 
 
 import envs
 from jaxzero.models import Model, simulator
-from jaxzero.search import SEARCHES
+from jaxzero.search import SEARCHES, TreeConfig
 from jaxzero.search.base import sample_action
 
+TREE_KINDS = [kind for kind, (cls, _) in SEARCHES.items() if issubclass(cls, TreeConfig)]
 SETTINGS = {
     **{kind: {"kind": kind} for kind in SEARCHES},
-    **{f"{kind} by mctx": {"kind": kind, "engine": "mctx"} for kind in SEARCHES if kind != "minimax"},
+    **{f"{kind} by mctx": {"kind": kind, "engine": "mctx"} for kind in TREE_KINDS},
     "gumbel in rounds": {"kind": "gumbel", "rounds": True},
 }
-TREES = {name: settings for name, settings in SETTINGS.items() if settings["kind"] != "minimax"}  # it has its own tests
+TREES = {name: settings for name, settings in SETTINGS.items() if settings["kind"] in TREE_KINDS}
 each_search = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 each_tree_search = pytest.mark.parametrize("settings", TREES.values(), ids=TREES)
 each_game = pytest.mark.parametrize("game", ["tic_tac_toe", "connect_four", "othello"])
