@@ -121,7 +121,7 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
     (["tic_tac_toe_test", "b"], "nothing here takes 'b'; a switch has no value: --name turns it on, --no-name off"),
     (
         ["tic_tac_toe_test", "--search.simulatons", "3"],
-        "Unknown option: --search.simulatons. Did you mean --search.simulations? Add --help for the list of options.",
+        "there is no option --search.simulatons; use --search.simulations",
     ),
     (
         ["tic_tac_toe_test", "--network.channels", "3"],
@@ -179,8 +179,8 @@ def test_environment_between_preset_and_command_line(run: Run, asked: Recorder, 
         "game: game 'tic_tac_toe' has no option 'size'; it takes none",
     ),
     (
-        ["tic_tac_toe_test", "--game", "connect_four"],
-        "game.source: 'connect_four' is not FILE.py:FUNCTION; registered games go by game.name",
+        ["tic_tac_toe_test", "--game", "conect_four"],
+        f"game: unknown game 'conect_four'; did you mean 'connect_four'? known: {', '.join(envs.GAMES)}",
     ),
     (
         ["tic_tac_toe_test", "--game", "a.py:make", "--game.name", "connect_four"],

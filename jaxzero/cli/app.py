@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
+from cyclopts import App, CycloptsError, UnknownOptionError, UnusedCliTokensError
 
 import jaxzero
 from jaxzero import interrupts, streams
@@ -75,6 +75,11 @@ def main(tokens: Sequence[str] | None = None) -> int:
         return interrupts.current.status
     except ConfigError as error:
         message = str(error)
+    except UnknownOptionError as error:
+        from jaxzero.cli import spellings  # late: a long table
+
+        names = [name for argument in error.argument_collection for name in argument.names]
+        message = spellings.answer(error.token.keyword or error.token.value, names)
     except UnusedCliTokensError as error:
         left = shortened(" ".join(error.unused_tokens or []))
         message = f"nothing here takes {left!r}; a switch has no value: --name turns it on, --no-name off"

@@ -167,6 +167,8 @@ def read_options(options: Mapping[str, Any]) -> Layer:
         check_renamed(name, f"--{name}")
     if "game.name" in options and "game.source" in options:
         raise ConfigError("game.source: given together with game.name; give one of them")
+    if ".py" not in options.get("game.source", ".py"):  # --game with the name of a registered game
+        options = {{"game.source": "game.name"}.get(name, name): value for name, value in options.items()}
     return {name: Given(value, f"{name} (command line)", Path.cwd(), True) for name, value in options.items()}
 
 
