@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import also
 
 import envs
 from envs import backend
@@ -73,7 +74,7 @@ def test_games(name):
 
 
 @pytest.mark.parametrize(
-    "options", [{"name": "othello"}, {"name": "chess"}, {"name": "go", "size": 5, "ko": "positional"}], ids=str
+    "options", [{"name": "othello"}, {"name": "go", "size": 5, "ko": "positional"}, *also({"name": "chess"})], ids=str
 )
 def test_the_form_of_rules_for_accelerators(options):
     """Loops written out come to the same. (These are the games that have any.)"""
@@ -132,7 +133,7 @@ def test_trees(name, config):
 
 
 @SEARCHES
-@pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four", "ur"])
+@pytest.mark.parametrize("name", ["tic_tac_toe", *also("connect_four", "ur")])
 def test_the_form_of_searches_for_accelerators(name, config):
     """Loops that do more in a step grow the same trees."""
     make = partial(searching, name, config)

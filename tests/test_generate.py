@@ -18,6 +18,7 @@ from jaxzero.data.generate import Player, Progress, Work
 from jaxzero.messages import ConfigError
 from jaxzero.models import simulator
 from jaxzero.search import GumbelConfig, SearchConfig
+from jaxzero.solvers import tic_tac_toe
 
 GAMES = {
     "tic_tac_toe": GameConfig("tic_tac_toe"),
@@ -119,15 +120,21 @@ def test_shares_that_are_none(worker):
 
 
 def test_a_teacher_tells_its_values(tmp_path):
-    """Two plies before the end of tic-tac-toe, minimax to the end agrees with the exact values."""
+    """From the fifth ply of tic-tac-toe on, five plies of minimax tell the exact value of the move played."""
     env = envs.make("tic_tac_toe")
-    teacher = players.teacher("minimax:9", env)
+    teacher = players.teacher("minimax:5", env)
     shards.create(tmp_path, GAMES["tic_tac_toe"])
-    config = Config(selfplay=SelfPlayConfig(8, 9, 0))
-    for _ in generate.generate(env, teacher, config, tmp_path, Work(8)):
+    config = Config(selfplay=SelfPlayConfig(16, 9, 4))
+    for _ in generate.generate(env, teacher, config, tmp_path, Work(16)):
         pass
-    for path in shards.shards(tmp_path):
-        for row in (row for part in shards.read(path) for row in part.to_pylist()):
-            assert row["values"] == [0.0] * len(row["values"])  # perfect play is a draw
-            assert row["result"] == [0.0, 0.0]
-            assert (row["player"], row["step"], row["digest"]) == ("minimax:9", -1, "")
+    told = []
+    for row in (row for path in shards.shards(tmp_path) for part in shards.read(path) for row in part.to_pylist()):
+        assert (row["player"], row["step"], row["digest"]) == ("minimax:5", -1, "")
+        mine, theirs = 0, 0  # sets of squares
+        for ply, action in enumerate(row["actions"]):
+            if ply >= max(row["opening"], 4):
+                exact = tic_tac_toe.move_values(mine, theirs)
+                assert exact[action] == max(exact.values()) == row["values"][ply]
+                told.append(exact[action])
+            mine, theirs = theirs, mine | 1 << action
+    assert set(told) == {-1, 0, 1}

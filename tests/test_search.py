@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from nim import Nim, nim_value
+from oracles import also
 from tables import COUNT, KEY, ROWS, keys, look_up, positions, searcher, table, uninformed
 
 import envs
@@ -25,7 +26,7 @@ SETTINGS = {
 TREES = {name: settings for name, settings in SETTINGS.items() if settings["kind"] in TREE_KINDS}
 each_search = pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
 each_tree_search = pytest.mark.parametrize("settings", TREES.values(), ids=TREES)
-each_game = pytest.mark.parametrize("game", ["tic_tac_toe", "connect_four", "othello"])
+each_game = pytest.mark.parametrize("game", ["tic_tac_toe", *also("connect_four", "othello")])
 
 
 @functools.cache
@@ -161,7 +162,7 @@ def still(settings):
 
 
 @each_search
-@pytest.mark.parametrize("simulations", [1, 12])
+@pytest.mark.parametrize("simulations", [12, *also(1)])
 def test_the_sampled_move_is_independent_of_the_noise(settings, simulations):
     """Given the policy, the sampled move must be independent of the root noise."""
     env = envs.make("tic_tac_toe")

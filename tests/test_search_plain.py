@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from oracles import also
 from tables import KEY, SIZE, WEIGHTS, all_at_once, keys, look_up, positions, search_config, searcher, table
 
 import envs
@@ -229,7 +230,7 @@ def test_rounds_are_those_of_the_paper(at_once, simulations, considered, rounds)
 @pytest.mark.parametrize(
     ("game", "simulations", "considered", "lanes"),
     [
-        ("othello", 32, 16, 2),  # rounds of 16, 8, 4, 4
+        *also(("othello", 32, 16, 2)),  # rounds of 16, 8, 4, 4
         ("tic_tac_toe", 24, 4, 2),  # of 4, 4, 4, 2, … in games that may have fewer actions left
         ("connect_four", 40, 16, 1),  # of 7, 3, …
         ("ur", 32, 8, 2),  # afterstates too
@@ -341,7 +342,8 @@ def test_reuse(monkeypatch, settings, lanes_of, plain):
     [
         ({"kind": "gumbel"}, "connect_four"),
         ({"kind": "gumbel", "rounds": True}, "connect_four"),
-        ({"kind": "puct"}, "chess"),
+        ({"kind": "puct"}, "connect_four"),
+        *also(({"kind": "puct"}, "chess")),
     ],
     ids=str,
 )

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from nim import Nim
+from oracles import also
 from tables import KEY, ROWS, keys, look_up, positions, searcher, table
 
 import envs
@@ -25,14 +26,14 @@ from jaxzero.search.slots import compact
     ("settings", "game"),
     [
         ({"simulations": 32}, "othello"),
-        ({"simulations": 96, "max_considered": 1}, "othello"),  # more children than one width serves
+        # More children than one width serves.
+        *also(({"simulations": 96, "max_considered": 1}, "othello"), ({"kind": "puct", "simulations": 48}, "othello")),
         ({"simulations": 100}, "tic_tac_toe"),  # most lines end, below some roots all actions are tried
         ({"simulations": 24, "max_considered": 4}, "connect_four"),
         ({"simulations": 24, "rescale_values": False, "value_scale": 0.5}, "connect_four"),
-        ({"simulations": 24, "max_depth": 2}, "connect_four"),
+        *also(({"simulations": 24, "max_depth": 2}, "connect_four")),
         ({"simulations": 60}, "nim"),  # extra turns, single legal moves
-        ({"kind": "puct", "simulations": 100}, "tic_tac_toe"),
-        ({"kind": "puct", "simulations": 48, "c_puct": 3.0}, "othello"),
+        ({"kind": "puct", "simulations": 100, "c_puct": 3.0}, "tic_tac_toe"),
         ({"kind": "puct", "simulations": 24, "max_depth": 2}, "connect_four"),
         ({"kind": "puct", "simulations": 60}, "nim"),
         ({"kind": "puct", "simulations": 40}, "treasure"),  # rewards beyond [-1, 1]
@@ -87,7 +88,7 @@ def real_networks(env: envs.Env):
     return network, jax.tree_util.tree_map_with_path(fill, blank), blank
 
 
-@pytest.mark.parametrize("settings", [{}, {"rescale_values": False}, {"kind": "puct"}], ids=str)
+@pytest.mark.parametrize("settings", [{}, *also({"rescale_values": False}), {"kind": "puct"}], ids=str)
 def test_the_tree_is_that_of_mctx_with_real_networks(settings):
     """Trees of a trained network are deep. In double precision: stretching the values of a position that is all but won
     or lost stretches the rounding too in which two programs differ."""

@@ -3,8 +3,10 @@
 A sink begins at the given iteration: what an interrupted run has written of it or later no longer counts.
 """
 
+import contextlib
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,6 +22,19 @@ class Sink(Protocol):
         """Ends the sink; nothing is written afterwards."""
 
 
+@contextlib.contextmanager
+def without_torch() -> Iterator[None]:
+    """Lets torch seem absent: tensorboardX imports it for functions unused here, 1.3 of 5 s of a second start."""
+    loaded = "torch" in sys.modules
+    if not loaded:
+        sys.modules["torch"] = None  # pyright: ignore[reportArgumentType]
+    try:
+        yield
+    finally:
+        if not loaded:
+            del sys.modules["torch"]
+
+
 class TensorBoard:
     """The numbers of rows as TensorBoard's events.
 
@@ -28,9 +43,9 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path, begin: int):
-        # Late: a slow import, and optional.
-        from tensorboardX import event_file_writer, summary
-        from tensorboardX.proto import event_pb2
+        with without_torch():  # late: a slow import
+            from tensorboardX import event_file_writer, summary
+            from tensorboardX.proto import event_pb2
 
         folder = folder / "tensorboard"
         if folder.exists() and not folder.is_dir():

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pgx.go
 import pytest
-from oracles import games
+from oracles import also, games
 
 import envs
 from envs.contract import check_contract
@@ -329,8 +329,9 @@ def test_state_bytes():
         assert sum(leaf.nbytes for leaf in jax.tree.leaves(state)) <= pgx_bytes / 10
 
 
-def test_options_keep_the_contract():
-    check_contract(make(size=5, ko="positional", history=1), games=8)
+@pytest.mark.parametrize("options", also({"size": 5, "ko": "positional", "history": 1}))
+def test_options_keep_the_contract(options):
+    check_contract(make(**options), games=8)
 
 
 def test_vertices():
