@@ -145,11 +145,11 @@ def test_a_loop_in_a_script(tmp_path: Path, plain: Config, tiny: Changed):
 # Errors of the run
 
 
-def test_a_run_without_a_finished_game_says_that_nothing_was_learned(plain: Config, tiny: Changed):
+def test_a_run_that_learned_nothing_is_an_error(tiny: Changed):
     config = tiny(("iterations", 1), ("selfplay.plies", 2))
-    drain(config)
-    assert "nothing was learned: no game has ended yet; raise iterations (1)" in log_of(config)
-    assert "nothing was learned" not in log_of(plain)
+    with pytest.raises(ConfigError, match=r"nothing was learned: .* in 2 plies of each; raise iterations \(1\) or"):
+        drain(config)
+    assert steps(config) == [1]
 
 
 def test_absurd_learning_rate_stops_before_a_bad_commit(tiny: Changed):
@@ -264,7 +264,7 @@ def test_load(plain: Config):
 
 
 def test_load_for_the_connect_four_benchmark(plain: Config, tiny: Changed):
-    config = tiny(("game.name", "connect_four"), ("replay.capacity", 1000), ("iterations", 1))
+    config = tiny(("game.name", "connect_four"), ("replay.capacity", 1008), ("iterations", 1), ("selfplay.plies", 42))
     drain(config)
     loaded = oracle.load_run(str(folder_of(config)))
     assert (loaded.env, loaded.config.iterations) == (ConnectFour(), 1)

@@ -12,6 +12,7 @@ from jaxzero.messages import ConfigError, shortened
 COMMANDS = {  # module: name and line of its commands in `jaxzero --help`
     "train": {
         "train": "Train, or resume the run of that name.",
+        "resume": "Go on with a run.",
         "presets": "List the presets and what they were measured to reach.",
     },
     "weights": {
@@ -28,6 +29,7 @@ COMMANDS = {  # module: name and line of its commands in `jaxzero --help`
         "play": "Play at the terminal, or through pipes.",
     },
     "results": {
+        "runs": "List the runs of a folder.",
         "report": "Write a run as one HTML file.",
         "compare": "Draw the curves of runs beside each other.",
     },

@@ -100,3 +100,31 @@ def compare(
     with messages.reported(file):
         plot.comparison(rows, keys, file)
     print(file)
+
+
+def runs(root: Path | None = None, /) -> None:
+    """List the runs of a folder: game, iterations done, training time, newest scores.
+
+    Parameters
+    ----------
+    root
+        The folder of the runs; the one that `jaxzero train` uses if not given.
+    """
+    import os
+
+    import rich
+    from rich.table import Column, Table
+
+    from jaxzero.config import settings
+    from jaxzero.runs import listing
+
+    root = root or settings.root(os.environ)
+    lines = listing.listed(root)
+    if not lines:
+        print(f"{root}: no runs there")
+        return
+    names = ("run", "game", "iterations", "time", "last row")
+    table = Table(*(Column(name, no_wrap=True) for name in names), Column("scores", overflow="fold"), box=None)
+    for line in lines:
+        table.add_row(*line)
+    rich.print(table)

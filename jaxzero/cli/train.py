@@ -12,9 +12,12 @@ from jaxzero import interrupts
 from jaxzero.cli.notices import shown
 from jaxzero.cli.options import Step, compiles, with_settings
 from jaxzero.config import presets as presets_lib
+from jaxzero.config import resume as resume_lib
 from jaxzero.config import settings
 from jaxzero.config.games import make_env
 from jaxzero.config.resume import check_allowed
+from jaxzero.config.schema import Config
+from jaxzero.messages import shortened
 from jaxzero.runs.progress import Progress
 
 
@@ -52,8 +55,55 @@ def train(
         Settings or sections that a resume may change, such as learner.lr.
     """
     check_allowed(allow_change or ())
-    given = {key.replace("__", "."): value for key, value in options.items()}
-    config = settings.resolve(preset, given, os.environ)
+    config = settings.resolve(preset, dotted(options), os.environ)
+    if not overwrite:
+        config, own = resume_lib.with_settings_of_run(config, preset, dotted(options), os.environ)
+        if own:
+            print(f"as the run itself, unlike the preset: {shortened('; '.join(own), 300)}")
+    return start(config, dry_run, from_step, overwrite, allow_change)
+
+
+@with_settings
+@compiles
+def resume(
+    run: str,
+    /,
+    *,
+    dry_run: Annotated[bool, Parameter(negative=())] = False,
+    from_step: Step = None,
+    allow_change: Annotated[list[str] | None, Parameter(consume_multiple=True, negative_iterable=())] = None,
+    **options: Any,
+) -> int | None:
+    """Go on with a run, with its own settings. Every setting of `jaxzero train` is an option.
+
+    Parameters
+    ----------
+    run
+        A run's folder, or its name.
+    dry_run
+        Show the resolved settings, parameters and memory; start nothing.
+    from_step
+        Go on from this checkpoint instead of the newest; newer ones are set aside.
+    allow_change
+        Settings or sections that may change, such as learner.lr.
+    """
+    from jaxzero.runs import folder as folder_lib  # late: a slow import
+
+    check_allowed(allow_change or ())
+    folder = folder_lib.find(run)
+    place = {"name": folder.resolve().name, "root": str(folder.parent)}
+    config = settings.resolve(str(folder / folder_lib.CONFIG), dotted(options) | place, os.environ)
+    return start(config, dry_run, from_step, False, allow_change)
+
+
+def dotted(options: dict[str, Any]) -> dict[str, Any]:
+    return {key.replace("__", "."): value for key, value in options.items()}
+
+
+def start(
+    config: Config, dry_run: bool, from_step: int | None, overwrite: bool, allow_change: list[str] | None
+) -> int | None:
+    """Trains, with progress, or shows what would be."""
     env = make_env(config.game)
     # Late: mistakes above are reported before the slow imports.
     from jaxzero.config.validation import validate

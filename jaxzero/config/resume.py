@@ -1,8 +1,10 @@
 """What may change when a run is resumed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
-from jaxzero.config import catalog
+from jaxzero.config import catalog, settings
 from jaxzero.config.schema import Config
 from jaxzero.config.values import nearest, toml
 from jaxzero.messages import ConfigError, shortened
@@ -35,6 +37,25 @@ def check_resume(old: Config, new: Config, allow_change: Sequence[str] = ()) -> 
             raise ConfigError(f"{change} changes a run; use --allow-change {name} to go on, {restart}")
         changes.append(change)
     return changes
+
+
+def with_settings_of_run(
+    config: Config, preset: str, options: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[Config, list[str]]:
+    """The configuration with the settings of the run that is there in place of the preset's, and what that changes,
+    one "field: value" each. What command line and environment give stays.
+
+    A TOML file counts as given, and so does a preset that no run of its settings can become: then nothing changes.
+    """
+    file = Path(config.root) / config.name / "config.toml"
+    if preset.endswith(".toml") or not file.is_file():
+        return config, []
+    own = settings.resolve(str(file), {**options, "name": config.name, "root": config.root}, environ)
+    theirs = catalog.values(own)
+    changed = [name for name, value in catalog.values(config).items() if theirs.get(name) != value]
+    if any(name in FIXED or not covered(name, FREE + ON_REQUEST) for name in changed):
+        return config, []
+    return own, [f"{name} {toml(theirs[name])}" for name in changed if name in theirs]
 
 
 def check_allowed(names: Sequence[str]) -> None:

@@ -379,7 +379,11 @@ class Trainer:
         if self.interrupt.number:
             return
         if not self.totals["updates"]:
-            _log.warning("nothing was learned: no game has ended yet; raise iterations (%d)", config.iterations)
+            played = config.iterations * config.selfplay.plies
+            raise ConfigError(
+                f"iterations: nothing was learned: no game has ended in {played} plies of each; raise iterations "
+                f"({config.iterations}) or selfplay.plies ({config.selfplay.plies})"
+            )
         parts = [f"{self.folder.name}: {done} iterations"]
         if self.stopping.iteration:
             lowest = self.stopping
