@@ -29,7 +29,8 @@ from jax.sharding import PartitionSpec
 from jaxzero import files
 from jaxzero.runs import checkpoint
 from jaxzero.runs.arrays import host_copies
-from jaxzero.runs.checkpoint import Checkpointer, CheckpointError
+from jaxzero.runs.checkpoint import Checkpointer
+from jaxzero.runs.trouble import CheckpointError
 
 
 def test_dtypes_shapes_and_structure_round_trip(tmp_path):

@@ -16,7 +16,8 @@ import pytest
 from checkpoints import ROOT, assert_exact, flip_a_bit, learner_of, one_line, restore, save, truncate
 
 from jaxzero import messages
-from jaxzero.runs.checkpoint import Checkpointer, CheckpointError, check_writable
+from jaxzero.runs.checkpoint import Checkpointer
+from jaxzero.runs.trouble import CheckpointError, check_writable
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,8 @@ def run_script(script: str, *arguments: str) -> subprocess.CompletedProcess:
 FULL_DISK = """
 import pathlib, resource, sys
 import numpy as np
-from jaxzero.runs.checkpoint import Checkpointer, CheckpointError
+from jaxzero.runs.checkpoint import Checkpointer
+from jaxzero.runs.trouble import CheckpointError
 
 folder = pathlib.Path(sys.argv[1])
 small, large = np.arange(10), list(np.random.default_rng(0).integers(0, 255, (20, 400_000)).astype(np.uint8))
@@ -187,7 +189,8 @@ def test_full_disk_is_one_line_at_the_next_save(tmp_path):
 FEW_DESCRIPTORS = """
 import pathlib, resource, sys
 import numpy as np
-from jaxzero.runs.checkpoint import Checkpointer, CheckpointError
+from jaxzero.runs.checkpoint import Checkpointer
+from jaxzero.runs.trouble import CheckpointError
 
 folder, limit = pathlib.Path(sys.argv[1]), int(sys.argv[2])
 many = [np.arange(i, i + 1000) for i in range(100)]

@@ -1,20 +1,17 @@
 """The command line, in process; `jaxzero.training.train` is replaced by a recorder, so nothing is compiled."""
 
 import dataclasses
-import json
 import logging
 import os
 import signal
 import subprocess
 import sys
-import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import pytest
+from conftest import Run
+from recorder import Recorder, asked
 
 import envs
 import jaxzero
@@ -24,54 +21,10 @@ from jaxzero import compiled, interrupts
 from jaxzero.cli import app
 from jaxzero.config import catalog, settings
 from jaxzero.config import presets as presets_lib
-from jaxzero.config.schema import Config
 from jaxzero.config.values import toml
-from jaxzero.export import publish
 from jaxzero.messages import ConfigError
-from jaxzero.training import dry_run, iteration
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@dataclasses.dataclass
-class Recorder:
-    """What the command asked of `jaxzero.training.train`."""
-
-    config: Config | None = None
-    env: envs.Env | None = None
-    options: dict[str, Any] = dataclasses.field(default_factory=dict)
-    rows: int = 0
-
-
-@pytest.fixture(autouse=True)
-def asked(monkeypatch: pytest.MonkeyPatch) -> Recorder:
-    recorder = Recorder()
-
-    def run(config: Config, env: envs.Env, **options: Any):
-        recorder.config, recorder.env, recorder.options = config, env, options
-        for done in range(2):
-            recorder.rows += 1
-            yield {"iteration": done}
-
-    def abstract_state(config: Config, env: envs.Env) -> tuple[Any, Any]:
-        learner = {"params": jax.ShapeDtypeStruct((500, 500), jnp.float32)}
-        return learner, {"replay": jax.ShapeDtypeStruct((4_000_000,), jnp.int8)}
-
-    def export_run(folder: Path, step: int | None, names: list[str], **options: Any) -> list[str]:
-        recorder.options = options
-        return [str(folder / "exports" / f"{step}.{name}") for name in names]
-
-    module = types.ModuleType("jaxzero.training.train")
-    vars(module).update(run=run, dry_run=dry_run.dry_run)
-    monkeypatch.setattr(publish, "export_run", export_run)
-    monkeypatch.setattr(iteration, "abstract_state", abstract_state)
-    monkeypatch.setitem(sys.modules, "jaxzero.training.train", module)
-    monkeypatch.setattr(jaxzero.training, "train", module, raising=False)
-    players = types.ModuleType("jaxzero.evaluation.players")
-    vars(players)["check_device_player"] = lambda name, env, field: None
-    monkeypatch.setitem(sys.modules, "jaxzero.evaluation", types.ModuleType("jaxzero.evaluation"))
-    monkeypatch.setitem(sys.modules, "jaxzero.evaluation.players", players)
-    return recorder
+__all__ = ["asked"]  # a fixture of all tests here
 
 
 def test_train(run: Run, asked: Recorder):
@@ -340,69 +293,6 @@ def test_presets(run: Run):
         assert presets_lib.header(path)["strength"] in line
 
 
-# A game from a file
-
-GAME = """
-import dataclasses
-from envs.tic_tac_toe import TicTacToe
-
-@dataclasses.dataclass(frozen=True)
-class Mine(TicTacToe):
-    name = "mine"
-    size: int = 3
-
-def make(size: int = 3):
-    return Mine(size)
-
-def wrong():
-    return 7
-
-def broken():
-    raise RuntimeError("no board")
-"""
-
-
-def test_own_game(run: Run, asked: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    (tmp_path / "my_game.py").write_text(GAME)
-    status, _, error = run("train", "tic_tac_toe_test", "--game", "my_game.py:make", "--game.options.size", "5")
-    assert (status, error) == (0, "")
-    assert asked.env is not None
-    assert (asked.env.name, vars(asked.env)["size"]) == ("mine", 5)
-    # The configuration alone finds the game again, from any folder.
-    assert asked.config is not None
-    kept = tmp_path / "kept.toml"
-    kept.write_text(settings.dump(asked.config))
-    monkeypatch.chdir("/")
-    assert run("train", str(kept))[0] == 0
-    assert asked.env.name == "mine"
-
-
-@pytest.mark.parametrize(("source", "message"), [
-    ("none.py:make", "game.source: PATH/none.py: no such file"),
-    ("my_game.py:mke", "game.source: PATH/my_game.py has no function 'mke'"),
-    ("my_game.py:", "game.source: 'PATH/my_game.py:' is not FILE.py:FUNCTION; registered games go by game.name"),
-    ("my_game.py", "game.source: 'my_game.py' is not FILE.py:FUNCTION; registered games go by game.name"),
-    ("my_game.py:wrong", "game.source: wrong in PATH/my_game.py returned int, not an envs.Env"),
-    ("my_game.py:broken", "game.source: PATH/my_game.py: RuntimeError: no board"),
-    ("bad_import.py:make", "game.source: PATH/bad_import.py: ModuleNotFoundError: No module named 'not_there'"),
-    ("bad_syntax.py:make", "game.source: PATH/bad_syntax.py: SyntaxError: invalid syntax (bad_syntax.py, line 1)"),
-])  # fmt: skip
-def test_own_game_errors(run: Run, tmp_path: Path, source: str, message: str):
-    (tmp_path / "my_game.py").write_text(GAME)
-    (tmp_path / "bad_import.py").write_text("import not_there")
-    (tmp_path / "bad_syntax.py").write_text("def")
-    assert run("train", "tic_tac_toe_test", "--game", source) == (
-        2, "", f"error: {message.replace('PATH', str(tmp_path))}\n",
-    )  # fmt: skip
-
-
-def test_own_game_with_a_wrong_option(run: Run, tmp_path: Path):
-    (tmp_path / "my_game.py").write_text(GAME)
-    status, _, error = run("train", "tic_tac_toe_test", "--game", "my_game.py:make", "--game.options.sze", "5")
-    expected = "TypeError: make() got an unexpected keyword argument 'sze'"
-    assert (status, error) == (2, f"error: game.source: {tmp_path}/my_game.py: {expected}\n")
-
-
 # Export
 
 
@@ -426,27 +316,3 @@ def test_export_errors(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert run("export", "trail") == (
         2, "", "error: trail: no run there or in elsewhere (no config.toml); did you mean 'trial'? known: trial\n",
     )  # fmt: skip
-
-
-def test_compare(run: Run, tmp_path: Path):
-    for number, name in enumerate(("first", "second")):
-        folder = tmp_path / "runs" / name
-        folder.mkdir(parents=True)
-        (folder / "config.toml").write_text("")
-        rows = [{"iteration": i, "seconds": 60.0 * i, "games": 10 * i, "eval/random/score": number / i} for i in (1, 2)]
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert run("compare", "first", "second") == (0, "comparison.png\n", "")
-    before = (tmp_path / "comparison.png").read_bytes()
-    for words, message in (
-        (("first",), "compare: name two runs or more"),
-        (("first", "third"), "third: no run there"),
-        (("first", "runs/first"), "of different names"),
-        (("first", "second", "--key", "gams"), "--key: 'gams' is in none of these runs; did you mean 'games'?"),
-        (("first", "second"), "--file: comparison.png exists; choose another name or give --overwrite"),
-    ):
-        status, out, error = run("compare", *words)
-        assert (status, out, error.count("\n")) == (2, "", 1)
-        assert message in error
-    assert (tmp_path / "comparison.png").read_bytes() == before
-    assert run("compare", "first", "second", "--key", "games", "--overwrite") == (0, "comparison.png\n", "")
-    assert (tmp_path / "comparison.png").read_bytes() != before

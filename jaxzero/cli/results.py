@@ -78,7 +78,7 @@ def compare(
     from jaxzero import files, messages
     from jaxzero.runs import folder as folder_lib
     from jaxzero.runs import metrics, plot
-    from jaxzero.runs.checkpoint import check_writable
+    from jaxzero.runs.trouble import check_writable
 
     folders = [folder_lib.find(name) for name in names]
     names_of_runs = {folder.name for folder in folders}

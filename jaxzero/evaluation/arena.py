@@ -31,8 +31,8 @@ from jaxzero.evaluation.players import checkpoint_step, make_player, search_agen
 from jaxzero.evaluation.sprt import Sprt, pair_counts
 from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
-from jaxzero.runs.checkpoint import check_writable
 from jaxzero.runs.progress import Watch
+from jaxzero.runs.trouble import check_writable
 
 _log = logging.getLogger(__name__)
 

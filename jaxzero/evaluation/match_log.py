@@ -19,7 +19,7 @@ from jaxzero.config.games import make_env
 from jaxzero.config.schema import GameConfig
 from jaxzero.evaluation.matches import MatchResult
 from jaxzero.messages import ConfigError
-from jaxzero.runs.checkpoint import check_writable
+from jaxzero.runs.trouble import check_writable
 
 _log = logging.getLogger(__name__)
 

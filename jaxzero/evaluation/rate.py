@@ -29,9 +29,10 @@ from jaxzero.evaluation.sprt import SCORES, pair_counts
 from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import plot
-from jaxzero.runs.checkpoint import Checkpointer, check_writable
+from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.runs.curves import RATED
 from jaxzero.runs.progress import Watch
+from jaxzero.runs.trouble import check_writable
 
 PICTURE, LOCK = "elo.png", ".ratings.lock"
 PAIRS = (int,) * 5  # pairs of games by their points, as `pair_counts` gives them

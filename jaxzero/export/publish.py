@@ -27,8 +27,8 @@ from jaxzero.export.model import ExportError, Model, find_kind, make
 from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import metrics
-from jaxzero.runs.checkpoint import check_writable
 from jaxzero.runs.curves import RATED
+from jaxzero.runs.trouble import check_writable
 
 _log = logging.getLogger(__name__)
 

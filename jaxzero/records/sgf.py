@@ -20,10 +20,8 @@ Latin-1 of FF[4].
 
 import contextlib
 import dataclasses
-import functools
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from encodings.aliases import aliases
 from itertools import pairwise
 from typing import Any
 
@@ -34,6 +32,7 @@ from envs.go import Go
 from envs.go_text import PLAYERS, vertex
 from jaxzero.messages import shortened
 from jaxzero.records import game as game_lib
+from jaxzero.records.charsets import charset, decoded
 from jaxzero.records.game import (
     Entry,
     Game,
@@ -44,6 +43,7 @@ from jaxzero.records.game import (
     first_state,
     judge,
 )  # fmt: skip
+from jaxzero.records.sgf_points import LETTERS, action, letters, region
 
 # Possessive quantifiers (`*+`) keep all this linear. A value that the text ends in lacks its bracket.
 VALUE = re.compile(r"\[((?:[^]\\]++|\\.)*+)(?:]|\\?\Z)", re.DOTALL)
@@ -72,15 +72,11 @@ HANDICAP = re.compile(r"[2-9]|[1-9][0-9]")
 POSITIONAL = re.compile(r"tromp.?taylor|ko:?positional", re.IGNORECASE)
 ESCAPE, ESCAPED, PREFIX = re.compile(r"\\(?:\n|(.))"), re.compile(r"([]\\])"), r"\\\1"
 SPACE = re.compile(r"[\t-\r]")  # in a line of text, each is a space
-LETTERS = "abcdefghijklmnopqrs"
 HEADERS = ("PB", "PW", "BR", "WR", "DT", "EV", "RO", "RU", "PC", "HA", "RE")
 COLORS = "BW"
 SETUP = {"AB": "X", "AW": "O", "AE": "."}
 STEPS = (*COLORS, *SETUP, "PL")
-LIKE_ASCII = re.compile(r"utf_8|ascii|latin|iso8859|iso2022|cp125|cp9|euc|gb|big5|shift_jis|koi8|johab")
-CODECS = frozenset(filter(LIKE_ASCII.match, aliases.values()))
 DECLARED = re.compile(r"CA\s*+\[([^]]{,40})")
-WIDER = {"gb2312": "gb18030", "gbk": "gb18030", "big5": "big5hkscs", "shift_jis": "cp932", "euc_kr": "cp949"}
 
 
 def decode(data: bytes) -> str:
@@ -93,22 +89,6 @@ def decode(data: bytes) -> str:
     begins = [0, *(tree.start for tree in found[1:]), len(data)]
     sets = [charset(tree.root.get("CA", "")) for tree in found] or [""]
     return "".join(decoded(data[a:b], name) for (a, b), name in zip(pairwise(begins), sets, strict=True))
-
-
-def charset(name: str) -> str:
-    """The codec of a `CA`, "" for an unknown one."""
-    codec = name.strip().lower().removeprefix("x-").replace("-", "_").replace(" ", "_")
-    codec = aliases.get(codec, codec)
-    return WIDER.get(codec, codec) if codec in CODECS else ""
-
-
-def decoded(data: bytes, codec: str) -> str:
-    for name in filter(None, (codec, "utf-8")):
-        try:
-            return data.decode(name)
-        except UnicodeError:
-            continue
-    return data.decode(codec or "latin-1", "replace")
 
 
 @dataclasses.dataclass
@@ -344,28 +324,6 @@ def unknown_past(start: str, options: dict[str, Any]) -> str:
     return "\nhashes " + " ".join(["0" * 16] * ply) if options.get("ko") == "positional" else ""
 
 
-def region(line: int, value: str, size: int) -> list[slice]:
-    """The rows of points of `aa`, or of the rectangle `aa:cc`."""
-    corners = [action(line, 0, corner, size) for corner in value.split(":")] if value.count(":") < 2 else []
-    if not corners or size**2 in corners:
-        raise RecordError(line, 0, f"[{value}] is no point of a board of size {size}")
-    (top, left), (bottom, right) = divmod(corners[0], size), divmod(corners[-1], size)
-    return [slice(row * size + left, row * size + right + 1) for row in range(top, bottom + 1)]
-
-
-def action(line: int, number: int, point: str, size: int) -> int:
-    """`aa` is the top left point, `` (and `tt` up to 19×19) a pass."""
-    found = named_points(size).get(point)
-    if found is None:
-        raise RecordError(line, number, f"[{point}] is no point of a board of size {size}")
-    return found
-
-
-@functools.cache
-def named_points(size: int) -> dict[str, int]:
-    return {letters(point, size): point for point in range(size**2)} | {"": size**2, "tt": size**2}
-
-
 def dump(games: Iterable[Game]) -> str:
     """The games as text of a file. Of a first position the stones and the mover are written.
 
@@ -428,7 +386,3 @@ def dump_start(start: str | None, size: int) -> tuple[int, str]:
         points = [f"[{letters(point, size)}]" for point, other in enumerate(board) if mark == other != "."]
         setup += name + "".join(points) if points else ""
     return mover, f"{setup}PL[{COLORS[mover]}]"
-
-
-def letters(point: int, size: int) -> str:
-    return LETTERS[point % size] + LETTERS[point // size]

@@ -20,7 +20,6 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ from jaxzero import files, messages
 from jaxzero.messages import ConfigError
 from jaxzero.runs import orbax
 from jaxzero.runs.arrays import any_elements, describe, digest_json, host_copies, mismatch, named, place
+from jaxzero.runs.trouble import CheckpointError, reported, root_cause
 
 LAYOUT = 2  # of the arrays' names; raise it when they change, so that older runs are refused in one line
 _log = logging.getLogger(__name__)
@@ -41,10 +41,6 @@ _READ_BACK = 64 << 20  # bytes of a part up to which a save is verified by readi
 _NO_DAMAGE = [os.strerror(code) for code in (errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM)]
 _DESCRIPTORS = 24  # free ones below which event loops of Orbax abort the process
 _PLAIN = re.compile(r"(?!/(gs|s3|az|hf)(/|$))(?!.*/\.\.(/|$))[\w ./,+=@~-]*")
-
-
-class CheckpointError(ConfigError):
-    """A checkpoint that cannot be written, read or used; one line that names it and says what to do."""
 
 
 class _DamagedError(CheckpointError):
@@ -60,14 +56,6 @@ class Restored:
     data: Any  # None: not asked for, or dropped from this commit
     info: dict[str, Any]
     score: float | None
-
-
-def check_writable(folder: Path) -> None:
-    """Creates the folder and writes a temporary file there; CheckpointError if that fails."""
-    with reported(folder, "cannot write there"):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(1 << 16))
 
 
 class Checkpointer:
@@ -299,7 +287,7 @@ class Checkpointer:
             cause, advice = messages.trouble(error) or ("", "")
             if cause in _NO_DAMAGE:
                 raise CheckpointError(f"{self._path(step)}: cannot read {part} ({cause}); {advice}") from error
-            raise _DamagedError(f"{self._path(step)}: cannot read {part}: {_one_line(error)}") from error
+            raise _DamagedError(f"{self._path(step)}: cannot read {part}: {root_cause(error)}") from error
 
     # Writing, in the background thread
 
@@ -386,24 +374,3 @@ def _check_files(commit: Path, part: str) -> None:
             files.check_regular(path)
             if path.parent.name != "d" and path.exists() and path.stat().st_size > files.MOST_BYTES:
                 raise ConfigError(f"{path.name} is larger than {files.MOST_BYTES >> 20} MiB")
-
-
-@contextlib.contextmanager
-def reported(folder: Path, what: str) -> Iterator[None]:
-    """Turns whatever is raised into a CheckpointError: the folder, what failed, the cause and what to do."""
-    try:
-        yield
-    except Exception as error:  # TensorStore reports a full disk as ValueError
-        cause, advice = messages.trouble(error) or (
-            _one_line(error),
-            "see that the folder is still there and its disk sound",
-        )
-        raise CheckpointError(f"{folder}: {what} ({cause}); {advice}") from error
-
-
-def _one_line(error: BaseException) -> str:
-    """The root cause; of a long text the two ends, which name the file and the reason."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    text = " ".join(str(error).split()).partition(" [tensorstore_spec=")[0] or type(error).__name__
-    return text if len(text) <= 240 else f"{text[:100]} … {text[-140:]}"

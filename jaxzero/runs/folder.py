@@ -24,7 +24,8 @@ from jaxzero.config.resume import check_resume
 from jaxzero.config.schema import Config
 from jaxzero.config.values import TEXT
 from jaxzero.messages import ConfigError, shortened
-from jaxzero.runs.checkpoint import Checkpointer, check_writable, reported
+from jaxzero.runs.checkpoint import Checkpointer
+from jaxzero.runs.trouble import check_writable, reported
 
 CONFIG, RATINGS, VERSIONS, CHANGES = "config.toml", "ratings.json", "versions.json", "changes.jsonl"
 DELETING = CONFIG + ".deleting"  # the configuration of a run that is being deleted

@@ -1,6 +1,7 @@
-"""`jaxzero runs` and `jaxzero resume`, and what a resume by preset takes from the run; on folders written by hand."""
+"""`jaxzero runs`, `resume` and `compare`, on folders written by hand."""
 
 import fcntl
+import json
 from pathlib import Path
 
 import fabricated
@@ -87,3 +88,27 @@ def test_a_run_that_trains_is_marked(tmp_path: Path):
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert listing.line(folder).iterations == "40/50 training"
     assert listing.line(folder).iterations == "40/50"
+
+
+def test_compare(run: Run, tmp_path: Path):
+    for number, name in enumerate(("first", "second")):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "config.toml").write_text("")
+        rows = [{"iteration": i, "seconds": 60.0 * i, "games": 10 * i, "eval/random/score": number / i} for i in (1, 2)]
+        (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert run("compare", "first", "second") == (0, "comparison.png\n", "")
+    before = (tmp_path / "comparison.png").read_bytes()
+    for words, message in (
+        (("first",), "compare: name two runs or more"),
+        (("first", "third"), "third: no run there"),
+        (("first", "runs/first"), "of different names"),
+        (("first", "second", "--key", "gams"), "--key: 'gams' is in none of these runs; did you mean 'games'?"),
+        (("first", "second"), "--file: comparison.png exists; choose another name or give --overwrite"),
+    ):
+        status, out, error = run("compare", *words)
+        assert (status, out, error.count("\n")) == (2, "", 1)
+        assert message in error
+    assert (tmp_path / "comparison.png").read_bytes() == before
+    assert run("compare", "first", "second", "--key", "games", "--overwrite") == (0, "comparison.png\n", "")
+    assert (tmp_path / "comparison.png").read_bytes() != before
