@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, earned, identity_symmetry, parse_action
+from envs.core import Env, Symmetry, earned, identity_symmetry
+from envs.host import parse_action
 from envs.svg import disc, dot, grid_board
 from envs.text import letters, named_board, numbers, read_board, square_name, write_board
 

@@ -23,7 +23,8 @@ from envs import backend
 from envs import chess_moves as rules
 from envs.bits import ALL, joined, packed, split, with_64_bits
 from envs.chess_moves import KINDS, NO_FILE, PLANES
-from envs.core import Env, parse_action, where
+from envs.core import Env, where
+from envs.host import parse_action
 from envs.svg import chess_board
 from envs.text import letters, named_board, numbers
 

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import host
 from envs.core import Env, State, random_action
 
 STARTS = 256  # first positions among which a symmetric copy of a first position is looked for
@@ -342,13 +343,13 @@ def check_text(env: Env, state: State) -> None:
 
 def check_moves(env: Env, state: State, first: State) -> None:
     """action_to_str and action_from_str are inverse on legal actions; other moves are refused."""
-    legal = [int(action) for action in np.flatnonzero(np.asarray(env.legal_actions(state)))]
+    legal = [int(action) for action in np.flatnonzero(np.asarray(host.legal_actions(env, state)))]
     names = {} if state.terminated else {env.action_to_str(state, action): action for action in legal}
     demand(env, state.terminated or len(names) == len(legal), f"two legal actions are written alike: {sorted(names)}")
     for name, action in list(names.items())[:: max(1, len(names) // 8)]:
         got = env.action_from_str(state, name)
         demand(env, got == action, f"action_from_str({name!r}) gives {got}, not {action}")
-    start = {env.action_to_str(first, int(a)) for a in np.flatnonzero(np.asarray(env.legal_actions(first)))}
+    start = {env.action_to_str(first, int(a)) for a in np.flatnonzero(np.asarray(host.legal_actions(env, first)))}
     for move in ["no such move", *sorted(start - set(names))[:2]]:
         must_refuse(env, move, f"action_from_str({move!r})", lambda: env.action_from_str(state, move))  # noqa: B023
 

@@ -190,21 +190,6 @@ def auto_reset(env: Env, state: State, key: jax.Array) -> State:
     return where(state.terminated, env.init(key), state)
 
 
-def parse_action(env: Env, state: State, text: str) -> int:
-    """The legal action that `action_to_str` writes as `text`; case and outer spaces are ignored.
-
-    Raises:
-        ValueError: naming the move and what would be legal.
-    """
-    if bool(state.terminated):
-        raise ValueError(f"{env.name}: move {text!r} after the end of the game")
-    legal = env.legal_actions(jax.tree.map(jnp.asarray, state))  # a state may be numpy's, whose integers are stricter
-    names = {env.action_to_str(state, int(a)): int(a) for a in np.flatnonzero(np.asarray(legal))}
-    if (move := text.strip().lower()) in names:
-        return names[move]
-    raise ValueError(f"{env.name}: {text!r} is not a legal move here; legal: {', '.join(names)}")
-
-
 def advance_and_tell(env: Env, state: State, action: jax.Array, key: jax.Array) -> tuple[State, jax.Array]:
     """`step`, then a sampled outcome where one is due. Returns the state and the outcome i32[], -1 if none was due."""
     state = env.step(state, action)

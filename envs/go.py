@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.backend import materialized
-from envs.core import Env, Symmetry, appended, earned, parse_action, square_symmetries
+from envs.core import Env, Symmetry, appended, earned, square_symmetries
 from envs.go_board import area, label_type, legal_points, packed, place, points, rows, stones_of, wall
 from envs.go_superko import board_hash, repeating
 from envs.go_text import (
@@ -36,6 +36,7 @@ from envs.go_text import (
     star_points,
     vertex,
 )
+from envs.host import parse_action
 from envs.svg import cross, disc, line_board, ring
 from envs.text import named_board, numbers
 

@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, earned, parse_action, square_symmetries
+from envs.core import Env, Symmetry, earned, square_symmetries
+from envs.host import parse_action
 from envs.svg import disc, dot, grid_board
 from envs.text import letters, named_board, numbers, read_board, square_name, write_board
 

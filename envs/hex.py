@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from envs.backend import materialized
-from envs.core import Env, Symmetry, appended, earned, identity_symmetry, parse_action
+from envs.core import Env, Symmetry, appended, earned, identity_symmetry
+from envs.host import parse_action
 from envs.text import letters, named_board, numbers
 
 FIRST, SECOND, PAIRS = 1, 2, 3  # labels of the two edges, and of the first pair of cells

@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 import jax
+import numpy as np
 
-from envs.core import Env, advance_and_tell
+from envs.core import Env, State, advance_and_tell
 
 
 @partial(jax.jit, static_argnums=0)
@@ -39,3 +40,18 @@ def legal_actions_of_all(env: Env, states: Any) -> jax.Array:
 def step_all(env: Env, states: Any, actions: Any) -> Any:
     """`env.step` in N positions with actions i32[N]."""
     return jax.vmap(env.step)(states, actions)
+
+
+def parse_action(env: Env, state: State, text: str) -> int:
+    """The legal action that `action_to_str` writes as `text`; case and outer spaces are ignored.
+
+    Raises:
+        ValueError: naming the move and what would be legal.
+    """
+    if bool(state.terminated):
+        raise ValueError(f"{env.name}: move {text!r} after the end of the game")
+    legal = np.flatnonzero(np.asarray(legal_actions(env, state)))
+    names = {env.action_to_str(state, int(a)): int(a) for a in legal}
+    if (move := text.strip().lower()) in names:
+        return names[move]
+    raise ValueError(f"{env.name}: {text!r} is not a legal move here; legal: {', '.join(names)}")

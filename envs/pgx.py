@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, parse_action
+from envs.core import Env
+from envs.host import parse_action
 
 # Games by name: no game is longer, no position has more legal actions.
 LIMITS = {

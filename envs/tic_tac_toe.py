@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, earned, parse_action, square_symmetries
+from envs.core import Env, Symmetry, earned, square_symmetries
+from envs.host import parse_action
 from envs.svg import cross, grid_board, ring, shade
 from envs.text import changed, named_board
 

@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, Symmetry, direction_symmetries, parse_action, where
+from envs.core import Env, Symmetry, direction_symmetries, where
+from envs.host import parse_action
 from envs.svg import cell_center, disc, dot, grid_board
 
 ACTIONS = ("left", "up", "right", "down")

@@ -20,7 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from envs.core import Env, earned, parse_action, where
+from envs.core import Env, earned, where
+from envs.host import parse_action
 from envs.svg import CELL, cell_center, disc, dot, grid_board
 
 MOST = 7  # pieces a side

@@ -13,7 +13,8 @@ import pytest
 
 import envs
 from envs.contract import check_contract
-from envs.core import Env, identity_symmetry, parse_action, where
+from envs.core import Env, identity_symmetry, where
+from envs.host import parse_action
 
 SQUARES = 4
 

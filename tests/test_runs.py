@@ -244,7 +244,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from envs.core import Env, parse_action
+from envs.core import Env
+from envs.host import parse_action
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
