@@ -272,7 +272,7 @@ def test_help_of_each_command(run: Run, name: str):
     status, text, error = run(name, "--help")
     assert (status, error) == (0, "")
     assert text.startswith(f"Usage: jaxzero {name}")
-    assert ("--no-compile-cache" in text) == (name not in ("presets", "compare", "data"))
+    assert ("--no-compile-cache" in text) == (name not in ("presets", "runs", "compare", "data"))
 
 
 def test_compile_cache(run: Run, monkeypatch: pytest.MonkeyPatch):
