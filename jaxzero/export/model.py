@@ -21,8 +21,6 @@ from jaxzero import networks
 from jaxzero.config.schema import NetworkConfig
 from jaxzero.messages import ConfigError
 from jaxzero.networks import Network
-from jaxzero.networks.latent import ACTION_PLANES
-from jaxzero.networks.resnet import HEAD_CHANNELS, VALUE_HIDDEN
 
 FORMAT, VERSION = "jaxzero network", 1  # as in torch_module.py, which stands alone
 Weights = dict[str, np.ndarray]
@@ -39,14 +37,6 @@ class Function(NamedTuple):
     outputs: tuple[str, ...]
     example: Callable[[Any, Any], tuple[Any, ...]]  # (params, observations [N, …]) -> real inputs
     call: Callable[..., tuple[jax.Array, ...]]  # (params, *inputs) -> outputs
-
-
-class ExportKind(NamedTuple):
-    """A network that can leave: what rebuilds it in `torch_module.KINDS`, and its functions by name, which are methods
-    of the PyTorch network."""
-
-    describe: Callable[[Any], dict[str, Any]]
-    functions: Callable[[Network], dict[str, Function]]
 
 
 def predict_only(network: Network) -> dict[str, Function]:
@@ -100,34 +90,6 @@ def of_model(network: Network) -> dict[str, Function]:
     return functions
 
 
-KINDS: dict[str, ExportKind] = {
-    "resnet": ExportKind(
-        lambda config: {
-            "channels": config.channels, "blocks": config.blocks, "pooling": config.pooling,
-            "head_channels": HEAD_CHANNELS, "value_hidden": VALUE_HIDDEN,
-        },
-        predict_only,
-    ),
-    "mlp": ExportKind(lambda config: {"sizes": config.sizes, "shared": config.shared}, predict_only),
-    "muzero_mlp": ExportKind(
-        lambda config: {
-            "hidden_dim": config.hidden_dim, "latent_dim": config.latent_dim, "codes": config.codes,
-            "projection": config.projection,
-        },
-        of_model,
-    ),
-    "muzero_conv": ExportKind(
-        lambda config: {
-            "channels": config.channels, "blocks": config.blocks, "dynamics_blocks": config.dynamics_blocks,
-            "pooling": config.pooling, "action_planes": ACTION_PLANES, "head_channels": HEAD_CHANNELS,
-            "value_hidden": VALUE_HIDDEN, "hidden_dim": config.hidden_dim, "codes": config.codes,
-            "projection": config.projection,
-        },
-        of_model,
-    ),
-}  # fmt: skip
-
-
 @dataclasses.dataclass(frozen=True)
 class Model:
     """Everything that a format writes."""
@@ -146,7 +108,7 @@ def make(env: Env, config: NetworkConfig, params: Any, training: dict[str, Any],
     Raises:
         ExportError: no such kind of network, or parameters that are not finite in the precision asked for.
     """
-    kind = find_kind(config)
+    description(config)
     network = networks.make(dataclasses.replace(config, dtype="float32"), env)
     weights = to_torch(params, np.float16 if half else np.float32)
     for name, array in weights.items():
@@ -158,7 +120,7 @@ def make(env: Env, config: NetworkConfig, params: Any, training: dict[str, Any],
         "dtype": "float16" if half else "float32",
         "weights_sha256": digest(weights),
     }
-    functions = kind.functions(network)
+    functions = of_model(network) if network.latent else predict_only(network)
     metadata = describe(env, architecture(config), training) | {"functions": signatures(env, functions, params)} | facts
     return Model(env, network, params, functions, weights, metadata)
 
@@ -183,13 +145,21 @@ def signatures(env: Env, functions: dict[str, Function], params: Any) -> dict[st
 def architecture(config: NetworkConfig) -> dict[str, Any]:
     """What `torch_module` rebuilds the network from."""
     value = {"value": config.value} | ({"support": config.support} if config.value == "categorical" else {})
-    return {"kind": config.kind, **value, **find_kind(config).describe(config)}
+    return {"kind": config.kind, **value, **description(config)}
 
 
-def find_kind(config: NetworkConfig) -> ExportKind:
-    if config.kind not in KINDS:
-        raise ExportError(f"network.kind {config.kind!r} cannot be exported; known are {', '.join(KINDS)}")
-    return KINDS[config.kind]
+def description(config: NetworkConfig) -> dict[str, Any]:
+    """`config.exported()`.
+
+    Raises:
+        ExportError: such networks cannot be exported.
+    """
+    if (found := config.exported()) is None:
+        raise ExportError(
+            f"network.kind {config.kind!r} cannot be exported: {type(config).__name__} has no `exported` of its own; "
+            "train with export.final = false"
+        )
+    return found
 
 
 def names(params: Any, prefix: str = "") -> Any:

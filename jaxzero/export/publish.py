@@ -23,7 +23,7 @@ from jaxzero.config import catalog, settings
 from jaxzero.config.schema import Config, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity
 from jaxzero.export.formats import Format
-from jaxzero.export.model import ExportError, Model, find_kind, make
+from jaxzero.export.model import ExportError, Model, description, make
 from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import metrics
@@ -50,7 +50,7 @@ class Job(NamedTuple):
 
 def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8: bool = False) -> list[Format]:
     """The modules of formats. ExportError if this network cannot leave so, here: worth asking before a long run."""
-    find_kind(config)
+    description(config)
     if not names:
         raise ExportError(f"--format: give one or more of {', '.join(FORMATS)}")
     if half and int8:
@@ -63,7 +63,7 @@ def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8:
 
 def check_final(config: NetworkConfig) -> None:
     """`check(["pt"], config)` without importing PyTorch, which takes seconds. ExportError."""
-    find_kind(config)
+    description(config)
     if importlib.util.find_spec("torch") is None:
         raise ExportError(".pt files need torch: pip install 'jaxzero[export]'")
 

@@ -39,6 +39,11 @@ class NetworkConfig:
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Precision of the arithmetic. auto is bfloat16 on accelerators and float32 on CPUs. Parameters stay float32."""
 
+    def exported(self) -> dict[str, Any] | None:
+        """What `export.standalone.torch_module` builds the same network from, with `kind` and `value`; None: there it
+        is not known, so that it cannot be exported."""
+        return None
+
     def check(self, env: Env) -> None:
         """ConfigError: the network cannot be built for this game."""
         if self.dense and len(env.observation_shape) != 3:

@@ -18,7 +18,7 @@ from envs import Env
 from jaxzero.config.fields import COMMON, Range, Width
 from jaxzero.networks.base import DynamicsOutput, Latent, Network, NetworkConfig, Prediction, read
 from jaxzero.networks.mlp import Trunk, near_zero
-from jaxzero.networks.resnet import VALUE_HIDDEN, Head, Tower
+from jaxzero.networks.resnet import HEAD_CHANNELS, VALUE_HIDDEN, Head, Tower
 
 TO_PLAY = 3  # outputs: the same player moves next, the other does, the game has ended
 ACTION_PLANES = 4
@@ -52,6 +52,12 @@ class MuZeroMlpConfig(MuZeroConfig):
     latent_dim: Annotated[Width, COMMON] = 64
     """Width of the latent state."""
 
+    def exported(self) -> dict[str, Any]:
+        return {
+            "hidden_dim": self.hidden_dim, "latent_dim": self.latent_dim, "codes": self.codes,
+            "projection": self.projection,
+        }  # fmt: skip
+
 
 @dataclasses.dataclass(frozen=True)
 class MuZeroConvConfig(MuZeroConfig):
@@ -70,6 +76,14 @@ class MuZeroConvConfig(MuZeroConfig):
     """Each block adds a bias computed from the mean and the maximum over the whole board."""
     hidden_dim: Width = 128
     """With codes: width of the two hidden layers in the encoder of chance outcomes."""
+
+    def exported(self) -> dict[str, Any]:
+        return {
+            "channels": self.channels, "blocks": self.blocks, "dynamics_blocks": self.dynamics_blocks,
+            "pooling": self.pooling, "action_planes": ACTION_PLANES, "head_channels": HEAD_CHANNELS,
+            "value_hidden": VALUE_HIDDEN, "hidden_dim": self.hidden_dim, "codes": self.codes,
+            "projection": self.projection,
+        }  # fmt: skip
 
 
 class Dense(nnx.Module):

@@ -31,6 +31,9 @@ class MlpConfig(NetworkConfig):
     shared: bool = True
     """Policy and value share one trunk; false gives each a network of its own."""
 
+    def exported(self) -> dict[str, Any]:
+        return {"sizes": self.sizes, "shared": self.shared}
+
     def check(self, env: Env) -> None:
         super().check(env)
         if not self.sizes:

@@ -39,6 +39,12 @@ class ResNetConfig(NetworkConfig):
     pooling: bool = True
     """Each block adds a bias computed from the mean and the maximum over the whole board."""
 
+    def exported(self) -> dict[str, Any]:
+        return {
+            "channels": self.channels, "blocks": self.blocks, "pooling": self.pooling,
+            "head_channels": HEAD_CHANNELS, "value_hidden": VALUE_HIDDEN,
+        }  # fmt: skip
+
 
 class ConvNorm(nnx.Module):
     """A convolution, and batch normalisation or a bias."""
