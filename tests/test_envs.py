@@ -7,6 +7,7 @@ import pgx
 import pytest
 
 import envs
+from envs import host
 from envs.svg import dot, shade
 
 TIC_TAC_TOE_GAMES = {"X": 131_184, "O": 77_904, "draw": 46_080}
@@ -229,3 +230,20 @@ def test_drawings_mark_what_the_last_move_changed(game):
     marked = env.to_svg(new, old)
     assert marked.count(mark) == 1
     assert marked.replace(mark, "") == env.to_svg(new) == env.to_svg(new, new)
+
+
+@pytest.mark.parametrize("name", ["tic_tac_toe", "connect_four", "othello", "gomoku", "hex", "go"])
+def test_the_mover_sees_its_own_stones_first(name):
+    """Against the drawn board."""
+    env = envs.make(name)
+    rows, columns, _ = env.observation_shape
+    state = host.init(env, jax.random.key(0))
+    for ply in range(5):
+        board = np.array([list(line) for line in env.to_text(state).split("\n")[:rows]])[:, :columns]
+        own, other = "XO" if state.player == 0 else "OX"
+        seen = np.asarray(env.observe(state))
+        np.testing.assert_array_equal(seen[..., 0] == 1, board == own)
+        np.testing.assert_array_equal(seen[..., 1] == 1, board == other)
+        legal = np.flatnonzero(host.legal_actions(env, state))
+        state, _ = host.advance(env, state, jnp.int32(legal[(7 * ply + 3) % len(legal)]), jax.random.key(0))
+    assert (board != ".").sum() >= 4

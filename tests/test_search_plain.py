@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import math
 
 import jax
@@ -295,6 +296,13 @@ def test_dirichlet_noise():
 # Subtree reuse.
 
 
+def evaluate_again(root: Node, params, board: str) -> None:
+    fresh = Node(0.0, 1.0)
+    root.raw = expand(fresh, params, board)
+    for move, child in root.children.items():
+        child.logit, child.prior = fresh.children[move].logit, fresh.children[move].prior
+
+
 def in_rounds(params, board, *root):
     return plain_gumbel(params, board, [9, 4, 2, 2, 2, 2, 2, 1], *root)
 
@@ -313,23 +321,27 @@ def in_rounds(params, board, *root):
     ids=["puct", "gumbel", "gumbel at once"],
 )
 def test_reuse(monkeypatch, settings, lanes_of, plain):
-    """Games of tic-tac-toe to their end: each search goes on from the last one's subtree, as in plain Python."""
+    """Games of tic-tac-toe to their end: each search goes on from the last one's subtree, as in plain Python. The
+    network changes between moves, as by learning; the root is evaluated anew."""
     monkeypatch.setattr(gumbel, "lanes_per_round", lanes_of)
     env, count = envs.make("tic_tac_toe"), 12
     model = simulator.make(env, look_up)
     made = search.make(search_config(simulations=24, reuse_tree=True, **settings), env, model)
-    params = table(env)
-    host = jax.tree.map(np.asarray, params)
-    run = jax.jit(lambda states, carry: made.run(params, keys(count), states, carry, jnp.zeros(count), False))
+    networks = itertools.cycle([table(env), table(env, 1)])
+    run = jax.jit(lambda params, states, carry: made.run(params, keys(count), states, carry, jnp.zeros(count), False))
     states = jax.vmap(env.init)(keys(count))
     states = jax.vmap(env.step)(states, jnp.arange(count, dtype=jnp.int32) % 9)
     carry = made.init(states)
     roots: list[Node | None] = [None] * count
     while not states.terminated.all():
-        result, carry = run(states, carry)
+        params = next(networks)
+        host = jax.tree.map(np.asarray, params)
+        result, carry = run(params, states, carry)
         for i, board in enumerate(boards(env, states)):
             if not states.terminated[i]:
-                root = plain(host, board, roots[i])
+                if kept := roots[i]:
+                    evaluate_again(kept, host, board)
+                root = plain(host, board, kept)
                 expected = [root.children[a].visits if a in root.children else 0 for a in range(9)]
                 assert result.visits[i].tolist() == expected, board
                 child = root.children[int(result.action[i])]
