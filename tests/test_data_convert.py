@@ -228,6 +228,24 @@ def test_no_outcome_is_invented(tmp_path):
     np.testing.assert_allclose(read(tmp_path / "lambda")["target"], by_lambda[::-1], rtol=1e-5)
 
 
+def test_a_game_of_points_that_was_given_up(tmp_path):
+    """Its result counts what was earned by its moves; what is missing of it is earned with the last one."""
+    env = envs.make("treasure")
+    step = jax.jit(env.step)
+    game = next(game for game in random_games(env, 20) if len(game["actions"]) >= 6)
+    state, earned = env.init(jax.random.key(0)) if game["start"] is None else env.from_text(game["start"]), []
+    for action in game["actions"][:6]:
+        state = step(state, action)
+        earned.append(float(state.rewards[0]))
+    assert sum(earned) != 0
+    assert not state.terminated
+    cut: dict[str, Any] = {"actions": game["actions"][:6], "values": game["values"][:6], "start": game["start"]}
+    source = folder_of(tmp_path / "games", env, [cut | {"result": [sum(earned) + 5.0]}], parts=1)
+    convert.run([source], tmp_path / "out", Conversion())
+    earned[-1] += 5
+    np.testing.assert_allclose(read(tmp_path / "out")["target"], np.cumsum(earned[::-1])[::-1], rtol=1e-5)
+
+
 def test_without_root_values_only_the_outcome_is_learned(tmp_path):
     env = envs.make("tic_tac_toe")
     games = [game | {"values": None, "opening": 0} for game in random_games(env, 6)]

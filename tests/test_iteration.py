@@ -122,6 +122,22 @@ def test_any_number_of_devices_makes_the_same_update(network):
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5, rtol=1e-5), result, results[0])
 
 
+def test_the_ema_parameters_play():
+    """Games are those of the EMA, whatever the parameters are that are trained."""
+    steps = iteration.make(CONFIG, ENV, networks.make(CONFIG.network, ENV))
+
+    def games(change):
+        state = steps.init(np.int32(0))
+        state = dataclasses.replace(state, train_state=change(state.train_state))
+        return host(steps.self_play(state)[0].games)
+
+    doubled = lambda tree: jax.tree.map(lambda x: 2 * x + 1, tree)  # noqa: E731
+    plain = games(lambda trained: trained)
+    assert_identical(games(lambda trained: trained._replace(variables=doubled(trained.variables))), plain)
+    with pytest.raises(AssertionError):
+        assert_identical(games(lambda trained: trained._replace(ema=doubled(trained.ema))), plain)
+
+
 def test_runs_repeat_resume_compile_once_and_donate():
     traced = []
     network = networks.make(CONFIG.network, ENV)

@@ -26,6 +26,9 @@ def test_an_epoch_has_every_position_once_and_the_next_another_order(tmp_path):
     for epoch in epochs:
         assert sorted(epoch) == list(range(1000))
     assert len({epoch.tobytes() for epoch in epochs}) == 3
+    again, other = (Reader(ENV, [Folder(source)], batch=25, seed=seed) for seed in (3, 4))
+    assert number(again.records(0, 40)).reshape(-1).tolist() == epochs[0].tolist()
+    assert number(other.records(0, 40)).reshape(-1).tolist() != epochs[0].tolist()
     plain = Reader(ENV, [Folder(source)], batch=25, shuffle=False)
     assert number(plain.records(0, 41)).reshape(-1).tolist() == [*range(1000), *range(25)]
     assert Reader(ENV, [Folder(source)], batch=16, seed=3).positions == 1000

@@ -54,6 +54,8 @@ def test_every_position_is_there_once_in_a_new_order(tmp_path, small):
     shuffle.run([one, other], tmp_path / "again", seed=5)
     shuffle.run([one, other], tmp_path / "else", seed=6)
     assert read(tmp_path / "again").tobytes() == after.tobytes() != read(tmp_path / "else").tobytes()
+    chunks = [set(key(next(iter(positions.open_folder(tmp_path / name).chunks())))) for name in ("again", "else")]
+    assert chunks[0] != chunks[1]  # both passes depend on the seed
 
 
 def test_positions_of_one_game_come_anywhere(tmp_path, small):
