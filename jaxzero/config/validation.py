@@ -4,15 +4,14 @@ import math
 from pathlib import Path
 
 from envs import Env, suggest
-from jaxzero.config import catalog
+from jaxzero.config.buildable import validate_network
 from jaxzero.config.games import own_function
 from jaxzero.config.schema import Config, PromotionConfig
-from jaxzero.config.values import coerce, quoted
+from jaxzero.config.values import quoted
 from jaxzero.evaluation import oracles
 from jaxzero.evaluation.players import check_device_player
 from jaxzero.messages import ConfigError
 from jaxzero.runs.sinks import SINKS
-from jaxzero.search import TreeConfig
 from jaxzero.training import footprint
 from jaxzero.training.replay import rows
 
@@ -37,29 +36,9 @@ def validate(config: Config, env: Env, num_devices: int) -> None:
     footprint.check(config, env)
 
 
-def validate_network(config: Config, env: Env) -> None:
-    """The part that whoever loads a trained run relies on: whether its network and search can be built.
-
-    Raises:
-        ConfigError: for the first setting that cannot work with this game.
-    """
-    validate_fields(config)
-    validate_game(env)
-    config.network.check(env)
-    validate_value(config, env)
-    config.search.check(env, config.network)
-    validate_nodes(config, env)
-
-
 LIMIT = 2**31 - 1  # what is counted on the device
 LONGEST = 200, 2000  # bytes of a run's name, which begins names of files, and of its root
 LINES = 10_000_000  # of play, which evaluation.exhaustive goes through
-
-
-def validate_fields(config: Config) -> None:
-    """Types, ranges and texts of all settings."""
-    for name, field in catalog.fields(config).items():
-        coerce(field, catalog.value_at(config, field.path), name)
 
 
 def validate_folder(config: Config) -> None:
@@ -87,56 +66,10 @@ def validate_counters(config: Config) -> None:
             )
 
 
-def validate_game(env: Env) -> None:
-    if env.num_players not in (1, 2):
-        raise ConfigError(f"game: {env.name} has {env.num_players} players; games of 1 or 2 players can be trained")
-
-
 def validate_sinks(config: Config) -> None:
     for name in config.log.sinks:
         if name not in SINKS:
             raise ConfigError(f"log.sinks: unknown sink {quoted(name)}; {suggest(name, list(SINKS))}")
-
-
-def validate_value(config: Config, env: Env) -> None:
-    """Value head, loss and targets."""
-    network, learner = config.network, config.learner
-    if env.num_players == 1 and network.value in ("scalar", "wdl"):
-        raise ConfigError(
-            f"network.value: {network.value!r} lies in [-1, 1], but the rewards of {env.name}, which has one "
-            'player, add up without a bound; set network.value and learner.value_loss to "categorical"'
-        )
-    cross_entropy = [kind for kind in (learner.value_loss, network.value) if kind in ("wdl", "categorical")]
-    if cross_entropy and learner.value_loss != network.value:
-        raise ConfigError(
-            f"learner.value_loss: {learner.value_loss!r} does not fit network.value = {network.value!r}; "
-            f'set both to "{cross_entropy[0]}", or neither'
-        )
-    if network.learned_model and learner.consistency_weight and not getattr(network, "projection", 0):
-        raise ConfigError(
-            "learner.consistency_weight: latent states are compared in a projection; set network.projection too, such "
-            "as 128, or leave it out"
-        )
-    if learner.reanalyse and learner.td_steps:
-        raise ConfigError("learner.reanalyse: renews λ-returns only; set learner.td_steps = 0, or leave it out")
-
-
-def validate_nodes(config: Config, env: Env) -> None:
-    """A tree numbers its nodes in 16 bits; a kept one holds up to two thirds more from before."""
-    search = config.search
-    if not isinstance(search, TreeConfig) or search.engine != "tree":
-        return
-    chance = config.network.outcomes(env)
-    for field, most, kept in (
-        ("search.simulations", max(search.simulations, *search.schedule, 0), search.reuse_tree),
-        ("evaluation.simulations", config.evaluation.simulations, False),
-        ("promotion.simulations", config.promotion.simulations, False),
-    ):
-        nodes = (2 * most if kept else 1) + most * (2 if chance else 1)
-        if nodes >= 1 << 15:
-            raise ConfigError(
-                f"{field}: {most} need {nodes} nodes a game, and a tree numbers no more than {(1 << 15) - 1}; use fewer"
-            )
 
 
 def validate_sharding(config: Config, num_devices: int) -> None:

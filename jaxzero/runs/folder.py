@@ -19,6 +19,7 @@ import jax
 from envs import Env, suggest
 from jaxzero import files, networks
 from jaxzero.config import settings
+from jaxzero.config.buildable import validate_network
 from jaxzero.config.games import make_env
 from jaxzero.config.resume import check_resume
 from jaxzero.config.schema import Config
@@ -182,16 +183,14 @@ def load(folder: str | Path, step: int | None = None, env: Env | None = None, pr
     Raises:
         ConfigError: no run, no such checkpoint, or a damaged one.
     """
-    # Late: they import this module.
-    from jaxzero.config import validation
-    from jaxzero.training import iteration
+    from jaxzero.training import iteration  # late: a slow import
 
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise ConfigError(f"{folder}: no run here (no {CONFIG}); give a run's folder")
     config = dataclasses.replace(settings.load(folder / CONFIG), devices=1)
     env = env or make_env(config.game)
-    validation.validate_network(config, env)
+    validate_network(config, env)
     network = networks.make(config.network, env)
     template = jax.eval_shape(partial(iteration.begin, config, network))
     with Checkpointer(folder / "checkpoints", config.checkpoint.keep) as checkpoints:
