@@ -27,7 +27,7 @@ from jaxzero.config.games import make_env
 from jaxzero.config.schema import Config
 from jaxzero.evaluation import matches
 from jaxzero.export import FORMATS, convert, formats, parity, publish
-from jaxzero.export.model import ExportError, Model, make
+from jaxzero.export.model import ExportedModel, ExportError, make
 from jaxzero.networks import Network, Prediction
 from jaxzero.search import GumbelConfig
 
@@ -58,7 +58,7 @@ def scaled(network: Network, params: Any, env: Env) -> Any:
     return params | {name: last(params[name]) for name in HEADS & params.keys()}
 
 
-def models(names: list[str]) -> Iterator[tuple[str, Model]]:
+def models(names: list[str]) -> Iterator[tuple[str, ExportedModel]]:
     """A network of each distinct game and architecture, under the name of its first preset."""
     seen = set()
     for name, path in presets_lib.files().items():
@@ -87,7 +87,7 @@ def presets(names: list[str], kinds: list[str]) -> None:
                 cost(job, model, reference)
 
 
-def cost(job: publish.Job, model: Model, reference: parity.Reference) -> None:
+def cost(job: publish.Job, model: ExportedModel, reference: parity.Reference) -> None:
     start = time.process_time()
     publish.write(job, job.path, model)
     written = time.process_time()

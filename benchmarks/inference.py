@@ -23,14 +23,14 @@ import torch
 from benchmarks.timing import interleave, row
 from jaxzero.export import formats, parity
 from jaxzero.export.convert import rebuild
-from jaxzero.export.model import Model
+from jaxzero.export.model import ExportedModel
 from jaxzero.export.standalone import torch_module
 
 MODEL = Path(__file__).parent / "results" / "connect_four_fast_step000960.pt"
 Forward = Callable[[np.ndarray], list[np.ndarray]]
 
 
-def forwards(model: Model, network: torch_module.Network, folder: Path, compiled: bool) -> dict[str, Forward]:
+def forwards(model: ExportedModel, network: torch_module.Network, folder: Path, compiled: bool) -> dict[str, Forward]:
     """The sides by name: observations [B, …] -> logits [B, A] and values [B]."""
     infer, params = jax.jit(model.network.infer), jax.device_put(model.params)
     formats.load("onnx").write(folder / "model.onnx", model, "predict")

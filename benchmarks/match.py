@@ -50,7 +50,7 @@ def timed(call: Callable[[], Any]) -> tuple[Any, dict[str, float]]:
     return result, {"s": time.perf_counter() - began[0], "cpu_s": time.process_time() - began[1]}
 
 
-def play_alone(env: envs.Env, player: Player, params: list[Any], dealt: matches.Games, games: range) -> int:
+def play_alone(env: envs.Env, player: Player, params: list[Any], dealt: matches.MatchState, games: range) -> int:
     """Plays some of the games dealt, both sides of a pair in turn, one after another; returns the moves searched."""
     searched = 0
     for game in games:

@@ -14,7 +14,7 @@ import envs
 from jaxzero import records, search
 from jaxzero.config.schema import Config, GameConfig, SelfPlayConfig
 from jaxzero.data import generate, players, shards
-from jaxzero.data.generate import Player, Progress, Work
+from jaxzero.data.generate import Player, Work, WorkProgress
 from jaxzero.messages import ConfigError
 from jaxzero.models import simulator
 from jaxzero.search import GumbelConfig, SearchConfig
@@ -108,7 +108,7 @@ def test_finished_work_is_not_played_again(tmp_path):
     generated(tmp_path, "hex", Work(12, block=8))
     env, who, settings = player("hex")
     [progress] = generate.generate(env, who, Config(search=settings), tmp_path, Work(12, block=8))
-    assert progress == Progress(12, 12, 0)
+    assert progress == WorkProgress(12, 12, 0)
 
 
 @pytest.mark.parametrize("worker", ["", "2", "3/2", "0/2", "1/0", "-1/2", "1/2/3", "x" * 500])

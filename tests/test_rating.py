@@ -112,12 +112,12 @@ def test_rate_plays_only_what_is_new(tiny, run):
 
 
 def test_a_checkpoint_that_was_trained_anew_plays_anew(tmp_path):
-    kept = rate.Kept(tmp_path / "ratings.json", rate.RateOptions())
+    kept = rate.PlayedGames(tmp_path / "ratings.json", rate.RateOptions())
     a, b = (rate.Entrant(name, "run", 1, "old", lambda *_: jnp.zeros(1), lambda: None) for name in "ab")
     assert not kept.add(a)
     assert not kept.add(b)
     kept.put(a, b, np.array([1, 0, 0, 0, 0]))
-    again = rate.Kept(tmp_path / "ratings.json", rate.RateOptions())
+    again = rate.PlayedGames(tmp_path / "ratings.json", rate.RateOptions())
     assert not again.add(a)
     assert again.pairs(a, b).sum() == 1
     assert again.add(a._replace(digest="new"))
@@ -129,7 +129,7 @@ def entrants(names):
 
 
 def opened(file, players, **options):
-    kept = rate.Kept(file, rate.RateOptions(**options))
+    kept = rate.PlayedGames(file, rate.RateOptions(**options))
     for player in players:
         kept.add(player)
     return kept
@@ -201,11 +201,11 @@ def sound():
 def test_ratings_that_cannot_be_are_one_line(tmp_path, change):
     file = tmp_path / "ratings.json"
     file.write_text(json.dumps(sound()))
-    assert rate.Kept(file, rate.RateOptions()).meetings[("a", "b")].tolist() == [1, 0, 0, 0, 1]
+    assert rate.PlayedGames(file, rate.RateOptions()).meetings[("a", "b")].tolist() == [1, 0, 0, 0, 1]
     file.write_text(json.dumps(change(sound())))
     with pytest.raises(ConfigError, match="--overwrite to rate anew"):
-        rate.Kept(file, rate.RateOptions())
-    assert rate.Kept(file, rate.RateOptions(overwrite=True)).meetings == {}
+        rate.PlayedGames(file, rate.RateOptions())
+    assert rate.PlayedGames(file, rate.RateOptions(overwrite=True)).meetings == {}
 
 
 @pytest.mark.parametrize(

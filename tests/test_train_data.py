@@ -19,7 +19,7 @@ from jaxzero.data.convert import Conversion
 from jaxzero.messages import ConfigError
 from jaxzero.runs.checkpoint import Checkpointer
 from jaxzero.training import disk, transitions
-from jaxzero.training.transitions import Source, Transition
+from jaxzero.training.transitions import BatchSource, Transition
 
 quick, tiny = tiny_runs.quick, tiny_runs.tiny
 ENV = envs.make("tic_tac_toe")
@@ -126,7 +126,7 @@ def test_epochs_in_place_of_iterations(tiny: Changed, source: Path):
 
 
 def test_a_mixed_batch_has_the_share_of_each(tiny: Changed, source: Path):
-    counted = Source(jnp.int32(99), lambda update, key, count, steps: (*of(5, count), jnp.full(count, 0.5)))
+    counted = BatchSource(jnp.int32(99), lambda update, key, count, steps: (*of(5, count), jnp.full(count, 0.5)))
     read = jax.tree.map(lambda x: x[:, :, 0], jax.tree.map(lambda *x: jnp.stack(x), *(of(n, 3) for n in (1, 2))))
     mixed = transitions.mix(transitions.from_batches(*read), counted, 3)
     assert mixed.available == 99

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 Report = Callable[[int, int, int], None]  # (work done, all work, games kept)
 
 
-class Source(NamedTuple):
+class ShardSource(NamedTuple):
     path: Path  # of a shard
     prefix: str  # of the names of its games
     games: int
@@ -98,14 +98,14 @@ def common_game(folders: Sequence[Path], out: Path) -> envs.Env:
     return make_env(games[0])
 
 
-def find(folders: Sequence[Path]) -> list[Source]:
+def find(folders: Sequence[Path]) -> list[ShardSource]:
     """All shards; games of several folders get names that begin with their folder's."""
     names = [folder.resolve().name for folder in folders]
     distinct = len(set(names)) == len(names)
     found = []
     for number, (folder, name) in enumerate(zip(folders, names, strict=True)):
         prefix = "" if len(folders) == 1 else f"{name}/" if distinct else f"{number}/"
-        found += [Source(path, prefix, shards.count(path)) for path in shards.shards(folder)]
+        found += [ShardSource(path, prefix, shards.count(path)) for path in shards.shards(folder)]
     return found
 
 
@@ -124,7 +124,7 @@ def problem_file(work: Path, number: int) -> Path:
     return work / f"{number:06d}.txt"
 
 
-def judge(env: envs.Env, sources: Sequence[Source], work: Path, symmetric: bool, number: int) -> None:
+def judge(env: envs.Env, sources: Sequence[ShardSource], work: Path, symmetric: bool, number: int) -> None:
     """Writes the rows of a shard's sound games, their keys, and what is wrong with the others."""
     source = sources[number]
     at, sound, found, problems = 0, [], [], []
@@ -167,7 +167,7 @@ def told(out: Path, work: Path, count: int) -> int:
 # Last pass: chunks
 
 
-def copied(sources: Sequence[Source], work: Path, first: np.ndarray, out: Path, chunk: int) -> Iterator[int]:
+def copied(sources: Sequence[ShardSource], work: Path, first: np.ndarray, out: Path, chunk: int) -> Iterator[int]:
     """Writes the games that are to be kept; after each source, how many there are so far."""
     chunks, begin = Chunks(out, chunk), 0
     for number, source in enumerate(sources):
@@ -218,7 +218,7 @@ def chunk_file(out: Path, number: int) -> Path:
     return out / f"{number:06d}.parquet"
 
 
-def taken(source: Source, rows: np.ndarray) -> Iterator[pa.Table]:
+def taken(source: ShardSource, rows: np.ndarray) -> Iterator[pa.Table]:
     """The games of those rows."""
     at = 0
     for games in shards.read(source.path):

@@ -14,7 +14,7 @@ from jaxzero.config.schema import GameConfig
 from jaxzero.data import pieces, shards
 from jaxzero.data.stage import check_finished
 from jaxzero.messages import ConfigError
-from jaxzero.records import Format, Game
+from jaxzero.records import Game, RecordFormat
 
 SHOWN = 10  # games that cannot be written, by name
 
@@ -56,7 +56,7 @@ def run(folder: Path, out: Path, overwrite: bool = False,
     return {"games": done - refused, "refused": refused}
 
 
-def format_for(out: Path, game: GameConfig) -> Format:
+def format_for(out: Path, game: GameConfig) -> RecordFormat:
     """Raises:
     ConfigError: no format of records, or one of another game.
     """
@@ -70,7 +70,7 @@ def format_for(out: Path, game: GameConfig) -> Format:
     return form
 
 
-def dumped(form: Format, game: GameConfig, table: pa.Table) -> tuple[list[str], list[str]]:
+def dumped(form: RecordFormat, game: GameConfig, table: pa.Table) -> tuple[list[str], list[str]]:
     """Texts of the games, of several together where that can be, and why others cannot be written."""
     rows = table.to_pylist()
     games = [record(game, form, row) for row in rows]
@@ -86,7 +86,7 @@ def dumped(form: Format, game: GameConfig, table: pa.Table) -> tuple[list[str], 
         return texts, wrong
 
 
-def record(game: GameConfig, form: Format, row: dict[str, Any]) -> Game:
+def record(game: GameConfig, form: RecordFormat, row: dict[str, Any]) -> Game:
     """The game of a row; the player's name stands for both where no headers name them."""
     headers: dict[str, str] = dict(row["headers"] or ())
     if row["player"]:

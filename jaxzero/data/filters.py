@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from jaxzero.data.rules import ragged
 from jaxzero.messages import ConfigError
-from jaxzero.records import Format
+from jaxzero.records import RecordFormat
 
 RESULTS = {"first": 1, "second": -1, "draw": 0, "unknown": None}
 DAY = re.compile(r"(\d{4})(?:[-./](\d\d?|\?\?)(?:[-./](\d\d?|\?\?))?)?", re.ASCII)
@@ -38,7 +38,7 @@ class Filter:
         if unknown := [name for name in self.result if name not in RESULTS]:
             raise ConfigError(f"result: {unknown[0]!r} is none of {', '.join(RESULTS)}")
 
-    def keep(self, games: pa.Table, form: Format) -> np.ndarray:
+    def keep(self, games: pa.Table, form: RecordFormat) -> np.ndarray:
         """bool[G]"""
         plies = ragged(games.column("actions")).lengths
         kept = plies >= self.min_plies
@@ -52,7 +52,7 @@ class Filter:
             kept &= [self.fits(dict(headers or ()), form) for headers in games.column("headers").to_pylist()]
         return kept
 
-    def fits(self, headers: dict[str, Any], form: Format) -> bool:
+    def fits(self, headers: dict[str, Any], form: RecordFormat) -> bool:
         if self.min_rating is not None:
             ratings = [headers.get(name, "").strip() for name in form.ratings]
             if not ratings or not all(re.fullmatch(r"\d{1,5}\??", text, re.ASCII) for text in ratings):

@@ -64,7 +64,7 @@ class Work(NamedTuple):
         return f"seed{self.seed}-{block:06d}"
 
 
-class Progress(NamedTuple):
+class WorkProgress(NamedTuple):
     """How far a worker is."""
 
     done: int  # of its games, earlier ones included
@@ -72,7 +72,7 @@ class Progress(NamedTuple):
     plies: int  # played by this process
 
 
-def generate(env: Env, player: Player, config: Config, folder: Path, work: Work) -> Generator[Progress, None, None]:
+def generate(env: Env, player: Player, config: Config, folder: Path, work: Work) -> Generator[WorkProgress, None, None]:
     """Plays what is missing of a worker's games in a folder made by `shards.create`, and says after each chunk how far
     it is; of `config` the parts about search and self-play are used.
 
@@ -92,7 +92,7 @@ def generate(env: Env, player: Player, config: Config, folder: Path, work: Work)
             indices = [index for index in indices if index not in opened[block].indices]
         todo += indices
     plies, done = 0, total - len(todo)
-    yield Progress(done, total, plies)
+    yield WorkProgress(done, total, plies)
     try:
         for block in list(opened):  # killed between its last game and its end
             finish_if_full(work, opened, block)
@@ -104,7 +104,7 @@ def generate(env: Env, player: Player, config: Config, folder: Path, work: Work)
                     opened[block] = shards.Open(folder, work.name(block))
                 opened[block].append(shards.rows(games))
                 finish_if_full(work, opened, block)
-            yield Progress(done, total, plies)
+            yield WorkProgress(done, total, plies)
     finally:
         for shard in opened.values():
             shard.close()
@@ -134,7 +134,7 @@ class Programs(NamedTuple):
     """Jitted for games numbered i32[N], of which each lane plays every B-th, and the key of the seed."""
 
     begin: Callable[[jax.Array, jax.Array], selfplay.Games]  # (key, numbers)
-    chunk: Callable[..., tuple[selfplay.Games, "Kept"]]  # (params, games, key, numbers, which chunk i32[])
+    chunk: Callable[..., tuple[selfplay.Games, "Written"]]  # (params, games, key, numbers, which chunk i32[])
 
 
 @lru_cache(maxsize=4)
@@ -152,7 +152,7 @@ def programs(env: Env, search: Search, searching: SearchConfig, playing: SelfPla
     @partial(jax.jit, donate_argnums=1)
     def chunk(
         params: Any, games: selfplay.Games, key: jax.Array, numbers: jax.Array, part: jax.Array
-    ) -> tuple[selfplay.Games, Kept]:
+    ) -> tuple[selfplay.Games, Written]:
         def keys_of(_: jax.Array, games: selfplay.Games) -> jax.Array:
             ply = game_keys(key, number(games, numbers), games.length)
             following = game_keys(key, number(games, numbers, 1), jnp.full(lanes, START))
@@ -183,7 +183,7 @@ def play(
         yield host.action.size, rows
 
 
-class Kept(NamedTuple):
+class Written(NamedTuple):
     """What is written down of a chunk; fields [n, B], slots [n, B, L]."""
 
     game: jax.Array  # of its lane
@@ -198,9 +198,9 @@ class Kept(NamedTuple):
     policy_weight: jax.Array
 
 
-def kept(chunk: Chunk) -> Kept:
+def kept(chunk: Chunk) -> Written:
     t = chunk.transitions
-    return Kept(
+    return Written(
         chunk.game, t.state.player, t.action, t.outcome, t.reward, t.value, t.end, t.moves, t.weights, t.policy_weight
     )
 
@@ -213,12 +213,12 @@ class Collector:
 
     def __init__(self, env: Env, player: Player, seed: int, opening_plies: int):
         self.env, self.player, self.seed = env, player, seed
-        self.pieces: dict[int, list[Kept]] = defaultdict(list)  # of the game in flight in each lane
+        self.pieces: dict[int, list[Written]] = defaultdict(list)  # of the game in flight in each lane
         self.openings = openings_of(env, seed, opening_plies)
 
-    def add(self, chunk: Kept, todo: np.ndarray, lanes: int) -> list[dict[str, Any]]:
+    def add(self, chunk: Written, todo: np.ndarray, lanes: int) -> list[dict[str, Any]]:
         """The rows of the games that end in a chunk; games beyond those to play are left out."""
-        ended: list[tuple[int, Kept]] = []
+        ended: list[tuple[int, Written]] = []
         for lane in range(chunk.end.shape[1]):
             begin = 0
             for last in np.flatnonzero(chunk.end[:, lane]):
@@ -237,11 +237,11 @@ class Collector:
         ]
 
 
-def cut(chunk: Kept, lane: int, begin: int, end: int) -> Kept:
+def cut(chunk: Written, lane: int, begin: int, end: int) -> Written:
     return jax.tree.map(lambda x: np.array(x[begin:end, lane]), chunk)
 
 
-def row(env: Env, player: Player, seed: int, index: int, game: Kept, opening: "Opening") -> dict[str, Any]:
+def row(env: Env, player: Player, seed: int, index: int, game: Written, opening: "Opening") -> dict[str, Any]:
     """A game as a row of a shard."""
     used = game.moves >= 0
     searched = game.weights * used

@@ -23,7 +23,7 @@ from jaxzero.data.filters import Filter
 from jaxzero.data.pieces import START, Piece, Place
 from jaxzero.data.stage import Stage
 from jaxzero.messages import ConfigError, shortened
-from jaxzero.records import Format, Game, Problem, trmph
+from jaxzero.records import Game, Problem, RecordFormat, trmph
 
 SHARD = 16_384  # games of a shard, or up to a piece more
 PROBLEMS = "problems.txt"
@@ -42,9 +42,9 @@ class Import:
     filter: Filter = dataclasses.field(default_factory=Filter)
 
 
-class Source(NamedTuple):
+class RecordFile(NamedTuple):
     path: Path
-    form: Format
+    form: RecordFormat
     size: int
 
 
@@ -75,7 +75,7 @@ def run(paths: Sequence[Path], out: Path, wanted: Import, overwrite: bool = Fals
     stage = Stage(out, asked, overwrite)
     if stage.counts is not None:
         return stage.counts
-    work = Work(stage, target)
+    work = GrowingFolder(stage, target)
     place = work.state["place"]
     total = sum(source.size for source in sources)
     parts = batches(sources, place[0], Place(*place[1:]))
@@ -89,7 +89,7 @@ def run(paths: Sequence[Path], out: Path, wanted: Import, overwrite: bool = Fals
     return work.finish()
 
 
-def find(paths: Sequence[Path]) -> list[Source]:
+def find(paths: Sequence[Path]) -> list[RecordFile]:
     """The files of records among files and folders.
 
     Raises:
@@ -110,7 +110,7 @@ def find(paths: Sequence[Path]) -> list[Source]:
         try:
             form = records.format_of(pieces_lib.unpacked(path))
             files.check_regular(path)
-            sources.append(Source(path, form, path.stat().st_size))
+            sources.append(RecordFile(path, form, path.stat().st_size))
         except ValueError as error:
             raise ConfigError(str(error)) from error
         except OSError as error:
@@ -123,7 +123,7 @@ def find(paths: Sequence[Path]) -> list[Source]:
 class Target:
     """The game of the folder: what is given of it, and once the first sound game has been read, all of it."""
 
-    def __init__(self, wanted: Import, sources: Sequence[Source]):
+    def __init__(self, wanted: Import, sources: Sequence[RecordFile]):
         """Raises:
         ConfigError: an unknown game or option, or files of several games.
         """
@@ -166,15 +166,15 @@ class Target:
         self.fits(name, options)
 
 
-class Part(NamedTuple):
+class FilePart(NamedTuple):
     """A piece of a file."""
 
     number: int  # of the file
-    source: Source
+    source: RecordFile
     piece: Piece
 
 
-def batches(sources: Sequence[Source], number: int, begin: Place) -> Iterator[list[Part]]:
+def batches(sources: Sequence[RecordFile], number: int, begin: Place) -> Iterator[list[FilePart]]:
     """Pieces of files of one format, from a place on: a block of bytes or more, so that small files are judged
     together."""
     batch, size = [], 0
@@ -183,7 +183,7 @@ def batches(sources: Sequence[Source], number: int, begin: Place) -> Iterator[li
             yield batch
             batch, size = [], 0
         for piece in pieces_lib.pieces(source.path, source.form.begins, begin):
-            batch.append(Part(at, source, piece))
+            batch.append(FilePart(at, source, piece))
             size += len(piece.data)
             if size >= pieces_lib.BLOCK // 2:
                 yield batch
@@ -202,7 +202,9 @@ class Group(NamedTuple):
     games: pa.Table
 
 
-def read_batches(parts: Iterator[list[Part]], target: Target, workers: int) -> Iterator[tuple[list[Part], Read]]:
+def read_batches(
+    parts: Iterator[list[FilePart]], target: Target, workers: int
+) -> Iterator[tuple[list[FilePart], Read]]:
     """Each batch with what it holds, in order."""
     for batch in parts:
         yield batch, read_batch(batch, target)
@@ -213,7 +215,7 @@ def read_batches(parts: Iterator[list[Part]], target: Target, workers: int) -> I
     yield from workers_lib.ordered(functools.partial(read_batch, target=target), parts, workers)
 
 
-def read_batch(batch: list[Part], target: Target) -> Read:
+def read_batch(batch: list[FilePart], target: Target) -> Read:
     """The games of a batch that belong to the folder, in their order, and what is wrong with others."""
     form = batch[0].source.form
     given = {"swap": target.given["swap"]} if form.bulk and "swap" in target.given else {}
@@ -238,7 +240,7 @@ def read_batch(batch: list[Part], target: Target) -> Read:
     return chosen(groups + grouped(parsed, numbers), problems, target, form)
 
 
-def judged(game: str, columns: trmph.Columns, part: Part) -> tuple[Group, np.ndarray]:
+def judged(game: str, columns: trmph.Columns, part: FilePart) -> tuple[Group, np.ndarray]:
     """Replays records -> those that are sound, the lines of the others."""
     env = make_env(GameConfig(game, options=columns.options))
     lists = rules.Ragged(columns.moves, columns.offsets)
@@ -283,7 +285,7 @@ def row(game: Game, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def chosen(groups: list[Group], problems: list[Problem], target: Target, form: Format) -> Read:
+def chosen(groups: list[Group], problems: list[Problem], target: Target, form: RecordFormat) -> Read:
     """Those of the folder's game that pass the filter, in order."""
     groups.sort(key=lambda group: tuple(group.places[0]) if len(group.places) else ())
     found, others, fitting = 0, collections.Counter(), []
@@ -302,7 +304,7 @@ def chosen(groups: list[Group], problems: list[Problem], target: Target, form: F
     return Read(games, problems, found, dict(others))
 
 
-class Work:
+class GrowingFolder:
     """The folder as it grows."""
 
     def __init__(self, stage: Stage, target: Target):

@@ -14,7 +14,7 @@ from rich.table import Column, Table
 from rich.tree import Tree
 
 from jaxzero import files, messages
-from jaxzero.data.stats import Opening, Statistics
+from jaxzero.data.stats import OpeningNode, Statistics
 from jaxzero.runs.plot import BLUE, GREY, INK, ORANGE, SKY
 
 WINNERS = {"first": "first player wins", "draw": "draws", "second": "second player wins", "unknown": "unknown"}
@@ -49,7 +49,7 @@ def shown(stats: Statistics) -> Group:
     return Group(*parts)
 
 
-def _grow(branch: Tree, openings: list[Opening], games: int) -> None:
+def _grow(branch: Tree, openings: list[OpeningNode], games: int) -> None:
     for opening in openings:
         score = "" if np.isnan(opening.score) else f"  {opening.score:.1%}"
         _grow(branch.add(f"{opening.move}  {opening.games / games:.1%}{score}"), opening.replies, games)

@@ -31,6 +31,7 @@ from envs import Env
 from jaxzero import files
 from jaxzero.config.games import make_env
 from jaxzero.config.schema import GameConfig
+from jaxzero.data.shards import Damage
 from jaxzero.data.stage import FINISHED
 from jaxzero.messages import ConfigError, reported, shortened
 from jaxzero.training.transitions import Transition
@@ -39,13 +40,6 @@ SHARED = "positions.json"
 VERSION = 1
 CHUNK = 1 << 20  # positions
 CHUNK_BYTES = 1 << 28  # of a chunk, at most
-
-
-class Damage(NamedTuple):
-    """What is wrong with a file."""
-
-    path: Path
-    problem: str
 
 
 class Positions(NamedTuple):

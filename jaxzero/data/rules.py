@@ -44,13 +44,13 @@ def ragged(column: pa.ChunkedArray) -> Ragged:
     return Ragged(array.flatten().to_numpy(zero_copy_only=False), offsets - offsets[0])
 
 
-class Replayed(NamedTuple):
+class ReplayedGames(NamedTuple):
     played: np.ndarray  # i32[G]  moves before the first illegal one; all of them in a sound game
     over: np.ndarray  # bool[G]  the game has ended
     rewards: np.ndarray  # f32[G, P]  summed over the moves played
 
 
-def replay_table(env: envs.Env, games: pa.Table) -> Replayed:
+def replay_table(env: envs.Env, games: pa.Table) -> ReplayedGames:
     """Replays the games of a table with the columns `start`, `actions`, `outcomes`.
 
     Raises:
@@ -63,7 +63,7 @@ def replay_table(env: envs.Env, games: pa.Table) -> Replayed:
 
 def replay(
     env: envs.Env, actions: Ragged, outcomes: Ragged | None = None, starts: Sequence[str | None] = ()
-) -> Replayed:
+) -> ReplayedGames:
     """Plays games from new games, or from positions in the words of `env.to_text`, with the outcomes of chance after
     each move.
 
@@ -72,7 +72,9 @@ def replay(
     """
     count = len(actions.lengths)
     starts = starts or [None] * count
-    found = Replayed(np.zeros(count, np.int32), np.zeros(count, bool), np.zeros((count, env.num_players), np.float32))
+    found = ReplayedGames(
+        np.zeros(count, np.int32), np.zeros(count, bool), np.zeros((count, env.num_players), np.float32)
+    )
     loose, numbers = loosened(env)
     order = np.argsort(actions.lengths, kind="stable")  # alike in length, so that few plies are idle
     most = largest(env)

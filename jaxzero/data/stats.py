@@ -32,13 +32,13 @@ UNKNOWN = 2
 
 
 @dataclasses.dataclass(frozen=True)
-class Opening:
+class OpeningNode:
     """A move of the openings' tree."""
 
     move: str
     games: int
     score: float  # of the first player, 0 to 1, in games of known result; NaN if there are none
-    replies: list["Opening"]
+    replies: list["OpeningNode"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Statistics:
     duplicates: int
     results: dict[str, int]  # first, second, draw, unknown
     lengths: np.ndarray  # i64[longest + 1]  games of each length in plies
-    openings: list[Opening]  # none where games do not begin alike, or have chance
+    openings: list[OpeningNode]  # none where games do not begin alike, or have chance
     values: Calibration | None
 
     @property
@@ -137,11 +137,11 @@ def winners(games: pa.Table) -> np.ndarray:
     return np.where(known, np.sign(earned), UNKNOWN).astype(np.int8)
 
 
-def tree(env: envs.Env, openings: np.ndarray, winner: np.ndarray) -> Iterator[Opening]:
+def tree(env: envs.Env, openings: np.ndarray, winner: np.ndarray) -> Iterator[OpeningNode]:
     """The moves that are played in a share of LEAST of all games or more, the most frequent first."""
     step = jax.jit(env.step)
 
-    def replies(state: Any, which: np.ndarray, ply: int) -> Iterator[Opening]:
+    def replies(state: Any, which: np.ndarray, ply: int) -> Iterator[OpeningNode]:
         if ply == DEPTH or bool(state.terminated):
             return
         moves, counts = np.unique(openings[which, ply], return_counts=True)
@@ -153,7 +153,9 @@ def tree(env: envs.Env, openings: np.ndarray, winner: np.ndarray) -> Iterator[Op
             score = float((winner[known] + 1).mean() / 2) if len(known) else np.nan
             move = int(moves[i])
             after = jax.device_get(step(state, move))
-            yield Opening(env.action_to_str(state, move), int(counts[i]), score, list(replies(after, inner, ply + 1)))
+            yield OpeningNode(
+                env.action_to_str(state, move), int(counts[i]), score, list(replies(after, inner, ply + 1))
+            )
 
     return replies(rules.first_state(env, None), np.arange(len(openings)), 0)
 

@@ -31,7 +31,7 @@ def play(
 ) -> Callable[[jax.Array], MatchResult]:
     """A match `(key) -> MatchResult`, as `matches.play`; a game that a side gives up is lost for it."""
     pairs = matches.num_pairs(games)
-    sides = [Side(env, contestant, pairs) for contestant in (agent, opponent)]
+    sides = [HostContestant(env, contestant, pairs) for contestant in (agent, opponent)]
     named = any(side.outside and side.outside.reads_moves for side in sides)
 
     def match(key: jax.Array) -> MatchResult:
@@ -69,7 +69,7 @@ def play(
     return match
 
 
-class Side:
+class HostContestant:
     """A contestant that chooses for any of the games."""
 
     def __init__(self, env: Env, contestant: Contestant, batch: int):
@@ -96,7 +96,7 @@ def asked(player: Player) -> Callable[..., jax.Array]:
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2))
-def deal(env: Env, opening_plies: int, pairs: int, key: jax.Array) -> matches.Games:
+def deal(env: Env, opening_plies: int, pairs: int, key: jax.Array) -> matches.MatchState:
     dealt = matches.deal(env, opening_plies, pairs, key, jnp.arange(pairs))
     return dealt._replace(keys=jax.random.key_data(dealt.keys))
 

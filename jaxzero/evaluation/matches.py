@@ -40,7 +40,7 @@ class MatchResult(NamedTuple):
     first: Any = None  # [1, G, …]  where both games of a pair began
 
 
-class Games(NamedTuple):
+class MatchState(NamedTuple):
     """The loop's carry; fields [2, G, …], but for `first`."""
 
     states: Any
@@ -64,10 +64,10 @@ def play(
     devices = max(n for n in range(1, jax.local_device_count() + 1) if pairs % n == 0)
     mesh = make_mesh(devices)
 
-    def live(carry: Games) -> jax.Array:
+    def live(carry: MatchState) -> jax.Array:
         return ~carry.states.terminated
 
-    def advance(carry: Games, player: Player, params: Any, waiting: jax.Array) -> Games:
+    def advance(carry: MatchState, player: Player, params: Any, waiting: jax.Array) -> MatchState:
         """One move by `player` in games where `waiting` bool[2, G] says that it is to move, one a lane: in those that
         are furthest, because fewer lanes are then left without a game at the end."""
         lanes = min(waiting.shape[1], LANES.get(jax.default_backend(), waiting.shape[1]))
@@ -89,13 +89,13 @@ def play(
         changed = jax.tree.map(lambda old, new: old.at[index].set(new, mode="drop"), before, moved)
         return changed._replace(moves=moves, chance=chance, first=carry.first)
 
-    def turn(params, carry: Games) -> Games:
+    def turn(params, carry: MatchState) -> MatchState:
         """The agent moves where it is to, then the opponent, so that neither waits for the other."""
         agents = carry.states.player == SEATS
         carry = advance(carry, agent, params[0], live(carry) & agents)
         return advance(carry, opponent, params[1], live(carry) & (carry.states.player != SEATS))
 
-    def told(pair, carry: Games) -> Games:
+    def told(pair, carry: MatchState) -> MatchState:
         if watch:
             jax.debug.callback(watch, pair[0], (~live(carry)).sum(), carry.plies.max())
         return carry
@@ -126,7 +126,7 @@ def num_pairs(games: int) -> int:
     return games // 2
 
 
-def deal(env: Env, opening_plies: int, pairs: int, key: jax.Array, pair: jax.Array) -> Games:
+def deal(env: Env, opening_plies: int, pairs: int, key: jax.Array, pair: jax.Array) -> MatchState:
     """The games of the pairs numbered i32[G] (out of `pairs`) after their openings."""
     opening_key, game_key = jax.random.split(key)
     dealt = jax.vmap(partial(opening_moves, env, plies=opening_plies))(keys_by_index(opening_key, pair))
@@ -141,7 +141,7 @@ def deal(env: Env, opening_plies: int, pairs: int, key: jax.Array, pair: jax.Arr
     moves, chance = noted(opening, env.max_plies), noted(outcomes, env.max_plies if env.num_outcomes else 0)
     keys = jnp.stack([keys_by_index(game_key, pair), keys_by_index(game_key, pairs + pair)])
     first = jax.tree.map(lambda x: x[None], first)
-    return Games(states, keys, plies, jnp.zeros(plies.shape, jnp.float32), moves, chance, first)
+    return MatchState(states, keys, plies, jnp.zeros(plies.shape, jnp.float32), moves, chance, first)
 
 
 def move_keys(keys: jax.Array, plies: jax.Array) -> jax.Array:

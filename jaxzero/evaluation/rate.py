@@ -90,7 +90,7 @@ def rate(folders: Sequence[Path], options: RateOptions, say: Say = print) -> lis
             f"--opening-plies: must be 0 to {env.max_plies - 1} in {env.name}, got {options.opening_plies}"
         )
     lines = [checkpoints(folder, run, options.simulations) for folder, run in zip(folders, loaded, strict=True)]
-    kept = Kept(folders[0] / folder_lib.RATINGS, options)
+    kept = PlayedGames(folders[0] / folder_lib.RATINGS, options)
     for name in (folder_lib.RATINGS, LOCK, PICTURE):
         files.check_target(folders[0] / name, "rate")
     with contextlib.ExitStack() as stack:
@@ -109,7 +109,11 @@ def rate(folders: Sequence[Path], options: RateOptions, say: Say = print) -> lis
 
 
 def announce(
-    folders: Sequence[Path], loaded: Sequence[folder_lib.Loaded], entrants: Iterable[Entrant], kept: "Kept", say: Say
+    folders: Sequence[Path],
+    loaded: Sequence[folder_lib.Loaded],
+    entrants: Iterable[Entrant],
+    kept: "PlayedGames",
+    say: Say,
 ) -> None:
     """Notes who plays, and says which results and checkpoints are missing."""
     for entrant in entrants:
@@ -166,7 +170,9 @@ def schedule(lines: Sequence[Sequence[Entrant]], anchors: Sequence[Entrant]) -> 
     return [*neighbours, *itertools.product(itertools.chain(*lines), anchors), *newest]
 
 
-def play(env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "Kept", options: RateOptions, say: Say) -> None:
+def play(
+    env: Env, meetings: Sequence[tuple[Entrant, Entrant]], kept: "PlayedGames", options: RateOptions, say: Say
+) -> None:
     """Plays what is missing and keeps it, meeting by meeting."""
 
     watch = Watch(sys.stderr)
@@ -207,7 +213,7 @@ class Played(NamedTuple):
     zero: str  # the player whose Elo was 0 then
 
 
-class Kept:
+class PlayedGames:
     """What has been played, in a file that is written after each meeting. Others may write it at the same time: what
     they have played is read again before each writing, and kept."""
 

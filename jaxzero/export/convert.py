@@ -9,7 +9,7 @@ from jaxzero.config.games import make_env
 from jaxzero.config.schema import GameConfig, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity, publish
 from jaxzero.export.load import fitted, read
-from jaxzero.export.model import Model, make
+from jaxzero.export.model import ExportedModel, make
 from jaxzero.messages import ConfigError, shortened
 from jaxzero.networks import NETWORKS
 
@@ -56,7 +56,7 @@ def convert(source: str | Path, target: str | Path | None, *, test: bool = False
     return [f"{target}{line}"]
 
 
-def rebuild(path: Path) -> Model:
+def rebuild(path: Path) -> ExportedModel:
     """The network of a file, by what it says of its game and network."""
     try:
         weights, metadata = read(path)
@@ -92,7 +92,7 @@ def configuration(description: dict[str, Any]) -> NetworkConfig:
     return cls(**{**known, "dtype": "float32"})
 
 
-def certificate(path: Path, model: Model, named: Path) -> str:
+def certificate(path: Path, model: ExportedModel, named: Path) -> str:
     """Compares a file with the JAX network. ConfigError: it computes something else; the line speaks of `named`."""
     module, (function, *_) = formats.load(path.suffix.removeprefix(".")), model.functions
     job = publish.Job(module, "", named, function, model.metadata["dtype"])

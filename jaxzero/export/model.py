@@ -91,7 +91,7 @@ def of_model(network: Network) -> dict[str, Function]:
 
 
 @dataclasses.dataclass(frozen=True)
-class Model:
+class ExportedModel:
     """Everything that a format writes."""
 
     env: Env
@@ -102,7 +102,9 @@ class Model:
     metadata: dict[str, Any]
 
 
-def make(env: Env, config: NetworkConfig, params: Any, training: dict[str, Any], *, half: bool = False) -> Model:
+def make(
+    env: Env, config: NetworkConfig, params: Any, training: dict[str, Any], *, half: bool = False
+) -> ExportedModel:
     """A network by its folded parameters; `training` is whatever is to be known of their origin, of plain types.
 
     Raises:
@@ -122,7 +124,7 @@ def make(env: Env, config: NetworkConfig, params: Any, training: dict[str, Any],
     }
     functions = of_model(network) if network.latent else predict_only(network)
     metadata = describe(env, architecture(config), training) | {"functions": signatures(env, functions, params)} | facts
-    return Model(env, network, params, functions, weights, metadata)
+    return ExportedModel(env, network, params, functions, weights, metadata)
 
 
 def signatures(env: Env, functions: dict[str, Function], params: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from jax.sharding import NamedSharding
 
 from envs import Env
 from envs.core import where
-from jaxzero.export.model import ExportError, Function, Model
+from jaxzero.export.model import ExportedModel, ExportError, Function
 from jaxzero.parallel import LANES, REPLICATED, make_mesh
 
 GAMES, ROUNDS, PLIES = 32, 4, 10  # N = 1,280 positions
@@ -115,7 +115,7 @@ def entered(env: Env, key: jax.Array) -> tuple[Any, list[GameBatch]]:
     return fresh, found
 
 
-def self_play(model: Model, seed: int) -> ParityPositions:
+def self_play(model: ExportedModel, seed: int) -> ParityPositions:
     """1,280 positions of games that the network plays against itself by its policy and some random moves, entered after
     random ones at any ply and near the end; one that ends is followed by a new one."""
     infer = jax.jit(model.network.infer)
@@ -140,7 +140,7 @@ class Reference(NamedTuple):
     functions: dict[str, tuple[list[np.ndarray], list[np.ndarray]]]
 
 
-def references(model: Model) -> Reference:
+def references(model: ExportedModel) -> Reference:
     positions = self_play(model, 0)
     if not model.network.latent:  # self-play has asked its one function already
         return Reference(positions, {"predict": ([positions.observation], [positions.logits, positions.value])})
@@ -148,7 +148,9 @@ def references(model: Model) -> Reference:
     return Reference(positions, found)
 
 
-def reference(model: Model, function: Function, observation: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def reference(
+    model: ExportedModel, function: Function, observation: np.ndarray
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """Inputs and outputs of a function in JAX, float32."""
     with jax.default_matmul_precision("highest"):
         inputs = jax.device_get(function.example(model.params, observation))

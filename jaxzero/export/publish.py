@@ -22,8 +22,8 @@ from jaxzero.clock import timestamp
 from jaxzero.config import catalog, settings
 from jaxzero.config.schema import Config, NetworkConfig
 from jaxzero.export import FORMATS, formats, parity
-from jaxzero.export.formats import Format
-from jaxzero.export.model import ExportError, Model, description, make
+from jaxzero.export.formats import ExportFormat
+from jaxzero.export.model import ExportedModel, ExportError, description, make
 from jaxzero.messages import ConfigError
 from jaxzero.runs import folder as folder_lib
 from jaxzero.runs import metrics
@@ -41,14 +41,14 @@ CALIBRATION = 1  # seed of the positions that int8 ranges are taken from; those 
 class Job(NamedTuple):
     """One file to be written."""
 
-    format: Format
+    format: ExportFormat
     kind: str  # the format's name
     path: Path
     function: str  # that a program computes; of weights: the first
     precision: str
 
 
-def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8: bool = False) -> list[Format]:
+def check(names: Sequence[str], config: NetworkConfig, half: bool = False, int8: bool = False) -> list[ExportFormat]:
     """The modules of formats. ExportError if this network cannot leave so, here: worth asking before a long run."""
     description(config)
     if not names:
@@ -132,7 +132,9 @@ def rating(folder: Path, step: int) -> dict[str, Any] | None:
     return None
 
 
-def plan(folder: Path, version: str, modules: dict[str, Format], model: Model, precision: str) -> list[Job]:
+def plan(
+    folder: Path, version: str, modules: dict[str, ExportFormat], model: ExportedModel, precision: str
+) -> list[Job]:
     """Weights go into one file, programs into one a function, which the names tell if there are several."""
     suffix = {"float32": "", "float16": "_half", "int8": "_int8"}[precision]
     jobs = []
@@ -144,7 +146,7 @@ def plan(folder: Path, version: str, modules: dict[str, Format], model: Model, p
     return jobs
 
 
-def publish(folder: Path, version: str, model: Model, jobs: list[Job], overwrite: bool) -> list[str]:
+def publish(folder: Path, version: str, model: ExportedModel, jobs: list[Job], overwrite: bool) -> list[str]:
     """Everything is written and proven elsewhere in the folder first: an error, as of a full disk, changes nothing."""
     check_writable(folder)
     with files.locked(folder / ".lock"), unless_full(folder):
@@ -182,7 +184,7 @@ def places(jobs: list[Job]) -> list[str]:
     return [*names, *(f"{name}.parity.json" for name in names), CARD, BOOK]
 
 
-def refuse_overwriting(jobs: list[Job], model: Model, entry: dict[str, Any] | None) -> None:
+def refuse_overwriting(jobs: list[Job], model: ExportedModel, entry: dict[str, Any] | None) -> None:
     """ExportError if a file that is there holds anything but this network, or is none."""
     for job in jobs:
         known = entry and entry["files"].get(job.path.name, {}).get("weights_sha256")
@@ -193,7 +195,7 @@ def refuse_overwriting(jobs: list[Job], model: Model, entry: dict[str, Any] | No
             )
 
 
-def write(job: Job, path: Path, model: Model) -> None:
+def write(job: Job, path: Path, model: ExportedModel) -> None:
     if job.precision == "int8":
         positions = parity.self_play(model, CALIBRATION)
         examples = parity.reference(model, model.functions[job.function], positions.observation)[0]
@@ -202,7 +204,7 @@ def write(job: Job, path: Path, model: Model) -> None:
         job.format.write(path, model, job.function)
 
 
-def prove(job: Job, path: Path, model: Model, reference: parity.Reference) -> list[parity.Certificate]:
+def prove(job: Job, path: Path, model: ExportedModel, reference: parity.Reference) -> list[parity.Certificate]:
     """A certificate for each function that the file computes. ExportError: one does not hold."""
     names = [job.function] if job.format.PROGRAM else list(model.functions)
     proofs = []
@@ -218,7 +220,7 @@ def prove(job: Job, path: Path, model: Model, reference: parity.Reference) -> li
     return proofs
 
 
-def record(job: Job, path: Path, model: Model, proofs: list[parity.Certificate]) -> dict[str, Any]:
+def record(job: Job, path: Path, model: ExportedModel, proofs: list[parity.Certificate]) -> dict[str, Any]:
     return {
         "format": job.kind,
         "precision": job.precision,

@@ -12,8 +12,19 @@ from jaxzero.records import jsonl, pgn, sgf, trmph
 from jaxzero.records.game import LINES, Game, Problem, Replayed, replay, replay_games, sift
 
 __all__ = [
-    "FORMATS", "Format", "Game", "Problem", "Replayed", "examine", "format_of", "parse", "read", "replay",
-    "replay_games", "suffixes", "write",
+    "FORMATS",
+    "Game",
+    "Problem",
+    "RecordFormat",
+    "Replayed",
+    "examine",
+    "format_of",
+    "parse",
+    "read",
+    "replay",
+    "replay_games",
+    "suffixes",
+    "write",
 ]  # fmt: skip
 
 
@@ -22,7 +33,7 @@ def utf8(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
 
 
-class Format(NamedTuple):
+class RecordFormat(NamedTuple):
     # Name of the file, text, number of its first line -> records as written, problems.
     collect: Callable[..., tuple[list[Any], list[Problem]]]
     sift: Callable[[Sequence[Any]], list[Game | Problem]]  # each record replayed, or what the rules object to
@@ -38,16 +49,16 @@ class Format(NamedTuple):
     bulk: Callable[..., tuple[list[trmph.Columns], list[tuple[int, bytes]]]] | None = None
 
 
-FORMATS: dict[str, Format] = {
-    ".trmph": Format(trmph.collect, sift, trmph.dump, game="hex", bulk=trmph.bulk),
-    ".sgf": Format(
+FORMATS: dict[str, RecordFormat] = {
+    ".trmph": RecordFormat(trmph.collect, sift, trmph.dump, game="hex", bulk=trmph.bulk),
+    ".sgf": RecordFormat(
         sgf.collect, sgf.sift, sgf.dump, sgf.BEGINS, "", "go", ("PB", "PW"), ("BR", "WR"), ("DT",), sgf.decode
     ),
-    ".pgn": Format(
+    ".pgn": RecordFormat(
         pgn.collect, pgn.sift, pgn.dump, pgn.BEGINS, "\n", "chess", ("White", "Black"), ("WhiteElo", "BlackElo"),
         ("Date", "UTCDate"), pgn.decode,
     ),
-    ".jsonl": Format(
+    ".jsonl": RecordFormat(
         jsonl.collect, jsonl.sift, jsonl.dump, players=("player_1", "player_2"), ratings=("rating_1", "rating_2"),
         dates=("date",),
     ),
@@ -59,7 +70,7 @@ def suffixes(game: str) -> list[str]:
     return [suffix for suffix, form in FORMATS.items() if form.game in ("", game)]
 
 
-def format_of(path: str | os.PathLike[str]) -> Format:
+def format_of(path: str | os.PathLike[str]) -> RecordFormat:
     suffix = pathlib.Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise ValueError(f"{path}: unknown format {suffix!r} of game records; known: {', '.join(FORMATS)}")
@@ -80,7 +91,7 @@ def read(path: str | os.PathLike[str]) -> tuple[list[Game], list[Problem]]:
     return parse(form, [(str(path), 1, text.replace("\r\n", "\n").replace("\r", "\n"))])
 
 
-def parse(form: Format, texts: Iterable[tuple[str, int, str]]) -> tuple[list[Game], list[Problem]]:
+def parse(form: RecordFormat, texts: Iterable[tuple[str, int, str]]) -> tuple[list[Game], list[Problem]]:
     """The sound records of texts, each given with its file and the number of its first line, and what is wrong with
     the others, both in order."""
     games, problems = examine(form, texts)
@@ -88,7 +99,7 @@ def parse(form: Format, texts: Iterable[tuple[str, int, str]]) -> tuple[list[Gam
 
 
 def examine(
-    form: Format, texts: Iterable[tuple[str, int, str]], **given: Any
+    form: RecordFormat, texts: Iterable[tuple[str, int, str]], **given: Any
 ) -> tuple[list[tuple[str, Game]], list[Problem]]:
     """`parse`, each game with its file; `given` are options of the game that the format does not tell."""
     entries, problems, order = [], [], {}

@@ -122,7 +122,7 @@ def decode_line(line: bytes) -> str:
         return line.decode("cp1252", "replace")
 
 
-class Entry(NamedTuple):
+class PgnEntry(NamedTuple):
     """A record as written, not yet replayed."""
 
     file: str
@@ -130,13 +130,13 @@ class Entry(NamedTuple):
     game: Game  # without its moves
 
 
-def collect(file: str, text: str, line: int = 1) -> tuple[list[Entry], list[Problem]]:
+def collect(file: str, text: str, line: int = 1) -> tuple[list[PgnEntry], list[Problem]]:
     """The records of a text that begins in that line of the file, and what is wrong with the others."""
-    entries: list[Entry] = []
+    entries: list[PgnEntry] = []
     problems: list[Problem] = []
     for record in split(re.sub("\r\n?", "\n", text), line):
         try:
-            entries.append(Entry(file, record, opening(record)))
+            entries.append(PgnEntry(file, record, opening(record)))
         except RecordError as broken:
             problems.append(Problem(file, *broken.args))
     return entries, problems
@@ -242,11 +242,11 @@ def first_position(record: Record, tags: dict[str, str]) -> str | None:
     return start
 
 
-def sift(entries: Sequence[Entry]) -> list[Game | Problem]:
+def sift(entries: Sequence[PgnEntry]) -> list[Game | Problem]:
     """The games with their moves, or what the rules object to."""
     found: dict[int, Game | Problem] = {}
 
-    def choose(i: int, position: san.Position) -> int | None:
+    def choose(i: int, position: san.SanPosition) -> int | None:
         file, record, game = entries[i]
         played = len(game.moves)
         if played == len(record.words):
@@ -290,7 +290,7 @@ def movetexts(games: list[Game]) -> list[list[str]]:
     texts: list[list[str]] = [[] for _ in games]
     played = [0] * len(games)
 
-    def choose(i: int, position: san.Position) -> int | None:
+    def choose(i: int, position: san.SanPosition) -> int | None:
         game, text, n = games[i], texts[i], played[i]
         if n:
             text[-1] += "#" if position.over and any(position.result) else "+" if position.checked else ""

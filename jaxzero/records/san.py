@@ -40,7 +40,7 @@ class Move(NamedTuple):
     castles: str  # O-O, O-O-O, or none
 
 
-class Position(NamedTuple):
+class SanPosition(NamedTuple):
     label: str  # of the move to come: `12.`, for black `12...`
     moves: dict[int, Move]  # the legal ones by action; none after the end
     checked: bool
@@ -127,7 +127,7 @@ def advance(env: Chess, states: Any, actions: jax.Array) -> tuple[Any, jax.Array
     return jax.vmap(ply)(states, actions)
 
 
-def walk(env: Chess, starts: Sequence[str | None], choose: Callable[[int, Position], int | None]) -> None:
+def walk(env: Chess, starts: Sequence[str | None], choose: Callable[[int, SanPosition], int | None]) -> None:
     """Plays games side by side: `choose(index of the game, its position)` gives the next action, which has to be legal,
     until it gives None."""
     for first in range(0, len(starts), CHUNK):
@@ -143,6 +143,6 @@ def walk(env: Chess, starts: Sequence[str | None], choose: Callable[[int, Positi
                 board, player, ply, over, rewards, able, check = positions[g]
                 label = f"{ply // 2 + 1}{'...' if player else '.'}"
                 moves = legal_moves(board, able, int(player))
-                action = choose(first + g, Position(label, moves, bool(check), bool(over), tuple(rewards.tolist())))
+                action = choose(first + g, SanPosition(label, moves, bool(check), bool(over), tuple(rewards.tolist())))
                 actions[g] = -1 if action is None else action
             live = [g for g in live if actions[g] >= 0]

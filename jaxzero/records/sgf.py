@@ -92,7 +92,7 @@ def decode(data: bytes) -> str:
 
 
 @dataclasses.dataclass
-class Tree:
+class GameTree:
     """A game tree as far as it is read."""
 
     start: int  # index of its bracket
@@ -146,7 +146,7 @@ def sift(entries: Sequence[Entry]) -> list[Game | Problem]:
     return game_lib.sift(entries, judged)
 
 
-def trees(text: str, line: int = 1) -> Iterator[Tree]:
+def trees(text: str, line: int = 1) -> Iterator[GameTree]:
     """Every game tree. One that is cut off ends where the next begins (a root says FF, GM, SZ or CA)."""
     tree, stray, counted = None, False, 0
     roots = [match.end() - 1 for match in ROOT_LINE.finditer(text)]
@@ -159,10 +159,10 @@ def trees(text: str, line: int = 1) -> Iterator[Tree]:
             if mark == "(" and (ROOT if tree else TREE).match(text, at):
                 if tree:
                     yield tree
-                tree, stray = Tree(at, line, line), False
+                tree, stray = GameTree(at, line, line), False
             elif tree is None:
                 if (semicolon or moves or name in (*ROOTS, "KM", *HEADERS)) and not stray:  # the brackets are lost
-                    yield Tree(at, line, line, broken=RecordError(line, 0, f"no SGF: {match[0].strip()[:30]!r}"))
+                    yield GameTree(at, line, line, broken=RecordError(line, 0, f"no SGF: {match[0].strip()[:30]!r}"))
                     stray = True
             elif moves:
                 if tree.main:
@@ -190,7 +190,7 @@ def trees(text: str, line: int = 1) -> Iterator[Tree]:
         tree = None
 
 
-def entry(tree: Tree) -> tuple[list[int], Game]:
+def entry(tree: GameTree) -> tuple[list[int], Game]:
     """Lines of the record's begin and of each move, and the game as written, not yet replayed."""
     if tree.broken:
         raise tree.broken
@@ -267,7 +267,7 @@ def has_stones(game: Game, passing: int) -> bool:
     return game.start is not None or set(game.moves) != {passing}
 
 
-def beginning(tree: Tree, size: int) -> tuple[int, str | None, list[tuple[int, str, str]]]:
+def beginning(tree: GameTree, size: int) -> tuple[int, str | None, list[tuple[int, str, str]]]:
     """The player who moves first; the first position, None for that of a new game; line, colour and point of moves."""
     board, named, first_node = ["."] * size**2, "", 0
     played: list[tuple[int, str, str]] = []
@@ -292,7 +292,7 @@ def beginning(tree: Tree, size: int) -> tuple[int, str | None, list[tuple[int, s
     return mover, position(board, mover, size), played
 
 
-def handicap(tree: Tree, played: list[tuple[int, str, str]], size: int) -> set[int]:
+def handicap(tree: GameTree, played: list[tuple[int, str, str]], size: int) -> set[int]:
     """The points of handicap stones that are written as Black's first moves."""
     match = HANDICAP.fullmatch(tree.root.get("HA", "").strip())
     count = int(match[0]) if match else 0

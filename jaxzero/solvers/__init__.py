@@ -36,8 +36,8 @@ def solve_ur(env: Any) -> Solve:
 
 SOLVERS: dict[str, Callable[[Any], Solve]] = {  # by game
     "tic_tac_toe": lambda env: one_by_one(9, tic_tac_toe.state_values),
-    "connect_four": lambda env: one_by_one(7, connect_four.Solver().state_values),
-    "hex": lambda env: one_by_one(env.num_actions, hex.Solver(env.size, env.swap).state_values),
+    "connect_four": lambda env: one_by_one(7, connect_four.ConnectFourSolver().state_values),
+    "hex": lambda env: one_by_one(env.num_actions, hex.HexSolver(env.size, env.swap).state_values),
     "ur": solve_ur,
 }
 

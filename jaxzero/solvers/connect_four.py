@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 
-class Solver:
+class ConnectFourSolver:
     """Most positions take milliseconds; those of plies 12 to 16, just out of the book, up to seconds.
 
     Raises:

@@ -10,7 +10,7 @@ import numpy as np
 from envs.hex import State
 
 
-class Solver:
+class HexSolver:
     """Values of moves on one board; positions once searched are remembered."""
 
     def __init__(self, size: int, swap: bool = False):

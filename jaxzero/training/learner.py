@@ -19,7 +19,7 @@ from jaxzero.networks import Network, Variables
 from jaxzero.parallel import AXIS, keys_by_index
 from jaxzero.training import optimizers
 from jaxzero.training.losses import Window, alphazero_loss, by_depth, muzero_loss
-from jaxzero.training.transitions import Source, Transition, compact_policy
+from jaxzero.training.transitions import BatchSource, Transition, compact_policy
 
 
 class TrainState(NamedTuple):
@@ -206,7 +206,7 @@ def make_learn(
     reanalyse = make_reanalyse(env, network, config) if config.learner.reanalyse else None
     steps = config.learner.unroll if network.latent else 0
 
-    def batch_of(state: TrainState, source: Source, k: jax.Array, key: jax.Array, turning: jax.Array, count: int):
+    def batch_of(state: TrainState, source: BatchSource, k: jax.Array, key: jax.Array, turning: jax.Array, count: int):
         """A `Batch`, or a `Window` for a network with a model, and its weights f32[N]."""
         drawn, looked = jax.random.split(key)
         played, value, weight = source.draw(k, drawn, count, steps)
@@ -218,7 +218,7 @@ def make_learn(
         played, value = jax.tree.map(lambda x: x[:, 0], (played, value))
         return make_batch(env, config.learner, played, value, turning), weight
 
-    def learn(state: TrainState, source: Source, key: jax.Array):
+    def learn(state: TrainState, source: BatchSource, key: jax.Array):
         count = config.learner.batch // jax.lax.psum(1, AXIS)
 
         def one(state, k):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from envs import Env
 from jaxzero.config.schema import ReplayConfig
-from jaxzero.training.transitions import Source, Transition
+from jaxzero.training.transitions import BatchSource, Transition
 
 
 @jax.tree_util.register_dataclass
@@ -90,11 +90,11 @@ def window_rows(config: ReplayConfig, positions: jax.Array, games: int) -> jax.A
     return jnp.ceil(jnp.minimum(grown, config.capacity) / games).astype(jnp.int32)
 
 
-def source(replay: Replay, rows: jax.Array, priority: float = 0.0) -> Source:
+def source(replay: Replay, rows: jax.Array, priority: float = 0.0) -> BatchSource:
     """Batches from the newest `rows` i32[] rows."""
     allowed = sampleable(replay, rows)
     table = sampling_table(replay, allowed, priority)
-    return Source(allowed.sum(), lambda update, key, count, steps: sample(replay, table, key, count, steps))
+    return BatchSource(allowed.sum(), lambda update, key, count, steps: sample(replay, table, key, count, steps))
 
 
 def sampleable(replay: Replay, window_rows: jax.Array) -> jax.Array:

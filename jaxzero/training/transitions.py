@@ -43,7 +43,7 @@ class Chunk:
     ply: jax.Array  # i32[n, B]  plies of that game before this one, its random opening included
 
 
-class Source(NamedTuple):
+class BatchSource(NamedTuple):
     """Finished play to draw batches from on this device: the replay, or another store."""
 
     available: jax.Array  # i32[]  positions that may be drawn
@@ -52,7 +52,7 @@ class Source(NamedTuple):
     and the K plies after each, for an update of this iteration, i32[]."""
 
 
-def from_batches(played: Transition, target: jax.Array) -> Source:
+def from_batches(played: Transition, target: jax.Array) -> BatchSource:
     """Batches given as transitions [U, N, …] and value targets f32[U, N], one an update; K is 0."""
 
     def draw(update: jax.Array, key: jax.Array, count: int, steps: int):
@@ -61,10 +61,10 @@ def from_batches(played: Transition, target: jax.Array) -> Source:
         chosen, value = jax.tree.map(lambda x: x[update][:, None], (played, target))
         return chosen, value, jnp.ones(count)
 
-    return Source(jnp.int32(target.shape[1]), draw)
+    return BatchSource(jnp.int32(target.shape[1]), draw)
 
 
-def mix(first: Source, second: Source, count: int) -> Source:
+def mix(first: BatchSource, second: BatchSource, count: int) -> BatchSource:
     """Batches whose first `count` positions are of the first source; the second must have enough for a whole batch."""
 
     def draw(update: jax.Array, key: jax.Array, whole: int, steps: int):
@@ -72,7 +72,7 @@ def mix(first: Source, second: Source, count: int) -> Source:
         drawn = first.draw(update, keys[0], count, steps), second.draw(update, keys[1], whole - count, steps)
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *drawn)
 
-    return Source(second.available, draw)
+    return BatchSource(second.available, draw)
 
 
 def compact_policy(policy: jax.Array, legal: jax.Array, max_legal: int) -> tuple[jax.Array, jax.Array]:

@@ -19,7 +19,7 @@ import envs
 from envs.contract import check_contract
 from envs.hex import groups_of, joins_edges, place
 from envs.judges import compare, judge_of
-from jaxzero.solvers.hex import Solver
+from jaxzero.solvers.hex import HexSolver
 
 
 @pytest.mark.parametrize(("size", "swap", "count"), [(3, True, 250), (11, False, 40), (16, False, 4)])
@@ -228,7 +228,7 @@ def exhaustive() -> Callable[[frozenset, frozenset, int], dict[int, int]]:
 
 def test_solver_agrees_with_brute_force():
     """All positions of up to four stones where no one has won, 3 × 3."""
-    solver, expected = Solver(3), exhaustive()
+    solver, expected = HexSolver(3), exhaustive()
     for stones in range(5):
         for cells in itertools.combinations(range(9), stones):
             for own in itertools.combinations(cells, (stones + 1) // 2):
@@ -240,17 +240,17 @@ def test_solver_agrees_with_brute_force():
 def test_solver_known_openings():
     """Without swap the first player wins, on 3 × 3 and 4 × 4 with the short diagonal and, on 3 × 3, a2 and c2; with
     swap the second player wins against every opening."""
-    three = {cell for cell, value in Solver(3).move_values(0, 0, 0).items() if value > 0}
+    three = {cell for cell, value in HexSolver(3).move_values(0, 0, 0).items() if value > 0}
     assert three == {2, 3, 4, 5, 6}
-    assert set(Solver(3, swap=True).move_values(0, 0, 0).values()) == {-1}
-    four = Solver(4)
+    assert set(HexSolver(3, swap=True).move_values(0, 0, 0).values()) == {-1}
+    four = HexSolver(4)
     wins = {cell for cell in (range(16) if FULL else (3, 6)) if not four.wins(0, 1 << cell, 1)}
     assert wins == ({3, 6, 9, 12} if FULL else {3, 6})
 
 
 def test_solver_reads_states():
     """The second player takes a winning opening by swap, and leaves a losing one."""
-    env, solver = envs.make("hex", size=3), Solver(3, swap=True)
+    env, solver = envs.make("hex", size=3), HexSolver(3, swap=True)
     assert solver.state_values(line(env, "b2"))[9] == 1
     assert solver.state_values(line(env, "a1"))[9] == -1
     for moves in ("", "a1", "b2 swap", "a1 b2 c1"):

@@ -8,10 +8,10 @@ import numpy as np
 
 from envs import suggest
 from jaxzero.export import FORMATS
-from jaxzero.export.model import ExportError, Model
+from jaxzero.export.model import ExportedModel, ExportError
 
 
-class Format(Protocol):
+class ExportFormat(Protocol):
     """What a format's module has.
 
     `PROGRAM`: whether a file holds one function, as a program, or the weights of all.
@@ -25,13 +25,13 @@ class Format(Protocol):
     PROGRAM: bool
     HALF: str
 
-    def write(self, path: Path, model: Model, function: str) -> None: ...
+    def write(self, path: Path, model: ExportedModel, function: str) -> None: ...
     def run(self, path: Path, function: str, inputs: list[np.ndarray]) -> list[np.ndarray]: ...
-    def quantize(self, path: Path, model: Model, function: str, examples: list[np.ndarray]) -> None: ...
+    def quantize(self, path: Path, model: ExportedModel, function: str, examples: list[np.ndarray]) -> None: ...
     def read(self, path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]: ...
 
 
-def load(name: str) -> Format:
+def load(name: str) -> ExportFormat:
     """The module of a format. ExportError: no such format, or a package that it needs is missing."""
     if name not in FORMATS:
         raise ExportError(f"--format: unknown format {name!r}; {suggest(name, list(FORMATS))}")

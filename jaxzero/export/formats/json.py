@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from jaxzero.export.model import Model, Weights
+from jaxzero.export.model import ExportedModel, Weights
 
 PROGRAM = False
 HALF = "weights rounded to float16, which takes fewer digits"
 
 
-def write(path: Path, model: Model, function: str) -> None:
+def write(path: Path, model: ExportedModel, function: str) -> None:
     with open(path, "w", encoding="utf-8") as file:
         file.write('{"metadata": ' + json.dumps(model.metadata, ensure_ascii=False) + ',\n"weights": {')
         for i, (name, array) in enumerate(model.weights.items()):

@@ -15,7 +15,7 @@ import torch
 from onnxruntime import quantization
 
 from jaxzero.export.formats import pt2
-from jaxzero.export.model import Model
+from jaxzero.export.model import ExportedModel
 
 PROGRAM = True
 HALF = "weights and arithmetic in float16; inputs and outputs stay float32"
@@ -23,7 +23,7 @@ OPSET = 23
 SENSITIVE = {"policy", "value", "reward", "pooled"}  # parts of names of weights
 
 
-def write(path: Path, model: Model, function: str) -> None:
+def write(path: Path, model: ExportedModel, function: str) -> None:
     module, inputs, axes = pt2.program(model, function)
     signature = model.metadata["functions"][function]
     with quiet():
@@ -46,7 +46,7 @@ def quiet() -> Iterator[None]:
         logging.disable(logging.NOTSET)
 
 
-def describe(path: Path, model: Model) -> None:
+def describe(path: Path, model: ExportedModel) -> None:
     """Puts the metadata in and checks the file."""
     program = onnx.load(path)
     onnx.helper.set_model_props(program, {"jaxzero": json.dumps(model.metadata)})
@@ -54,7 +54,7 @@ def describe(path: Path, model: Model) -> None:
     onnx.save(program, path)
 
 
-def quantize(path: Path, model: Model, function: str, examples: list[np.ndarray]) -> None:
+def quantize(path: Path, model: ExportedModel, function: str, examples: list[np.ndarray]) -> None:
     """`write` with the trunk in int8: weights of each channel and activations in 8 bits (quantize and dequantize
     nodes), ranges those of the examples [N, …]. Heads and pooled biases stay float32: small, next to what is read."""
     single = path.with_name(f"float32.{path.name}")
@@ -64,7 +64,8 @@ def quantize(path: Path, model: Model, function: str, examples: list[np.ndarray]
     kept = [node.name for node in nodes if any(SENSITIVE & set(name.split(".")) for name in node.input)]
     with quiet():
         quantization.quantize_static(
-            single, path, Batches(list(names), examples), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
+            single, path, QuantizationData(list(names), examples),
+            quant_format=quantization.QuantFormat.QDQ, per_channel=True,
             activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
             op_types_to_quantize=["Conv", "Gemm", "MatMul"], nodes_to_exclude=kept,
         )  # fmt: skip
@@ -72,7 +73,7 @@ def quantize(path: Path, model: Model, function: str, examples: list[np.ndarray]
     describe(path, model)
 
 
-class Batches(quantization.CalibrationDataReader):
+class QuantizationData(quantization.CalibrationDataReader):
     def __init__(self, names: list[str], examples: list[np.ndarray], size: int = 128):
         chunks = range(0, len(examples[0]), size)
         self.left = iter([dict(zip(names, (x[i : i + size] for x in examples), strict=True)) for i in chunks])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from jaxzero.export.model import Model, Weights
+from jaxzero.export.model import ExportedModel, Weights
 from jaxzero.export.standalone import torch_module
 
 PROGRAM = False
@@ -28,7 +28,7 @@ def compute(network: torch_module.Network, function: str, inputs: list[np.ndarra
     return [output.numpy() for output in outputs]
 
 
-def write(path: Path, model: Model, function: str) -> None:
+def write(path: Path, model: ExportedModel, function: str) -> None:
     torch_module.write(tensors(model.weights), model.metadata, path)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from jaxzero.export.formats import pt
-from jaxzero.export.model import Model
+from jaxzero.export.model import ExportedModel
 from jaxzero.export.standalone import torch_module
 
 PROGRAM = True
@@ -27,7 +27,7 @@ class Program(torch.nn.Module):
         return tuple(output.float() for output in getattr(self.network, self.function)(*inputs))
 
 
-def program(model: Model, function: str) -> tuple[Program, tuple[torch.Tensor, ...], Any]:
+def program(model: ExportedModel, function: str) -> tuple[Program, tuple[torch.Tensor, ...], Any]:
     """The module, inputs of a batch of two, and which of their axes may have any length."""
     shapes = model.metadata["functions"][function]["inputs"].values()
     inputs = tuple(torch.zeros(2, *entry["shape"], dtype=getattr(torch, entry["dtype"])) for entry in shapes)
@@ -36,7 +36,7 @@ def program(model: Model, function: str) -> tuple[Program, tuple[torch.Tensor, .
     return Program(pt.network(model.weights, model.metadata), function).eval(), inputs, axes
 
 
-def write(path: Path, model: Model, function: str) -> None:
+def write(path: Path, model: ExportedModel, function: str) -> None:
     module, inputs, axes = program(model, function)
     exported = torch.export.export(module, inputs, dynamic_shapes=axes)
     whole = io.BytesIO()  # on a full disk torch's writer ends the process

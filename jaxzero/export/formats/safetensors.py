@@ -8,14 +8,14 @@ import numpy as np
 import safetensors
 from safetensors.numpy import save_file
 
-from jaxzero.export.model import Model, Weights
+from jaxzero.export.model import ExportedModel, Weights
 
 PROGRAM = False
 HALF = "weights stored in float16"
 KEY = "jaxzero"
 
 
-def write(path: Path, model: Model, function: str) -> None:
+def write(path: Path, model: ExportedModel, function: str) -> None:
     save_file(model.weights, path, metadata={KEY: json.dumps(model.metadata)})
 
 

@@ -8,14 +8,14 @@ import jax.export
 import jax.numpy as jnp
 import numpy as np
 
-from jaxzero.export.model import Model
+from jaxzero.export.model import ExportedModel
 
 PROGRAM = True
 HALF = "weights in float16, arithmetic in float32"
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
 
 
-def write(path: Path, model: Model, function: str) -> None:
+def write(path: Path, model: ExportedModel, function: str) -> None:
     half = model.metadata["dtype"] == "float16"
     params = jax.tree.map(lambda x: np.asarray(x, np.float16 if half else np.float32), model.params)
 
