@@ -1,4 +1,4 @@
-"""How often a policy or a search preserves the game value in Connect Four, judged by a perfect solver.
+"""How often a policy or a search preserves the game value in Connect Four, measured by a perfect solver.
 
 `jaxzero/evaluation/oracles/connect_four.txt` holds positions in which at least two legal moves differ in game value
 (win, draw, loss), distinct up to the mirror, half from uniformly random play and half from play in which 60 % of the
@@ -7,7 +7,7 @@ file is written by
 
     python benchmarks/connect_four_oracle.py --generate
 
-which needs `pip install bitbully` and takes a few minutes. A run is judged by
+which needs `pip install bitbully` and takes a few minutes. A run is measured by
 
     python benchmarks/connect_four_oracle.py runs/my_run --simulations 0 32
 
@@ -34,7 +34,7 @@ SPACING = 6  # plies between two positions of one game, and the width of a bucke
 BEST_SHARE = 0.6
 
 
-def judge(policy: Callable[[Any], jax.Array], positions: StoredPositions | None = None) -> dict[str, Any]:
+def evaluate(policy: Callable[[Any], jax.Array], positions: StoredPositions | None = None) -> dict[str, Any]:
     """Shares of positions in which `policy(states) -> actions i32[N]` keeps the game value: all, by half, by ply."""
     positions = positions or read()
     actions = np.asarray(policy(positions.states))
@@ -99,7 +99,7 @@ def load_run(path: str) -> Loaded:
 
 
 def bind(player: Player, params: Any, seed: int = 0) -> Callable[[Any], jax.Array]:
-    """A player as the policy that `judge` takes."""
+    """A player as the policy that `evaluate` takes."""
 
     def policy(states: Any) -> jax.Array:
         keys = jax.random.split(jax.random.key(seed), len(states.player))
@@ -125,7 +125,7 @@ def main() -> None:
         run = load_run(options.run)
         for simulations in options.simulations:
             agent = search_agent(run.env, run.network, run.config, simulations)
-            print(json.dumps({"simulations": simulations, **judge(bind(agent, run.params))}))
+            print(json.dumps({"simulations": simulations, **evaluate(bind(agent, run.params))}))
 
 
 if __name__ == "__main__":

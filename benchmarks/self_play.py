@@ -165,14 +165,14 @@ def theirs(size: Size) -> Side:
     network = peer_network.build(env.num_actions, size.channels, size.blocks)
     games = jnp.arange(size.games)
 
-    def judge(model, states):
+    def evaluate(model, states):
         (logits, value), _ = network.apply(*model, states.observation, False)
         logits = jnp.where(states.legal_action_mask, logits, jnp.finfo(logits.dtype).min)
         return logits, value
 
     def recurrent(model, key, action, states):
         after = jax.vmap(env.step)(states, action)
-        logits, value = judge(model, after)
+        logits, value = evaluate(model, after)
         output = mctx.RecurrentFnOutput(
             reward=after.rewards[games, states.current_player],
             discount=jnp.where(after.terminated, 0.0, -1.0),
@@ -187,7 +187,7 @@ def theirs(size: Size) -> Side:
 
         def ply(states, key):
             choose, renew = jax.random.split(key)
-            logits, value = judge(model, states)
+            logits, value = evaluate(model, states)
             result = mctx.gumbel_muzero_policy(
                 model,
                 choose,

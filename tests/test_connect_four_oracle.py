@@ -58,8 +58,8 @@ def test_stored_values_against_the_solver(stored):
 
 
 def test_judge(stored):
-    best = oracle.judge(lambda states: jnp.argmax(stored.preserving, -1), stored)
-    worst = oracle.judge(lambda states: jnp.argmin(jnp.where(stored.values == -2, 9, stored.values), -1), stored)
+    best = oracle.evaluate(lambda states: jnp.argmax(stored.preserving, -1), stored)
+    worst = oracle.evaluate(lambda states: jnp.argmin(jnp.where(stored.values == -2, 9, stored.values), -1), stored)
     shares = lambda result: [result["overall"], *result["by_half"].values(), *result["by_ply"].values()]  # noqa: E731
     assert shares(best) == [1.0] * 8
     assert shares(worst) == [0.0] * 8
@@ -67,8 +67,8 @@ def test_judge(stored):
     policy = oracle.bind(
         players.policy_player(CONNECT_FOUR, network.infer), network.fold(network.init(jax.random.key(0)))
     )
-    assert all(0.2 < share < 0.7 for share in shares(oracle.judge(policy, stored)))
-    uniform = oracle.judge(oracle.bind(players.random_player(CONNECT_FOUR), None), stored)["overall"]
+    assert all(0.2 < share < 0.7 for share in shares(oracle.evaluate(policy, stored)))
+    uniform = oracle.evaluate(oracle.bind(players.random_player(CONNECT_FOUR), None), stored)["overall"]
     assert uniform == pytest.approx((stored.preserving.sum(1) / (stored.values > -2).sum(1)).mean(), abs=0.05)
 
 

@@ -91,7 +91,7 @@ def test_another_strength(talk, folder: Path):
     assert text.count("strength: SIMULATIONS must be a whole number from 0 to 32766, got ") == 2
     assert f"{folder}@40:6 (iteration 40, 6 simulations)" in text
     assert sum(int(visits) for visits in re.findall(r"^[abc]\d +(\d+) .*%", text, re.MULTILINE)) == 6
-    assert f"{folder}@40:0 (iteration 40, bare policy)" in text
+    assert f"{folder}@40:0 (iteration 40, raw policy)" in text
     assert f"{folder}@40:0 would play" in text
     assert "random has no simulations to change." in talk("random", "--game", "tic_tac_toe", lines="strength 6\n")
 
@@ -120,12 +120,12 @@ def test_an_interrupted_game(run: Run, monkeypatch: pytest.MonkeyPatch):
     assert boards(text) == ["." * 9]
 
 
-def test_second_player_and_bare_policy(talk, folder: Path):
+def test_second_player_and_raw_policy(talk, folder: Path):
     text = talk(f"{folder}@40:0", "--side", "second", lines="undo\nhint\n")
     assert boards(text)[1].count("X") == 1
     assert "There is nothing to take back." in text
     assert "visits" not in text
-    assert "(iteration 40, bare policy). You move second, as O." in text
+    assert "(iteration 40, raw policy). You move second, as O." in text
 
 
 def test_a_network_that_models_the_game(talk, tmp_path: Path):

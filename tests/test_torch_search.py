@@ -98,7 +98,7 @@ def test_without_search_and_knowledge_tic_tac_toe_is_lost():
     assert worst(knows_nothing, 0, 1, 0)[0] == worst(knows_nothing, 0, 1, 1)[0] == -1
 
 
-def test_moves_of_the_bare_policy_are_those_of_the_trained_network():
+def test_moves_of_the_raw_policy_are_those_of_the_trained_network():
     trained = rebuild(TRAINED)
     env = trained.env
     _, play = jax.device_get(random_games(env, 200, 20, jax.random.key(1)))

@@ -53,7 +53,7 @@ def play(
     Parameters
     ----------
     player
-        RUN[@STEP][:SIMULATIONS], a run's folder or name (0 simulations: its bare policy); or, with --game, another
+        RUN[@STEP][:SIMULATIONS], a run's folder or name (0 simulations: its raw policy); or, with --game, another
         player such as minimax:4, mcts:200, perfect or random.
     game
         A registered game, or FILE.py:FUNCTION for one of your own; a run knows its game.

@@ -114,7 +114,7 @@ def evaluate(
     opponent
         One or more players as `jaxzero match` takes them; those of the run's evaluation.opponents if not given.
     simulations
-        Simulations a move, 0 for the bare policy; evaluation.simulations of the run if not given.
+        Simulations a move, 0 for the raw policy; evaluation.simulations of the run if not given.
     opening_plies
         Random plies before each game, at most; evaluation.opening_plies of the run if not given.
     seed
@@ -152,7 +152,7 @@ def rate(
     games
         Games of every two that meet: checkpoints that follow each other, and each of them with every anchor.
     simulations
-        Simulations a move, 0 for the bare policy; each run's evaluation.simulations if not given.
+        Simulations a move, 0 for the raw policy; each run's evaluation.simulations if not given.
     opening_plies
         Each game starts after 0 to this many random plies, and each opening is played from both sides.
     overwrite

@@ -36,7 +36,7 @@ def report(
     games
         Sample games: half of them against itself.
     simulations
-        Simulations a move in them; those of the run's evaluation if not given, 0 = bare policy.
+        Simulations a move in them; those of the run's evaluation if not given, 0 = raw policy.
     opponent
         Plays the other half; the strongest of the run's evaluation if not given, "" for none.
     step

@@ -5,7 +5,10 @@ from jaxzero.config import catalog
 from jaxzero.config.schema import Config
 from jaxzero.config.values import coerce
 from jaxzero.messages import ConfigError
+from jaxzero.networks import NETWORKS
 from jaxzero.search import TreeConfig
+
+LEARNED_ONLY = ("unroll", "reward_weight", "to_play_weight", "codes_weight", "consistency_weight")
 
 
 def validate_network(config: Config, env: Env) -> None:
@@ -47,6 +50,13 @@ def validate_value(config: Config, env: Env) -> None:
             f"learner.value_loss: {learner.value_loss!r} does not fit network.value = {network.value!r}; "
             f'set both to "{cross_entropy[0]}", or neither'
         )
+    for name in () if network.learned_model else LEARNED_ONLY:
+        if getattr(learner, name) != getattr(type(learner), name):
+            kinds = [kind for kind, (cls, _) in NETWORKS.items() if cls.learned_model]
+            raise ConfigError(
+                f"learner.{name}: needs a learned model, which {network.kind} has not; leave it out, or set "
+                f"network.kind to {' or '.join(kinds)}"
+            )
     if network.learned_model and learner.consistency_weight and not getattr(network, "projection", 0):
         raise ConfigError(
             "learner.consistency_weight: latent states are compared in a projection; set network.projection too, such "

@@ -1,6 +1,6 @@
 """Folders of games -> one folder without games that the rules forbid and without duplicates, in chunks of equal size.
 
-Three passes: each shard is judged and its games get keys; the keys are compared; what is kept is copied. The keys of a
+Three passes: each shard is checked and its games get keys; the keys are compared; what is kept is copied. The keys of a
 shard that are written, and chunks that are, are not made again by a command that goes on.
 """
 
@@ -60,7 +60,7 @@ def run(folders: Sequence[Path], out: Path, symmetric: bool = False, chunk: int 
     lacking = [number for number in range(len(sources)) if not key_file(work, number).exists()]
     done = total - sum(sources[number].games for number in lacking)
     workers = workers or workers_lib.count(sum(sources[number].path.stat().st_size for number in lacking))
-    one = functools.partial(judge, env, sources, work, symmetric)
+    one = functools.partial(check_shard, env, sources, work, symmetric)
     for number, _ in workers_lib.ordered(one, lacking, 1 if shards.game_of(out).source else workers):
         done += sources[number].games
         report(done, 2 * total, 0)
@@ -124,7 +124,7 @@ def problem_file(work: Path, number: int) -> Path:
     return work / f"{number:06d}.txt"
 
 
-def judge(env: envs.Env, sources: Sequence[ShardSource], work: Path, symmetric: bool, number: int) -> None:
+def check_shard(env: envs.Env, sources: Sequence[ShardSource], work: Path, symmetric: bool, number: int) -> None:
     """Writes the rows of a shard's sound games, their keys, and what is wrong with the others."""
     source = sources[number]
     at, sound, found, problems = 0, [], [], []

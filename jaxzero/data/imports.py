@@ -1,4 +1,4 @@
-"""Records in files -> shards of games. Files are read piece by piece, and several pieces are judged together."""
+"""Records in files -> shards of games. Files are read piece by piece, and several pieces are checked together."""
 
 import collections
 import dataclasses
@@ -175,7 +175,7 @@ class FilePart(NamedTuple):
 
 
 def batches(sources: Sequence[RecordFile], number: int, begin: Place) -> Iterator[list[FilePart]]:
-    """Pieces of files of one format, from a place on: a block of bytes or more, so that small files are judged
+    """Pieces of files of one format, from a place on: a block of bytes or more, so that small files are checked
     together."""
     batch, size = [], 0
     for at, source in enumerate(sources[number:], number):
@@ -228,7 +228,7 @@ def read_batch(batch: list[FilePart], target: Target) -> Read:
         elif form.bulk:
             columns, rest = form.bulk(piece.data, piece.begin.line, **given)
             for some in columns:
-                group, unsound = judged(form.game, some, part)
+                group, unsound = checked(form.game, some, part)
                 groups.append(group)
                 lines = piece.data.split(b"\n") if len(unsound) else []
                 rest += [(n, lines[n - piece.begin.line]) for n in unsound.tolist()]
@@ -240,7 +240,7 @@ def read_batch(batch: list[FilePart], target: Target) -> Read:
     return chosen(groups + grouped(parsed, numbers), problems, target, form)
 
 
-def judged(game: str, columns: trmph.Columns, part: FilePart) -> tuple[Group, np.ndarray]:
+def checked(game: str, columns: trmph.Columns, part: FilePart) -> tuple[Group, np.ndarray]:
     """Replays records -> those that are sound, the lines of the others."""
     env = make_env(GameConfig(game, options=columns.options))
     lists = rules.Ragged(columns.moves, columns.offsets)

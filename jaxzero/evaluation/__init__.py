@@ -46,7 +46,7 @@ def make(
 
 
 def prove(env: Env, network: Network, config: Config, params: Any) -> str:
-    """Plays every line of replies with search and with the bare policy; one sentence of what was lost."""
+    """Plays every line of replies with search and with the raw policy; one sentence of what was lost."""
 
     def losses(simulations: int) -> tuple[int, int]:
         agent = jax.jit(search_agent(env, network, config, simulations))
@@ -59,8 +59,8 @@ def prove(env: Env, network: Network, config: Config, params: Any) -> str:
         lost = sum(side["lines"]["losses"] for side in sides)
         return lost, sum(sum(side["lines"].values()) for side in sides)
 
-    searched, bare = losses(config.evaluation.simulations), losses(0)
+    searched, raw = losses(config.evaluation.simulations), losses(0)
     return (
         f"{searched[0]} losses in all {searched[1]} lines of opponent replies with {config.evaluation.simulations} "
-        f"simulations, {bare[0]} in {bare[1]} by bare policy"
+        f"simulations, {raw[0]} in {raw[1]} by raw policy"
     )

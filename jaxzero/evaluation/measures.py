@@ -32,8 +32,8 @@ def make(env: Env, network: Network, config: Config) -> list[Measure]:
     """The configured measures; names begin with "oracle/" and "metric/"."""
     found: list[Measure] = []
     if config.evaluation.oracle:
-        judge = oracles.make(env, network, config)
-        found.append(lambda params, iteration: {f"oracle/{key}": value for key, value in judge(params).items()})
+        solved = oracles.make(env, network, config)
+        found.append(lambda params, iteration: {f"oracle/{key}": value for key, value in solved(params).items()})
     if config.evaluation.metric:
         found.append(own_metric(env, network, config))
     return found

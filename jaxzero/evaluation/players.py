@@ -137,7 +137,7 @@ def legal_slots(env: Env, state: State) -> tuple[jax.Array, jax.Array]:
 
 
 def search_agent(env: Env, network: Network, config: Config, simulations: int) -> Player:
-    """The network as it plays a match: with search and no noise, or its bare policy at 0 simulations."""
+    """The network as it plays a match: with search and no noise, or its raw policy at 0 simulations."""
     if not simulations:
         return policy_player(env, network.infer)
     return search_player(env, fresh_search(env, network, config, simulations))
@@ -186,7 +186,7 @@ def make_player(spec: str, env: Env, field: str = "player") -> Contestant:
     perfect     by an exact solver (`jaxzero.solvers`)
     uci:PROGRAM[:OPTION=VALUE,...], gtp:PROGRAM[...]    a program (`jaxzero.evaluation.engines`)
     RUN[@STEP][:SIMULATIONS]    a run, by its folder or name: its newest checkpoint, that of a step, or @best; with
-        evaluation.simulations of the run, or as many, or by the bare policy at 0
+        evaluation.simulations of the run, or as many, or by the raw policy at 0
 
     Raises:
         ConfigError: one line that names the field and the player, and says what is known.

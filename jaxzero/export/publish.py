@@ -34,7 +34,11 @@ _log = logging.getLogger(__name__)
 
 PRIVATE = ("root", "devices", "game.source", "evaluation.metric", "init_from")  # facts of the machine
 REGISTRY = {"format": "jaxzero registry", "format_version": 1}
-CARD, BOOK, DRAFTS = "model.json", "registry.json", ".export-"  # and folders of drafts, by how their names begin
+CARD, REGISTRY_FILE, DRAFTS = (
+    "model.json",
+    "registry.json",
+    ".export-",
+)  # and folders of drafts, by how their names begin
 CALIBRATION = 1  # seed of the positions that int8 ranges are taken from; those of the certificate have 0
 
 
@@ -152,8 +156,8 @@ def publish(folder: Path, version: str, model: ExportedModel, jobs: list[Job], o
     with files.locked(folder / ".lock"), unless_full(folder):
         for left in folder.glob(f"{DRAFTS}*"):  # by a process that was killed
             shutil.rmtree(left, ignore_errors=True)
-        book = read_registry(folder / BOOK)
-        entry = book.setdefault(version, {"card": None, "files": {}})
+        registry = read_registry(folder / REGISTRY_FILE)
+        entry = registry.setdefault(version, {"card": None, "files": {}})
         refuse_overwriting(jobs, model, entry if not overwrite else None)
         for name in places(jobs):
             files.check_target(folder / name, "export")
@@ -170,9 +174,9 @@ def publish(folder: Path, version: str, model: ExportedModel, jobs: list[Job], o
                 write_json(draft / f"{name}.parity.json", {"file": name, **written[name]})
             card = {"version": version, **model.metadata, "parameters": sum(x.size for x in model.weights.values())}
             kept = {name: file for name, file in entry["files"].items() if (folder / name).is_file()}
-            ordered = dict(sorted((book | {version: {"card": card, "files": kept | written}}).items()))
+            ordered = dict(sorted((registry | {version: {"card": card, "files": kept | written}}).items()))
             write_json(draft / CARD, card)
-            write_json(draft / BOOK, {**REGISTRY, "versions": ordered})
+            write_json(draft / REGISTRY_FILE, {**REGISTRY, "versions": ordered})
             for name in places(jobs):
                 replace(draft / name, folder / name)
     return lines
@@ -181,7 +185,7 @@ def publish(folder: Path, version: str, model: ExportedModel, jobs: list[Job], o
 def places(jobs: list[Job]) -> list[str]:
     """Names of all files that are written, in the order in which they appear."""
     names = [job.path.name for job in jobs]
-    return [*names, *(f"{name}.parity.json" for name in names), CARD, BOOK]
+    return [*names, *(f"{name}.parity.json" for name in names), CARD, REGISTRY_FILE]
 
 
 def refuse_overwriting(jobs: list[Job], model: ExportedModel, entry: dict[str, Any] | None) -> None:

@@ -137,7 +137,7 @@ class Conversation:
         self.say(self.seat())
 
     def strength(self, text: str) -> None:
-        """SIMULATIONS: how many the network has for a move from now on; 0 = its bare policy"""
+        """SIMULATIONS: how many the network has for a move from now on; 0 = its raw policy"""
         if self.rival.at is None:
             return self.say(f"{self.rival.name} has no simulations to change.")
         try:
@@ -295,7 +295,7 @@ def network_rival(spec: str, loaded: folder_lib.Loaded, simulations: int) -> Riv
     def other_strength(simulations: int) -> Rival:
         return network_rival(f"{spec.partition(':')[0]}:{simulations}", loaded, simulations)
 
-    strength = f"{simulations} simulations" if simulations else "bare policy"
+    strength = f"{simulations} simulations" if simulations else "raw policy"
     return Rival(spec, f"iteration {loaded.step}, {strength}", think, other_strength)
 
 

@@ -108,9 +108,9 @@ def examine(
         entries += found
         problems += wrong
         order.setdefault(file, len(order))
-    judged = form.sift(entries)
-    games = [(entry.file, found) for entry, found in zip(entries, judged, strict=True) if isinstance(found, Game)]
-    problems += [found for found in judged if isinstance(found, Problem)]
+    checked = form.sift(entries)
+    games = [(entry.file, found) for entry, found in zip(entries, checked, strict=True) if isinstance(found, Game)]
+    problems += [found for found in checked if isinstance(found, Problem)]
     return games, sorted(problems, key=lambda problem: (order[problem.file], problem.line))
 
 

@@ -205,7 +205,7 @@ def written(game: Game, action: int) -> str:
     return game.env.action_to_str(None, action)
 
 
-def judge(entry: Entry, outcome: Replayed, write: Callable[[Game, int], str] = written) -> Game | Problem:
+def checked_game(entry: Entry, outcome: Replayed, write: Callable[[Game, int], str] = written) -> Game | Problem:
     """The game with the result of its replay, or what the rules object to."""
     file, lines, game = entry
     if outcome.played < len(game.moves):
@@ -222,7 +222,9 @@ def judge(entry: Entry, outcome: Replayed, write: Callable[[Game, int], str] = w
     return dataclasses.replace(game, result=outcome.result)
 
 
-def sift(entries: Sequence[Entry], judge: Callable[[Entry, Replayed], Game | Problem] = judge) -> list[Game | Problem]:
+def sift(
+    entries: Sequence[Entry], checked_game: Callable[[Entry, Replayed], Game | Problem] = checked_game
+) -> list[Game | Problem]:
     """Each record with the result of its replay through the rules, or what is wrong with it."""
     made: dict[tuple, tuple[envs.Env, dict[str, float]]] = {}
     alike: dict[envs.Env, list[tuple[int, dict[str, float]]]] = {}
@@ -232,15 +234,15 @@ def sift(entries: Sequence[Entry], judge: Callable[[Entry, Replayed], Game | Pro
             made[key] = loosened(game.env)
         env, numbers = made[key]
         alike.setdefault(env, []).append((i, numbers))
-    judged: dict[int, Game | Problem] = {}
+    checked: dict[int, Game | Problem] = {}
     for env, group in alike.items():
         which, numbers = zip(*group, strict=True)
         games = [entries[i].game for i in which]
         try:
             columns = ([getattr(game, name) for game in games] for name in ("moves", "start", "outcomes"))
             outcomes = replay_alike(env, numbers, *columns)
-            judged |= {i: judge(entries[i], outcome) for i, outcome in zip(which, outcomes, strict=True)}
+            checked |= {i: checked_game(entries[i], outcome) for i, outcome in zip(which, outcomes, strict=True)}
         except Exception as error:  # the rules of one's own game may raise anything; other games are still read
             message = f"the rules of {games[0].game} fail: {type(error).__name__}: {error}"
-            judged |= {i: Problem(entries[i].file, entries[i].lines[0], 0, message) for i in which}
-    return [judged[i] for i in range(len(entries))]
+            checked |= {i: Problem(entries[i].file, entries[i].lines[0], 0, message) for i in which}
+    return [checked[i] for i in range(len(entries))]

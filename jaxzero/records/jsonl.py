@@ -19,7 +19,7 @@ import envs
 from envs.core import begins_alike
 from jaxzero.messages import shortened
 from jaxzero.records import game as game_lib
-from jaxzero.records.game import Entry, Game, Problem, Replayed, first_state, judge, loosened
+from jaxzero.records.game import Entry, Game, Problem, Replayed, checked_game, first_state, loosened
 
 FIELDS = [field.name for field in dataclasses.fields(Game) if field.compare]
 
@@ -41,11 +41,11 @@ def collect(file: str, text: str, line: int = 1) -> tuple[list[Entry], list[Prob
 
 
 def sift(entries: Sequence[Entry]) -> list[Game | Problem]:
-    return game_lib.sift(entries, judged)
+    return game_lib.sift(entries, checked)
 
 
-def judged(entry: Entry, outcome: Replayed) -> Game | Problem:
-    return judge(entry, outcome, lambda game, action: f"action {shortened(str(action), 20)}")
+def checked(entry: Entry, outcome: Replayed) -> Game | Problem:
+    return checked_game(entry, outcome, lambda game, action: f"action {shortened(str(action), 20)}")
 
 
 def read(line: str, known: dict[str, envs.Env]) -> Game:

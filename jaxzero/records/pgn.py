@@ -22,7 +22,7 @@ from envs.chess import Chess
 from jaxzero.messages import shortened
 from jaxzero.records import game as game_lib
 from jaxzero.records import san
-from jaxzero.records.game import Game, Problem, RecordError, Replayed, judge
+from jaxzero.records.game import Game, Problem, RecordError, Replayed, checked_game
 
 NAME = "[A-Za-z0-9][A-Za-z0-9_+#=:-]*+"
 TAG_BEGINS = rf'\[{NAME}[ \t]*+"'
@@ -250,7 +250,9 @@ def sift(entries: Sequence[PgnEntry]) -> list[Game | Problem]:
         file, record, game = entries[i]
         played = len(game.moves)
         if played == len(record.words):
-            found[i] = judge(game_lib.Entry(file, record.lines, game), Replayed(played, position.over, position.result))
+            found[i] = checked_game(
+                game_lib.Entry(file, record.lines, game), Replayed(played, position.over, position.result)
+            )
             return None
         try:
             if position.over:

@@ -22,7 +22,7 @@ from jaxzero.records.game import CHUNK, first_states
 
 PLAIN = str.maketrans(dict(zip("♔♕♖♗♘♙♚♛♜♝♞♟‐‑–—−×", "KQRBNPKQRBNP-----x", strict=True)) | {"½": "1/2"})
 SIGN = r"(?:\+/?-{1,2}|-{1,2}/?\+|\+/?=|=/?\+|[=±∓⩲⩱∞□])"  # who stands better; not the null move `--`
-MARKS = rf":?[+#†‡]*{SIGN}?"  # not judged
+MARKS = rf":?[+#†‡]*{SIGN}?"  # not checked
 # Piece, file and rank of the origin, goal, promotion.
 MOVE = re.compile(rf"([PNBRQK]?)([a-h]?)([1-8]?)[-x:]?([a-h][1-8])(?:[=/]?\(?=?([NBRQnbrq])\)?)?(?:/?e\.?p\.?)?{MARKS}")
 CASTLING = re.compile(rf"([Oo0]-[Oo0])(-[Oo0])?{MARKS}")

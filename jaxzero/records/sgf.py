@@ -40,8 +40,8 @@ from jaxzero.records.game import (
     RecordError,
     Replayed,
     check_moves,
+    checked_game,
     first_state,
-    judge,
 )  # fmt: skip
 from jaxzero.records.sgf_points import LETTERS, action, letters, region
 
@@ -143,7 +143,7 @@ def collect(file: str, text: str, line: int = 1) -> tuple[list[Entry], list[Prob
 
 
 def sift(entries: Sequence[Entry]) -> list[Game | Problem]:
-    return game_lib.sift(entries, judged)
+    return game_lib.sift(entries, checked)
 
 
 def trees(text: str, line: int = 1) -> Iterator[GameTree]:
@@ -251,15 +251,15 @@ def read_result(text: str) -> tuple[float, float] | None:
     return None if not match else (0.0, 0.0) if match[2] else (1.0, -1.0) if match[1] in "Bb" else (-1.0, 1.0)
 
 
-def judged(entry: Entry, outcome: Replayed) -> Game | Problem:
-    """As `judge`, but what follows two passes on real boards is no fault: more passes, and another count."""
+def checked(entry: Entry, outcome: Replayed) -> Game | Problem:
+    """As `checked_game`, but what follows two passes on real boards is no fault: more passes, and another count."""
     file, lines, game = entry
     passing = game.options["size"] ** 2
     if outcome.over and set(game.moves[outcome.played :]) <= {passing}:
         lines, game = lines[: outcome.played + 1], dataclasses.replace(game, moves=game.moves[: outcome.played])
         if has_stones(game, passing):
             game = dataclasses.replace(game, result=None)
-    return judge(Entry(file, lines, game), outcome)
+    return checked_game(Entry(file, lines, game), outcome)
 
 
 def has_stones(game: Game, passing: int) -> bool:

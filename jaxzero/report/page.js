@@ -202,7 +202,7 @@ function games() {
   const seats = game => game.seats.length === 1 ? game.seats[0] : game.seats.every(seat => seat === game.seats[0])
     ? "network – itself" : game.seats.join(" – ");
   const names = data.games.map((game, i) => `${i + 1}. ${seats(game)}: ${game.result}`);
-  const how = data.simulations ? `${data.simulations} simulations a move` : "bare policy, no search";
+  const how = data.simulations ? `${data.simulations} simulations a move` : "raw policy, no search";
   return [h("h2", {}, "Sample games"), h("p", {class: "soft"}, `${how}; arrow keys step through the game.`), viewer(names)];
 }
 

@@ -1,4 +1,4 @@
-"""Exact solvers, the truth to judge players by. A new one is one file and one line in `SOLVERS`.
+"""Exact solvers, to measure players by. A new one is one file and one line in `SOLVERS`.
 
 `solve = make(env)`; then `solve(states) -> f64[N, A]`: for numpy states of live positions, a batch, the value in
 [-1, 1] of each action for who moves, when both play their best; NaN where it is not legal.

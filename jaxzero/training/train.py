@@ -237,7 +237,7 @@ class Trainer:
             row = self.measure(done, pending, mark) | extra | self.sampler.sample()
             pending, extra = [], {}
             if validates:
-                row |= self.judge(state, done)
+                row |= self.losses_held_back(state, done)
                 commits |= self.stopping.iteration == done
                 if self.stopping.over:
                     last = commits = True
@@ -298,7 +298,7 @@ class Trainer:
             "learn_s": learn_s,
         }
 
-    def judge(self, state: iteration.RunState, done: int) -> Row:
+    def losses_held_back(self, state: iteration.RunState, done: int) -> Row:
         """The losses of the EMA on the games held back."""
         assert self.validate is not None
         losses = self.validate(state.train_state.ema)

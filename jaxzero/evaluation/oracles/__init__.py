@@ -48,7 +48,7 @@ def check(env: Env) -> None:
 
 
 def make(env: Env, network: Network, config: Config) -> Callable[[Any], dict[str, float]]:
-    """A function of folded parameters: for the bare "policy" and for the "search" with `evaluation.simulations`, how
+    """A function of folded parameters: for the raw "policy" and for the "search" with `evaluation.simulations`, how
     they `compare` with the truth, such as "search_moves"."""
     positions = ORACLES[env.name].positions(env)
     searcher = fresh_search(env, network, config, config.evaluation.simulations)

@@ -95,7 +95,7 @@ class Node:
         return index
 
 
-Judged = tuple[Sequence[Sequence[int]], Tensor, Tensor]
+Evaluated = tuple[Sequence[Sequence[int]], Tensor, Tensor]
 """Actions, policy logits [N, A] and values [N] of N nodes."""
 
 
@@ -115,21 +115,21 @@ class Rules:
             return Node(position, float(sign * position.result), 0.0)
         return Node(position, 0.0, float(sign * (1 - 2 * position.player)))
 
-    def judge(self, leaves: Sequence[Node]) -> Judged:
+    def evaluate(self, leaves: Sequence[Node]) -> Evaluated:
         logits, values = self.network(self.observe(leaves))
         return [self.game.legal(leaf.state) for leaf in leaves], logits, values
 
-    judge_roots = judge
+    evaluate_roots = evaluate
 
 
 class Learned(Rules):
-    """States are latents of a network that models the game; before they are judged, the latent and the action that lead
-    there. Only at the root the rules are asked; below it every action may be tried."""
+    """States are latents of a network that models the game; before they are evaluated, the latent and the action that
+    lead there. Only at the root the rules are asked; below it every action may be tried."""
 
     def after(self, node: Node, action: int) -> Node:
         return Node((node.state, action))
 
-    def judge(self, leaves: Sequence[Node]) -> Judged:
+    def evaluate(self, leaves: Sequence[Node]) -> Evaluated:
         before, actions = zip(*(leaf.state for leaf in leaves), strict=True)
         chosen = torch.tensor(actions, device=self.device)
         latents, rewards, discounts = self.network.dynamics(torch.stack(before), chosen)
@@ -138,7 +138,7 @@ class Learned(Rules):
         logits, values = self.network.predict(latents)
         return [range(self.game.num_actions)] * len(leaves), logits, values
 
-    def judge_roots(self, roots: Sequence[Node]) -> Judged:
+    def evaluate_roots(self, roots: Sequence[Node]) -> Evaluated:
         legal = [self.game.legal(root.state) for root in roots]
         (latents,) = self.network.represent(self.observe(roots))
         for root, latent in zip(roots, latents, strict=True):
@@ -168,9 +168,9 @@ def back_up(path: list[Node], value: float) -> None:
         value = node.reward + node.discount * value
 
 
-def expand(paths: list[list[Node]], judged: Judged) -> None:
+def expand(paths: list[list[Node]], evaluated: Evaluated) -> None:
     """Gives the last nodes of the paths what the network says of them, and backs it up."""
-    actions, logits, values = judged
+    actions, logits, values = evaluated
     for path, allowed, scores, value in zip(paths, actions, logits.tolist(), values.tolist(), strict=True):
         leaf = path[-1]
         leaf.actions = list(allowed)
@@ -202,7 +202,7 @@ def search(
     tree = (Learned if hasattr(network, "dynamics") else Rules)(network, game, device)
     roots = [Node(position) for position in positions]
     if roots:
-        expand([[root] for root in roots], tree.judge_roots(roots))
+        expand([[root] for root in roots], tree.evaluate_roots(roots))
     done = [0] * len(roots)
     while min(done, default=simulations) < simulations:
         waiting: list[list[Node]] = []
@@ -219,7 +219,7 @@ def search(
                 for node in path:
                     node.pending += 1
         if waiting:
-            expand(waiting, tree.judge([path[-1] for path in waiting]))
+            expand(waiting, tree.evaluate([path[-1] for path in waiting]))
         for path in waiting:
             for node in path:
                 node.pending -= 1
