@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 import envs
-from jaxzero.cli.data import bytes_of
+from jaxzero.cli.positions import bytes_of
 from jaxzero.config.schema import GameConfig
 from jaxzero.data import convert, reader, shards, shuffle
 

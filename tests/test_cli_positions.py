@@ -7,7 +7,7 @@ from test_data_convert import folder_of, random_games
 
 import envs
 from jaxzero.cli.app import main
-from jaxzero.cli.data import bytes_of
+from jaxzero.cli.positions import bytes_of
 from jaxzero.data import positions
 from jaxzero.messages import ConfigError
 
