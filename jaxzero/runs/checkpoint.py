@@ -235,13 +235,21 @@ class Checkpointer:
             if step not in folders:
                 raise self._missing(step)
             return self._read(step, templates)
+        damaged: dict[int, CheckpointError] = {}
         for candidate in reversed(folders):
             try:
-                return self._read(candidate, templates)
+                found = self._read(candidate, templates)
             except _DamagedError as error:
-                self._skip(candidate, error)
+                damaged[candidate] = error
+                continue
+            for skipped, error in damaged.items():
+                self._skip(skipped, error)
+            return found
         if folders:
-            raise CheckpointError(f"{self._folder}: every checkpoint is damaged; move the folder aside to start anew")
+            newest = messages.shortened(str(damaged[folders[-1]]).removeprefix(f"{self._folder}/"), 300)
+            raise CheckpointError(
+                f"{self._folder}: every checkpoint is damaged ({newest}); move the folder aside to start anew"
+            )
         return None
 
     def _read(self, step: int, templates: dict[str, Any]) -> Restored:

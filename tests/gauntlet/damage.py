@@ -43,7 +43,7 @@ export = {{final = false}}
 """
 
 QUICK = "--simulations", "0", "--games", "2"
-TRAIN = "train", "{root}/toml", "--root", "{root}"
+TRAIN = "train", "{root}/settings.toml", "--root", "{root}"
 COMMANDS: dict[str, tuple[str, ...]] = {
     "train": TRAIN,
     "train on": (*TRAIN, "--iterations", str(LAST + 1)),
@@ -301,7 +301,7 @@ def same_programs() -> Iterator[None]:
 def make_base(root: Path, few: bool) -> Path:
     """A finished run with all its files, or an untrained one with few, and another one to compare it with."""
     root.mkdir(parents=True)
-    (root / "toml").write_text(SETTINGS)
+    (root / "settings.toml").write_text(SETTINGS)
     if few:
         fabricated.run_folder(root / NAME)
     for name in () if few else MAKERS:
