@@ -251,11 +251,10 @@ def stats(folder: Path, /, *, file: Path | None = None) -> None:
     """
     check_extra()
     from jaxzero import files
-    from jaxzero.data import picture
+    from jaxzero.data import picture, shards
     from jaxzero.data import stats as stats_lib
-    from jaxzero.data.stage import check_finished
 
-    check_finished(folder)
+    shards.game_of(folder)
     file = file or folder / "stats.png"
     files.check_target(file, "--file")
     with bar("stats") as report:

@@ -22,6 +22,7 @@ import numpy as np
 
 from envs import Env, State
 from envs.core import begins_alike, opening_moves, where
+from jaxzero import files
 from jaxzero.config.schema import Config, SearchConfig, SelfPlayConfig
 from jaxzero.data import shards
 from jaxzero.messages import ConfigError, shortened
@@ -85,7 +86,11 @@ def generate(env: Env, player: Player, config: Config, folder: Path, work: Work)
     for block in work.blocks:
         indices = work.indices(block)
         total += len(indices)
+        for draft in files.drafts(folder):  # of this worker; others may write now
+            if work.name(block) in draft.name:
+                draft.unlink()
         if work.name(block) in finished:
+            (folder / f"{work.name(block)}.open").unlink(missing_ok=True)  # killed at the end of the shard
             continue
         if (folder / f"{work.name(block)}.open").exists():
             opened[block] = shards.Open(folder, work.name(block))

@@ -275,6 +275,8 @@ def _problem(path: Path, known: bool) -> str:
         if not known:
             return "has no digest"
         facts = files.read_json(path.with_suffix(".json"), {"games": int, "bytes": int, "digest": str})
+        if facts is None:
+            return "has no digest"
         files.check_regular(path)
         if facts["bytes"] != path.stat().st_size:
             return f"has {path.stat().st_size} bytes in place of {facts['bytes']}"

@@ -37,7 +37,7 @@ class Stage:
         elif there and there["words"] == self.words:
             self.state = there["state"]
             self.counts = there["state"] if found == FINISHED else None
-        elif found or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
+        elif found or (folder.exists() and (not folder.is_dir() or {*folder.iterdir()} - {*files.drafts(folder)})):
             name = shortened(str(folder), 200)
             whats = {FINISHED: "holds what another command made", UNFINISHED: "is unfinished, by another command"}
             what = whats.get(found or "", "is not empty")
@@ -48,6 +48,8 @@ class Stage:
                 draft.unlink()
             if self.counts is None:
                 self.save(self.state)
+            else:  # killed at its very end
+                (folder / UNFINISHED).unlink(missing_ok=True)
 
     def save(self, state: dict[str, Any]) -> None:
         """Keeps how far the stage has come."""
@@ -74,8 +76,12 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def check_finished(folder: Path) -> None:
     """Raises:
-    ShardError: no folder of games, or one that is still being made.
+    ShardError: no folder of games, one that is still being made, or a damaged or missing shard; a torn end of an open
+        one, as a killed process leaves it, is no damage.
     """
     shards.game_of(folder)
     if (folder / UNFINISHED).exists() and not (folder / FINISHED).exists():
         raise shards.ShardError(f"{folder}: is not finished; give the command that makes it again, and it goes on")
+    for path, problem in shards.verify(folder):
+        if path.suffix != ".open":
+            raise shards.ShardError(f"{path}: {problem}; restore it, or move it aside with its digest (.json)")

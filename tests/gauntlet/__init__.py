@@ -24,6 +24,7 @@ ATTACKS: tuple[str, ...] = (  # modules of this package
     "weights",
     "records",
     "kills",
+    "stored",
 )
 MOST = 600  # characters of an error message
 PATIENCE = 20.0  # seconds that refusing bad input may take, far above what it takes
@@ -99,7 +100,9 @@ class Report(NamedTuple):
 
 def carry_out(name: str, seed: int, count: int, progress: Any) -> Report:
     """Runs one attack, in a process of its own; `progress` is a queue that is told of each case."""
-    logging.getLogger("jaxzero").propagate = False  # warnings would run through the bar
+    log = logging.getLogger("jaxzero")
+    log.propagate = False  # warnings would run through the bar
+    log.addHandler(logging.NullHandler())
     began, cases, faults = time.perf_counter(), 0, []
     with tempfile.TemporaryDirectory(prefix=f"gauntlet_{name}_") as folder:
         for case in load(name).attack(random.Random(f"{name} {seed}"), count, Path(folder)):
