@@ -195,6 +195,11 @@ def test_clipping_by_the_global_norm():
 @pytest.mark.parametrize(("settings", "values"), [
     ({"schedule": "constant", "warmup": 0}, {0: 1, 500: 1}),
     ({"schedule": "constant", "warmup": 10}, {0: 0, 5: 0.5, 10: 1, 99: 1}),
+    ({"schedule": "step", "warmup": 10, "step_size": 30, "factor": 0.5},
+     {0: 0, 5: 0.5, 29: 1, 30: 0.5, 59: 0.5, 60: 0.25, 99: 0.125}),
+    ({"schedule": "step", "warmup": 0, "step_size": 30, "accumulate": 10}, {2: 1, 3: 0.1, 6: 0.01}),
+    ({"schedule": "piecewise", "warmup": 4, "boundaries": (20, 60), "factors": (0.5, 0.1)},
+     {2: 0.5, 19: 1, 21: 0.5, 59: 0.5, 61: 0.05}),
     ({"warmup": 0}, {0: 1, 50: 0.505, 100: 0.01}),
     ({"warmup": 20}, {0: 0, 10: 0.5, 20: 1, 60: 0.505, 100: 0.01}),
     ({"warmup": 20, "accumulate": 2}, {0: 0, 5: 0.5, 10: 1, 30: 0.505, 50: 0.01}),  # optimizer steps of two updates

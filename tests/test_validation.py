@@ -62,6 +62,19 @@ def test_valid_configuration():
         "search.reuse_tree: a subtree of a learned model holds illegal moves; leave it out",
     ),
     (
+        {"learner__unroll": 3},
+        "learner.unroll: needs a learned model, which resnet has not; leave it out, or set network.kind to muzero_mlp "
+        "or muzero_conv",
+    ),
+    (
+        {"learner__boundaries": (20, 10), "learner__factors": (0.5, 0.1)},
+        "learner.factors: give one for each of learner.boundaries, which ascend; got 2 for [20, 10]",
+    ),
+    (
+        {"learner__boundaries": (10,)},
+        "learner.factors: give one for each of learner.boundaries, which ascend; got 0 for [10]",
+    ),
+    (
         {"network__kind": "muzero_mlp", "learner__consistency_weight": 1.0},
         "learner.consistency_weight: latent states are compared in a projection; set network.projection too, such as "
         "128, or leave it out",

@@ -57,6 +57,12 @@ def validate_value(config: Config, env: Env) -> None:
                 f"learner.{name}: needs a learned model, which {network.kind} has not; leave it out, or set "
                 f"network.kind to {' or '.join(kinds)}"
             )
+    boundaries = learner.boundaries
+    if len(learner.factors) != len(boundaries) or list(boundaries) != sorted(set(boundaries)):
+        raise ConfigError(
+            f"learner.factors: give one for each of learner.boundaries, which ascend; got {len(learner.factors)} for "
+            f"{list(boundaries)}"
+        )
     if network.learned_model and learner.consistency_weight and not getattr(network, "projection", 0):
         raise ConfigError(
             "learner.consistency_weight: latent states are compared in a projection; set network.projection too, such "

@@ -75,8 +75,17 @@ class LearnerConfig:
     optimizer: OptimizerConfig = dataclasses.field(default_factory=AdamConfig)
     lr: Annotated[float, Range(1e-30, 100), COMMON] = 2e-3
     """Peak learning rate."""
-    schedule: Literal["cosine", "constant"] = "cosine"
-    """Learning rate after the warm-up. cosine falls to 1 % of the peak by the end of the run."""
+    schedule: Literal["cosine", "constant", "step", "piecewise"] = "cosine"
+    """Learning rate after the warm-up. cosine falls to 1 % of the peak by the end of the run; step is multiplied by
+    `factor` every `step_size` updates; piecewise by each of `factors` at each of `boundaries`."""
+    step_size: Annotated[int, Range(1, 10**9)] = 10_000
+    """schedule = step: updates between two changes."""
+    factor: Annotated[float, Range(1e-6, 1)] = 0.1
+    """schedule = step: what the learning rate is multiplied by."""
+    boundaries: Annotated[tuple[int, ...], Range(1, 10**9)] = ()
+    """schedule = piecewise: updates, counted from the beginning, at which the learning rate changes."""
+    factors: Annotated[tuple[float, ...], Range(1e-6, 1000)] = ()
+    """schedule = piecewise: what it is multiplied by at each of them."""
     warmup: Annotated[int, Range(0, 10**9)] = 100
     """Updates over which the learning rate rises linearly."""
     weight_decay: Annotated[float, Range(0, 100)] = 1e-4

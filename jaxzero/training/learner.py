@@ -45,9 +45,17 @@ def learning_rate(config: LearnerConfig, total_updates: int) -> optax.Schedule:
     """Optimizer step -> learning rate over a run of `total_updates` batches."""
     steps = max(1, total_updates // config.accumulate)
     warmup = min(config.warmup // config.accumulate, steps // 2)
-    if config.schedule == "constant":
-        return optax.join_schedules([optax.linear_schedule(0, config.lr, warmup), lambda _: config.lr], [warmup])
-    return optax.warmup_cosine_decay_schedule(0.0, config.lr, warmup, max(steps, warmup + 1), 0.01 * config.lr)
+    if config.schedule == "cosine":
+        return optax.warmup_cosine_decay_schedule(0.0, config.lr, warmup, max(steps, warmup + 1), 0.01 * config.lr)
+    after = optax.constant_schedule(config.lr)
+    if config.schedule == "step":
+        size = max(1, config.step_size // config.accumulate)
+        after = optax.exponential_decay(config.lr, size, config.factor, staircase=True)
+    elif config.schedule == "piecewise":
+        boundaries = [boundary // config.accumulate for boundary in config.boundaries]
+        after = optax.piecewise_constant_schedule(config.lr, dict(zip(boundaries, config.factors, strict=True)))
+    rising = optax.linear_schedule(0, config.lr, warmup)
+    return optax.join_schedules([rising, lambda step: after(step + warmup)], [warmup])
 
 
 def optimizer(config: LearnerConfig, total_updates: int) -> optax.GradientTransformation:
