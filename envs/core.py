@@ -15,6 +15,7 @@ one for every position, so no observation, no legal mask, nothing derivable.
 """
 
 import functools
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from envs import svg
 from envs.backend import materialized
 
 State = Any
@@ -55,19 +57,19 @@ class Env:
 
     def init(self, key: jax.Array) -> State:
         """First position of a new game; where a game begins with a roll, it is already resolved."""
-        raise NotImplementedError
+        raise lacking(self, "init")
 
     def step(self, state: State, action: jax.Array) -> State:
         """Plays a legal action. On a terminal state: the same state with rewards zeroed."""
-        raise NotImplementedError
+        raise lacking(self, "step")
 
     def legal_actions(self, state: State) -> jax.Array:
         """bool[A]; all True on a terminal state."""
-        raise NotImplementedError
+        raise lacking(self, "legal_actions")
 
     def observe(self, state: State) -> jax.Array:
         """f32[*observation_shape], as the player to move sees it."""
-        raise NotImplementedError
+        raise lacking(self, "observe")
 
     @property
     def symmetries(self) -> tuple[Symmetry, ...]:
@@ -78,19 +80,23 @@ class Env:
         return (identity_symmetry(self.num_actions),)
 
     # Text in and out, on the host. Illegal input raises ValueError naming it. A finished two-player game is read with
-    # its rewards; the score of a one-player game is not part of a position.
+    # its rewards; the score of a one-player game is not part of a position. A game without methods of its own writes
+    # numbers.
 
     def action_to_str(self, state: State, action: int) -> str:
-        raise NotImplementedError
+        return str(action)
 
     def action_from_str(self, state: State, text: str) -> int:
-        raise NotImplementedError
+        from envs.host import parse_action  # late: it needs this module
+
+        return parse_action(self, state, text)
 
     def to_text(self, state: State) -> str:
-        raise NotImplementedError
+        """The arrays of the state, as JSON."""
+        return json.dumps([np.asarray(leaf).tolist() for leaf in jax.tree.leaves(state)])
 
     def from_text(self, text: str) -> State:
-        raise NotImplementedError
+        return state_from_json(self, text)
 
     def to_board(self, state: State) -> str:
         """The position for display in a terminal, with the names of squares; it is never parsed."""
@@ -98,14 +104,14 @@ class Env:
 
     def to_svg(self, state: State, before: State | None = None) -> str:
         """An SVG drawing that marks the last move. Where the state does not store that move, it is found by comparison
-        with the position `before` it; without one nothing is marked."""
-        raise NotImplementedError
+        with the position `before` it; without one nothing is marked. Here: `to_board` as text."""
+        return svg.text_board(self.to_board(state))
 
     # Chance, for games with num_outcomes > 0.
 
     def outcome_logits(self, state: State) -> jax.Array:
         """f32[K], log-probabilities of the outcomes due in an afterstate."""
-        raise NotImplementedError
+        raise lacking(self, "outcome_logits")
 
     def resolve(self, state: State, outcome: jax.Array) -> State:
         """Applies the outcome; keeps player and rewards, may set terminated; identity if none is due."""
@@ -114,6 +120,26 @@ class Env:
     def advance(self, state: State, action: jax.Array, key: jax.Array) -> State:
         """`step`, then a sampled chance outcome where one is due: the next decision, in any game."""
         return advance_and_tell(self, state, action, key)[0]
+
+
+def lacking(env: Env, method: str) -> NotImplementedError:
+    return NotImplementedError(f"{type(env).__name__} has no method {method}; write it as envs.core.Env describes")
+
+
+def state_from_json(env: Env, text: str) -> State:
+    """The state of `Env.to_text`.
+
+    Raises:
+        ValueError: it is none of this game.
+    """
+    leaves, structure = jax.tree.flatten(jax.eval_shape(env.init, jax.random.key(0)))
+    try:
+        found = [np.asarray(value, leaf.dtype) for value, leaf in zip(json.loads(text), leaves, strict=True)]
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ValueError(f"{env.name}: not a position: {text[:80]!r}") from error
+    if any(value.shape != leaf.shape for value, leaf in zip(found, leaves, strict=True)):
+        raise ValueError(f"{env.name}: not a position: {text[:80]!r}")
+    return jax.tree.unflatten(structure, [jnp.asarray(value) for value in found])
 
 
 def identity_symmetry(num_actions: int) -> Symmetry:

@@ -1,5 +1,6 @@
 """Small SVG boards that read well on light and dark pages."""
 
+import html
 from collections.abc import Iterable
 
 CELL = 48
@@ -110,3 +111,17 @@ def chess_board(rows: list[str], marked: set[tuple[int, int]]) -> str:
                     f'stroke="{stroke}" stroke-width="1.5" stroke-linejoin="round"/>'
                 )
     return grid_board(len(rows), len(rows[0]), shapes)
+
+
+def text_board(text: str) -> str:
+    """Lines of text, as they are."""
+    lines = text.split("\n")
+    width, height = 16 + 10 * max(map(len, lines)), 16 + 20 * len(lines)
+    rows = "".join(
+        f'<text x="8" y="{24 + 20 * i}" xml:space="preserve">{html.escape(line)}</text>' for i, line in enumerate(lines)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+        f'<rect width="{width}" height="{height}" rx="6" fill="#e8e3d8"/>'
+        f'<g font-family="monospace" font-size="16" fill="#33302a">{rows}</g></svg>'
+    )

@@ -337,6 +337,26 @@ def test_sound_toy_keeps_the_contract(env):
     check_contract(env, games=16)
 
 
+TEXTS = ("action_to_str", "action_from_str", "to_text", "from_text", "to_board", "to_svg")
+
+
+@pytest.mark.parametrize("base", [Pairs, Drunkards])
+def test_a_game_without_texts_of_its_own_keeps_the_contract(base):
+    env = mutant(base, **{name: vars(Env)[name] for name in TEXTS})
+    check_contract(env, games=8)
+    first = env.init(jax.random.key(0))
+    assert env.action_from_str(first, "1") == 1
+    for text in ("", "[]", "{}", "no JSON", env.to_text(first)[:-1], env.to_text(first).replace("0", '"x"', 1)):
+        with pytest.raises(ValueError, match="not a position"):
+            env.from_text(text)
+    assert "&lt;" in mutant(Pairs, to_board=lambda self, state: "<&", to_svg=Env.to_svg).to_svg(first)
+
+
+def test_a_method_that_is_not_there_is_named():
+    with pytest.raises(NotImplementedError, match="Mutant has no method observe; write it as"):
+        check_contract(mutant(Pairs, observe=Env.observe), games=8)
+
+
 @pytest.mark.parametrize("message", list(BROKEN))
 def test_broken_game_is_caught(message):
     with pytest.raises(AssertionError) as caught:

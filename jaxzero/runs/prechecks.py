@@ -53,6 +53,8 @@ def timed(name: str, check: Callable[[], str]) -> Check:
         passed, detail = True, check()
     except AssertionError as error:
         passed, detail = False, "; ".join(str(error).splitlines())
+    except NotImplementedError as error:  # of a game's method that is not there
+        passed, detail = False, str(error)
     except NoJudgeError as error:
         passed, detail = None, str(error)
     return Check(name, passed, detail, round(time.perf_counter() - begin, 3))

@@ -16,7 +16,7 @@ def check_game(env: Env) -> None:
     """ConfigError if a game of the user's own breaks the contract of games."""
     try:
         check_contract(env)
-    except AssertionError as error:
+    except (AssertionError, NotImplementedError) as error:
         raise ConfigError(f"game: {'; '.join(str(error).splitlines())}") from error
     except Exception as error:
         raise ConfigError(f"game: {type(env).__name__}: {type(error).__name__}: {error}") from error
