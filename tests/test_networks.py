@@ -54,9 +54,10 @@ def test_shapes_and_types(game, kind):
     if kind in ("resnet", "muzero_conv") and len(env.observation_shape) != 3:
         pytest.skip("resnet reads boards")
     network = networks.make(SMALL[kind], env)
-    variables = network.init(KEY)
+    variables = jax.eval_shape(network.init, KEY)
     assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(variables))
-    prediction = network.infer(network.fold(variables), positions(env, 3))
+    observations = jax.ShapeDtypeStruct((3, *env.observation_shape), jnp.float32)
+    prediction = jax.eval_shape(lambda v, seen: network.infer(network.fold(v), seen), variables, observations)
     assert prediction.logits.shape == (3, env.num_actions)
     assert prediction.value.shape == (3,)
     assert {prediction.logits.dtype, prediction.value.dtype} == {jnp.dtype("float32")}
