@@ -25,7 +25,7 @@ STRIDE = 4  # plies between the states of a game at which it may be entered
 EXPLORATION = 0.25  # share of random moves, without which a trained network would show few positions
 
 BOUNDS = {
-    "float32": {"logits": 1e-4, "value": 1e-5, "points": 1e-4, "other": 1e-4, "agreement": 0.999},
+    "float32": {"logits": 1e-4, "value": 1e-4, "points": 1e-4, "other": 1e-4, "agreement": 0.999},
     "float16": {"logits": 0.1, "value": 0.02, "points": 0.1, "other": 0.1, "agreement": 0.98},
     "int8": {"logits": float("inf"), "value": 0.5, "points": 0.5, "other": float("inf"), "agreement": 0.8},
 }
